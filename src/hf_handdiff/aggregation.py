@@ -1,0 +1,127 @@
+"""From N hypotheses to one answer, and how far the hypotheses lie apart.
+
+All three ways to aggregate are convex weights over the hypotheses, decided on the joints alone and then
+applied to joints and vertices alike, so that the mesh of the answer belongs to the joints of the answer.
+Plain batched functions: used by the pipelines and by the evaluation.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+AGGREGATIONS = ("mean", "median", "medoid")
+
+# Weiszfeld's weights are 1 / distance; below a micrometre two hands are the same hand.
+_MIN_DISTANCE_M = 1e-6
+
+
+def _flatten_hands(points: Tensor) -> Tensor:
+    """(..., N, P, 3) -> (..., N, P * 3)."""
+    return points.flatten(start_dim=-2)
+
+
+def mean_weights(joints: Tensor) -> Tensor:
+    """The same weight for every hypothesis: joints (..., N, P, 3) -> weights (..., N)."""
+    num_hypotheses = joints.shape[-3]
+    return joints.new_full(joints.shape[:-2], 1.0 / num_hypotheses)
+
+
+def geometric_median_weights(joints: Tensor, num_iterations: int = 100) -> Tensor:
+    """Weights whose weighted mean is the geometric median of whole hands.
+
+    The geometric median minimises the sum of distances to the hypotheses, a hand being one vector of P * 3
+    numbers. Weiszfeld's iteration, "Sur le point pour lequel la somme des distances de n points donnés est
+    minimum" (1937), smoothed at one micrometre so that it is safe where the median is one of the hypotheses.
+
+    Args:
+        joints: (..., N, P, 3), metres.
+        num_iterations: fixed, so that the answer of one image does not depend on the rest of its batch.
+
+    Returns:
+        (..., N) non-negative weights that sum to 1.
+    """
+    hands = _flatten_hands(joints)  # (..., N, D)
+    weights = mean_weights(joints)
+    for _ in range(num_iterations):
+        center = (weights.unsqueeze(-1) * hands).sum(dim=-2, keepdim=True)
+        distances = (hands - center).norm(dim=-1)
+        weights = 1.0 / distances.clamp_min(_MIN_DISTANCE_M)
+        weights = weights / weights.sum(dim=-1, keepdim=True)
+    return weights
+
+
+def medoid_index(joints: Tensor) -> Tensor:
+    """The hypothesis with the smallest summed distance to all others; the first one on a tie.
+
+    Args:
+        joints: (..., N, P, 3), metres.
+
+    Returns:
+        (...) int64 index into N.
+    """
+    hands = _flatten_hands(joints)
+    pairwise = torch.cdist(hands, hands, compute_mode="donot_use_mm_for_euclid_dist")  # (..., N, N)
+    return pairwise.sum(dim=-1).argmin(dim=-1)
+
+
+def _take_hypothesis(points: Tensor, index: Tensor) -> Tensor:
+    """points (..., N, P, 3), index (...) -> (..., P, 3), bit for bit."""
+    picked = index[..., None, None, None].expand(*index.shape, 1, *points.shape[-2:])
+    return points.gather(dim=-3, index=picked).squeeze(-3)
+
+
+def _weighted_sum(points: Tensor, weights: Tensor) -> Tensor:
+    return (weights[..., None, None].to(points.dtype) * points).sum(dim=-3)
+
+
+def aggregate(
+    joints: Tensor, vertices: Tensor | None = None, method: str = "mean"
+) -> tuple[Tensor, Tensor | None]:
+    """One hand out of N.
+
+    Args:
+        joints: (..., N, 21, 3) metres, wrist-relative.
+        vertices: (..., N, V, 3) metres of the same hypotheses, or None.
+        method: "mean", "median" (geometric median of the joint vectors) or "medoid" (the hypothesis that is
+            nearest to all others, returned unchanged).
+
+    Returns:
+        (..., 21, 3) joints and (..., V, 3) vertices (None where none were given).
+    """
+    if method not in AGGREGATIONS:
+        raise ValueError(f"aggregation must be one of {', '.join(AGGREGATIONS)}; got {method!r}")
+    if method == "medoid":
+        combine, choice = _take_hypothesis, medoid_index(joints)
+    elif method == "median":
+        combine, choice = _weighted_sum, geometric_median_weights(joints)
+    else:
+        combine, choice = _weighted_sum, mean_weights(joints)
+    return combine(joints, choice), None if vertices is None else combine(vertices, choice)
+
+
+def spread(hypotheses: Tensor) -> Tensor:
+    """RMS distance of the hypotheses to their own mean, per point.
+
+    Args:
+        hypotheses: (..., N, P, 3) metres. N = 1 has spread 0.
+
+    Returns:
+        (..., P) metres.
+    """
+    offsets = hypotheses - hypotheses.mean(dim=-3, keepdim=True)
+    return offsets.square().sum(dim=-1).mean(dim=-2).sqrt()
+
+
+def calibrated_std(spread_m: Tensor, scale: Tensor, floor_m: Tensor) -> Tensor:
+    """The RMS distance of the truth that is to be expected from the mean: sqrt((scale * spread)^2 + floor^2).
+
+    Args:
+        spread_m: (..., P) metres, see `spread`.
+        scale: (P,) how many times farther the truth lies than the hypotheses.
+        floor_m: (P,) metres that remain where all hypotheses agree.
+
+    Returns:
+        (..., P) metres.
+    """
+    return ((scale * spread_m).square() + floor_m.square()).sqrt()

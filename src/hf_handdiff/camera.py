@@ -1,0 +1,215 @@
+"""Cameras and crops: from pixels of the caller's photo to the frames in which the networks work, and back.
+
+Three frames, all with OpenCV axes (x right, y down, z away), metres:
+
+- *camera*: the photo's own camera, `intrinsics` (3, 3) in its pixels;
+- *crop*: the same axes; a square of the photo, (centre x, centre y, side) in pixels;
+- *view*: the camera turned, without roll, until z passes through the middle of the 2D keypoints. What a hand
+  looks like there does not depend on where in the photo it was, so the networks only know this frame.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from PIL import Image
+
+BOX_MARGIN = 1.4
+"""Side of the crop over the longer side of the caller's box."""
+
+DEFAULT_FIELD_OF_VIEW_DEG = 25.0
+"""Angle that a crop is taken to span where the caller gives no intrinsics: a hand at arm's length or a little
+more, photographed so that it fills most of the crop."""
+
+
+# ------------------------------------------------------------------------------------------------ crops
+
+
+def crop_of_image(height: int, width: int) -> np.ndarray:
+    """The whole image as one crop: (3,) centre x, centre y, side in px, the side being the longer one."""
+    return np.array([width / 2, height / 2, max(height, width)], dtype=np.float64)
+
+
+def crop_of_box(box_px) -> np.ndarray:
+    """Crop round a box (x0, y0, x1, y1) px: (3,) centre x, centre y, side; `BOX_MARGIN` times the longer side."""
+    x0, y0, x1, y1 = (float(value) for value in box_px)
+    return np.array([(x0 + x1) / 2, (y0 + y1) / 2, BOX_MARGIN * max(x1 - x0, y1 - y0)], dtype=np.float64)
+
+
+def mirror_crop(crop: np.ndarray, width: int) -> np.ndarray:
+    """The same crop in the horizontally mirrored image of `width` px."""
+    return np.array([width - crop[0], crop[1], crop[2]], dtype=np.float64)
+
+
+def crop_image(image: np.ndarray, crop: np.ndarray, size: int) -> torch.Tensor:
+    """Cut a square out of an image and resample it; what lies outside the image is black.
+
+    Args:
+        image: (H, W, 3) uint8 RGB.
+        crop: (3,) centre x, centre y, side in px; may reach beyond the image.
+        size: side of the result in px.
+
+    Returns:
+        (3, size, size) float32 in 0..1.
+    """
+    centre_x, centre_y, side = (float(value) for value in crop)
+    left, top = centre_x - side / 2, centre_y - side / 2
+    x0, y0 = int(np.floor(left)), int(np.floor(top))
+    x1, y1 = max(int(np.ceil(left + side)), x0 + 1), max(int(np.ceil(top + side)), y0 + 1)
+    padded = Image.fromarray(image).crop((x0, y0, x1, y1))  # PIL fills what is outside with zeros
+    region = (left - x0, top - y0, min(left - x0 + side, x1 - x0), min(top - y0 + side, y1 - y0))
+    resampled = padded.resize((size, size), Image.Resampling.BILINEAR, box=region)
+    return torch.from_numpy(np.asarray(resampled, dtype=np.float32).transpose(2, 0, 1) / 255.0)
+
+
+def crop_to_pixels(points: torch.Tensor, crops: torch.Tensor) -> torch.Tensor:
+    """Points (B, K, 2) in crop units (0..1 across the crop) -> px of the photo; crops (B, 3)."""
+    return (points - 0.5) * crops[:, None, 2:] + crops[:, None, :2]
+
+
+def pixels_to_crop(points_px: torch.Tensor, crops: torch.Tensor) -> torch.Tensor:
+    """Points (B, K, 2) px of the photo -> crop units (0..1 across the crop); crops (B, 3)."""
+    return (points_px - crops[:, None, :2]) / crops[:, None, 2:] + 0.5
+
+
+# ------------------------------------------------------------------------------------------------ cameras
+
+
+def default_intrinsics(crops: torch.Tensor, field_of_view_deg: float = DEFAULT_FIELD_OF_VIEW_DEG) -> torch.Tensor:
+    """Pinhole cameras that look at the middle of each crop: crops (B, 3) px -> (B, 3, 3) px."""
+    focal = crops[:, 2] / (2 * np.tan(np.radians(field_of_view_deg) / 2))
+    intrinsics = torch.zeros(len(crops), 3, 3, dtype=crops.dtype, device=crops.device)
+    intrinsics[:, 0, 0] = intrinsics[:, 1, 1] = focal
+    intrinsics[:, :2, 2] = crops[:, :2]
+    intrinsics[:, 2, 2] = 1
+    return intrinsics
+
+
+def mirror_intrinsics(intrinsics: torch.Tensor, width: torch.Tensor) -> torch.Tensor:
+    """Cameras (B, 3, 3) of the horizontally mirrored images of `width` (B,) px."""
+    mirrored = intrinsics.clone()
+    mirrored[:, 0, 2] = width - intrinsics[:, 0, 2]
+    mirrored[:, 0, 1] = -intrinsics[:, 0, 1]
+    return mirrored
+
+
+def project(points: torch.Tensor, intrinsics: torch.Tensor) -> torch.Tensor:
+    """Pinhole projection: (..., K, 3) m in the camera frame, (..., 3, 3) px -> (..., K, 2) px."""
+    homogeneous = points @ intrinsics.transpose(-1, -2)
+    return homogeneous[..., :2] / homogeneous[..., 2:].clamp_min(1e-6)
+
+
+def rays_of_pixels(points_px: torch.Tensor, intrinsics: torch.Tensor) -> torch.Tensor:
+    """(B, K, 2) px, (B, 3, 3) px -> (B, K, 3) rays with z = 1 in the camera frame."""
+    homogeneous = torch.cat([points_px, torch.ones_like(points_px[..., :1])], dim=-1)
+    return homogeneous @ torch.linalg.inv(intrinsics).transpose(-1, -2)
+
+
+@dataclass
+class KeypointView:
+    """2D keypoints in their own view frame.
+
+    Attributes:
+        points: (B, 21, 2) tangents of the view angles over `scale`; the seen ones span about -1..1.
+        scores: (B, 21) 0..1, 0 where a point was not seen.
+        scale: (B,) tangent of the half angle that the seen points span.
+        rotation: (B, 3, 3) takes camera coordinates to view coordinates.
+    """
+
+    points: torch.Tensor
+    scores: torch.Tensor
+    scale: torch.Tensor
+    rotation: torch.Tensor
+
+
+def view_from_keypoints(keypoints_px: torch.Tensor, scores: torch.Tensor, intrinsics: torch.Tensor) -> KeypointView:
+    """Turn cameras towards the middle of their keypoints and measure the points there.
+
+    Args:
+        keypoints_px: (B, 21, 2) px; rows with NaN count as not seen.
+        scores: (B, 21) 0..1; rows with score 0 count as not seen.
+        intrinsics: (B, 3, 3) px.
+
+    Returns:
+        The view; where no point is seen it looks along the camera's axis with scale 0.2 and all scores 0.
+    """
+    seen = torch.isfinite(keypoints_px).all(-1) & (scores > 0)  # (B, 21)
+    rays = rays_of_pixels(torch.where(seen[..., None], keypoints_px, 0), intrinsics)
+    centre, _ = _extent(rays[..., :2], seen)
+    direction = torch.cat([centre, torch.ones_like(centre[:, :1])], dim=-1)
+    rotation = rotation_to_axis(direction)
+    turned = rays @ rotation.transpose(-1, -2)
+    tangents = turned[..., :2] / turned[..., 2:].clamp_min(1e-3)
+    middle, half = _extent(tangents, seen)
+    half = torch.where(seen.sum(-1) >= 2, half, torch.full_like(half, 0.2)).clamp_min(1e-3)
+    points = (tangents - middle[:, None]) / half[:, None, None]
+    return KeypointView(
+        points=torch.where(seen[..., None], points, 0),
+        scores=torch.where(seen, scores, 0),
+        scale=half,
+        rotation=rotation,
+    )
+
+
+def _extent(points: torch.Tensor, seen: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Middle (B, 2) and half of the longer side (B,) of the box round the seen points (B, K, 2)."""
+    infinity = torch.finfo(points.dtype).max
+    low = torch.where(seen[..., None], points, infinity).amin(1)
+    high = torch.where(seen[..., None], points, -infinity).amax(1)
+    anything = seen.any(-1)
+    middle = torch.where(anything[:, None], (low + high) / 2, 0)
+    half = torch.where(anything, ((high - low) / 2).amax(-1), 0)
+    return middle, half
+
+
+def rotation_to_axis(direction: torch.Tensor) -> torch.Tensor:
+    """The smallest rotation that takes each direction (B, 3) with z > 0 onto the z axis: (B, 3, 3)."""
+    unit = torch.nn.functional.normalize(direction, dim=-1)
+    x, y, z = unit.unbind(-1)
+    # Rodrigues' formula for the axis (y, -x, 0) = unit × z, whose sine is its length and cosine z.
+    weight = 1 / (1 + z)
+    rows = [
+        torch.stack([1 - x * x * weight, -x * y * weight, -x], -1),
+        torch.stack([-x * y * weight, 1 - y * y * weight, -y], -1),
+        torch.stack([x, y, z], -1),
+    ]
+    return torch.stack(rows, -2)
+
+
+def fit_translation(
+    points: torch.Tensor, keypoints_px: torch.Tensor, intrinsics: torch.Tensor, weights: torch.Tensor
+) -> torch.Tensor:
+    """Where wrist-relative points must stand so that they project on 2D keypoints, by linear least squares.
+
+    Each point gives two equations, X + tx - u (Z + tz) = 0 and the same for y, with u the ray through its pixel.
+
+    Args:
+        points: (..., K, 3) m, camera axes, wrist at the origin.
+        keypoints_px: (..., K, 2) px; NaN rows are left out.
+        intrinsics: (..., 3, 3) px.
+        weights: (..., K) >= 0.
+
+    Returns:
+        (..., 3) m: translation to add; z at least 5 cm. With no seen point at all: (0, 0, 0.5).
+    """
+    lead = torch.broadcast_shapes(points.shape[:-2], keypoints_px.shape[:-2], intrinsics.shape[:-2])
+    points = points.expand(*lead, *points.shape[-2:]).flatten(0, -3)
+    keypoints_px = keypoints_px.expand(*lead, *keypoints_px.shape[-2:]).flatten(0, -3)
+    intrinsics = intrinsics.expand(*lead, 3, 3).reshape(-1, 3, 3)
+    weights = weights.expand(*lead, weights.shape[-1]).flatten(0, -2)
+
+    seen = torch.isfinite(keypoints_px).all(-1) & (weights > 0)
+    rays = rays_of_pixels(torch.where(seen[..., None], keypoints_px, 0), intrinsics)[..., :2]  # (M, K, 2)
+    weights = torch.where(seen, weights, 0)
+    one, zero = torch.ones_like(rays[..., 0]), torch.zeros_like(rays[..., 0])
+    rows = torch.stack(
+        [torch.stack([one, zero, -rays[..., 0]], -1), torch.stack([zero, one, -rays[..., 1]], -1)], dim=-2
+    )  # (M, K, 2, 3)
+    target = rays * points[..., 2:] - points[..., :2]  # (M, K, 2)
+    normal = torch.einsum("mk,mkia,mkib->mab", weights, rows, rows)
+    right = torch.einsum("mk,mkia,mki->ma", weights, rows, target)
+    ridge = 1e-6 * torch.eye(3, dtype=points.dtype, device=points.device)
+    fallback = torch.tensor([0.0, 0.0, 0.5], dtype=points.dtype, device=points.device)
+    solution = torch.linalg.solve(normal + ridge, right + 1e-6 * fallback)
+    depth = solution[:, 2:].clamp_min(0.05)
+    return torch.cat([solution[:, :2], depth], dim=-1).view(*lead, 3)

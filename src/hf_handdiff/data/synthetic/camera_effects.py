@@ -1,0 +1,55 @@
+"""What a camera does to a picture: blur, exposure, white balance, noise, low resolution, JPEG."""
+
+import cv2
+import numpy as np
+
+
+def apply_camera_effects(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """A rendered image (H, W, 3) float32 0..1 as a camera would give it: (H, W, 3) uint8.
+
+    All effects are centred, so that points keep their place.
+    """
+    if rng.random() < 0.15:
+        image = motion_blur(image, rng.uniform(2.0, 10.0), rng.uniform(0.0, np.pi))
+    if rng.random() < 0.6:
+        image = cv2.GaussianBlur(image, (0, 0), float(np.exp(rng.uniform(np.log(0.3), np.log(2.0)))))
+    image = _low_resolution(image, rng) if rng.random() < 0.2 else image
+    gain = 2.0 ** rng.normal(0.0, 0.18) * (1.0 + rng.normal(0.0, 0.05, 3))
+    lift, contrast = rng.normal(0.0, 0.02), 1.0 + rng.normal(0.0, 0.1)
+    image = (image * gain.astype(np.float32) - np.float32(0.45)) * np.float32(contrast) + np.float32(0.45 + lift)
+    saturation = np.float32(np.clip(1.0 + rng.normal(0.0, 0.18), 0.0, 1.6) if rng.random() > 0.03 else 0.0)
+    grey = image.mean(-1, keepdims=True)
+    image = grey + (image - grey) * saturation
+    strength = np.float32(np.exp(rng.uniform(np.log(0.002), np.log(0.05))))
+    noise = rng.standard_normal(image.shape, np.float32)
+    image = image + noise * strength * (np.float32(0.5) + np.sqrt(np.clip(image, 0.0, 1.0)) * np.float32(0.5))
+    return (np.clip(image, 0.0, 1.0) * np.float32(255.0) + np.float32(0.5)).astype(np.uint8)
+
+
+def motion_blur(image: np.ndarray, length_px: float, angle_rad: float) -> np.ndarray:
+    """Blur along a straight line of `length_px` through the middle of the kernel."""
+    size = 2 * int(np.ceil(length_px / 2)) + 3
+    kernel = np.zeros((size, size), np.float32)
+    steps = np.linspace(-0.5, 0.5, 4 * size)[:, None] * length_px * np.array([np.cos(angle_rad), np.sin(angle_rad)])
+    columns, rows = np.round(steps + size // 2).astype(int).T
+    np.add.at(kernel, (rows, columns), 1.0)
+    kernel = kernel + kernel[::-1, ::-1]
+    return cv2.filter2D(image, -1, kernel / kernel.sum(), borderType=cv2.BORDER_REPLICATE)
+
+
+def _low_resolution(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Shrink and enlarge again."""
+    size = image.shape[0]
+    small = int(rng.uniform(0.25, 0.8) * size)
+    enlarge = (cv2.INTER_NEAREST, cv2.INTER_LINEAR, cv2.INTER_LINEAR, cv2.INTER_CUBIC)[rng.integers(4)]
+    shrunk = cv2.resize(image, (small, small), interpolation=cv2.INTER_AREA)
+    return cv2.resize(shrunk, (size, size), interpolation=enlarge)
+
+
+def encode_jpeg(image: np.ndarray, rng: np.random.Generator) -> bytes:
+    """JPEG bytes of an RGB image (H, W, 3) uint8, of a random quality."""
+    quality = int(rng.integers(50, 97))
+    ok, data = cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])
+    if not ok:
+        raise RuntimeError("OpenCV could not encode a rendered image as JPEG")
+    return data.tobytes()

@@ -1,0 +1,136 @@
+"""Triangle meshes of a scene, and made-up solids: boxes, lathe bodies (bottles, mugs, pens, balls), sheets."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from hf_handdiff.data.synthetic.materials import Material
+from hf_handdiff.data.synthetic.shading import NUM_ATTRIBUTES
+
+
+@dataclass
+class Mesh:
+    """One object of a scene.
+
+    points (V, 3) m in whatever frame the holder says; faces (F, 3) int32, counter-clockwise from outside;
+    rest (V, 3) m, where the surface texture is looked up; attributes (V, NUM_ATTRIBUTES) for skin;
+    material; smooth: whether normals are shared across edges.
+    """
+
+    points: np.ndarray
+    faces: np.ndarray
+    rest: np.ndarray
+    material: Material
+    attributes: np.ndarray | None = None
+
+    def moved(self, rotation: np.ndarray, translation: np.ndarray) -> "Mesh":
+        """The mesh under x -> rotation x + translation, its texture moving along."""
+        points = (self.points @ rotation.T + translation).astype(np.float32)
+        return Mesh(points, self.faces, self.rest, self.material, self.attributes)
+
+    def mirrored(self) -> "Mesh":
+        """The mirror image across x = 0, its faces still counter-clockwise from outside."""
+        points = self.points * np.array([-1.0, 1.0, 1.0], np.float32)
+        return Mesh(points, np.ascontiguousarray(self.faces[:, ::-1]), self.rest, self.material, self.attributes)
+
+    def attribute_rows(self) -> np.ndarray:
+        """The attributes, zeros for objects that have none."""
+        if self.attributes is None:
+            return np.zeros((len(self.points), NUM_ATTRIBUTES), np.float32)
+        return self.attributes
+
+
+def flat_shaded(points: np.ndarray, faces: np.ndarray, material: Material) -> Mesh:
+    """A mesh whose faces do not share vertices, so that its edges stay sharp."""
+    corners = np.ascontiguousarray(points[faces].reshape(-1, 3), np.float32)
+    return Mesh(corners, np.arange(len(corners), dtype=np.int32).reshape(-1, 3), corners, material)
+
+
+def box(size: np.ndarray, material: Material) -> Mesh:
+    """An axis-aligned box with edges `size` (3,) m around the origin."""
+    corners = np.array([[x, y, z] for x in (-0.5, 0.5) for y in (-0.5, 0.5) for z in (-0.5, 0.5)]) * size
+    quads = [[0, 1, 3, 2], [4, 6, 7, 5], [0, 4, 5, 1], [2, 3, 7, 6], [0, 2, 6, 4], [1, 5, 7, 3]]
+    faces = np.array([[q[0], q[1], q[2]] for q in quads] + [[q[0], q[2], q[3]] for q in quads])
+    return flat_shaded(corners, faces, material)
+
+
+def lathe(radii: np.ndarray, heights: np.ndarray, material: Material, sides: int = 20) -> Mesh:
+    """A body of revolution about the y axis: `radii` (K,) m at `heights` (K,) m, increasing. Ends are closed."""
+    angle = np.arange(sides) * 2 * np.pi / sides
+    circle = np.stack([np.cos(angle), np.zeros(sides), np.sin(angle)], 1)
+    rings = circle[None] * radii[:, None, None] + heights[:, None, None] * np.array([0.0, 1.0, 0.0])
+    ends = np.array([[0.0, heights[0], 0.0], [0.0, heights[-1], 0.0]])
+    points = np.concatenate([rings.reshape(-1, 3), ends]).astype(np.float32)
+    faces = tube_faces([np.arange(sides) + k * sides for k in range(len(radii))])
+    bottom, top = len(points) - 2, len(points) - 1
+    first, last = np.arange(sides), np.arange(sides) + (len(radii) - 1) * sides
+    faces = np.concatenate([faces, fan_faces(first[::-1], bottom), fan_faces(last, top)])
+    return Mesh(points, faces.astype(np.int32), points, material)
+
+
+def tube_faces(rings: list[np.ndarray]) -> np.ndarray:
+    """Triangles (F, 3) between consecutive vertex loops of equal length.
+
+    Seen from outside with the first loop below, loops run from right to left.
+    """
+    faces = []
+    for lower, upper in zip(rings, rings[1:]):
+        next_lower, next_upper = np.roll(lower, -1), np.roll(upper, -1)
+        faces.append(np.stack([lower, upper, next_lower], 1))
+        faces.append(np.stack([upper, next_upper, next_lower], 1))
+    return np.concatenate(faces)
+
+
+def fan_faces(loop: np.ndarray, centre: int) -> np.ndarray:
+    """Triangles (F, 3) that close `loop` at the vertex `centre`."""
+    return np.stack([np.roll(loop, -1), loop, np.full(len(loop), centre)], 1)
+
+
+def random_solid(rng: np.random.Generator, material: Material) -> Mesh:
+    """A random solid of a size that a hand can hold, around the origin, its long axis along y."""
+    kind = rng.choice(["box", "sheet", "can", "bottle", "pen", "ball", "mug"], p=[0.2, 0.14, 0.16, 0.16, 0.12, 0.12, 0.1])
+    if kind == "box":
+        return box(rng.uniform([0.02, 0.05, 0.02], [0.08, 0.16, 0.08]), material)
+    if kind == "sheet":
+        return box(rng.uniform([0.05, 0.09, 0.002], [0.14, 0.2, 0.012]), material)
+    if kind == "ball":
+        return ball(rng.uniform(0.018, 0.05), material)
+    radius = {"can": rng.uniform(0.02, 0.04), "bottle": rng.uniform(0.025, 0.042), "pen": rng.uniform(0.003, 0.012),
+              "mug": rng.uniform(0.032, 0.045)}[str(kind)]  # fmt: skip
+    length = {"can": rng.uniform(0.06, 0.16), "bottle": rng.uniform(0.14, 0.26), "pen": rng.uniform(0.1, 0.2),
+              "mug": rng.uniform(0.07, 0.11)}[str(kind)]  # fmt: skip
+    return lathe(*_profile(str(kind), radius, length, rng), material)
+
+
+def _profile(kind: str, radius: float, length: float, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Radii and heights (K,) of a lathe body around the origin."""
+    if kind == "bottle":
+        neck, shoulder = rng.uniform(0.25, 0.5), rng.uniform(0.55, 0.75)
+        share = np.array([0.0, 0.0, 0.03, 0.3, shoulder, shoulder + 0.12, shoulder + 0.14, 1.0, 1.0])
+        factor = np.array([0.85, 0.9, 1.0, rng.uniform(0.85, 1.0), 1.0, neck, neck, neck, neck * 0.98])
+        share[0], share[-1] = -0.002, 1.002
+    elif kind == "pen":
+        share, factor = np.array([0.0, 0.08, 0.1, 1.0, 1.01]), np.array([0.15, 0.8, 1.0, 1.0, 0.7])
+    elif kind == "mug":
+        taper = rng.uniform(0.85, 1.1)
+        share, factor = np.array([0.0, 0.03, 0.97, 1.0, 0.999]), np.array([0.9 * taper, taper, 1.0, 0.98, 0.9])
+        share[-1] = 1.001
+    else:
+        share, factor = np.array([0.0, 0.02, 0.98, 1.0]), np.array([0.93, 1.0, 1.0, 0.93])
+    return radius * factor, length * (share - 0.5)
+
+
+def ball(radius: float, material: Material, stretch: float = 1.0) -> Mesh:
+    """A ball, or with `stretch` an egg along y."""
+    polar = np.linspace(0.02, np.pi - 0.02, 13)
+    return lathe(radius * np.sin(polar), -radius * stretch * np.cos(polar), material, sides=22)
+
+
+def capsule(radius: float, length: float, material: Material, taper: float = 1.0) -> Mesh:
+    """A rounded stick along y: arms, tools; the far end has `taper` times the radius."""
+    cap = np.linspace(0.05, np.pi / 2, 5)
+    low = np.stack([np.sin(cap), -np.cos(cap)], 1) * radius
+    high = np.stack([np.sin(cap), np.cos(cap)], 1)[::-1] * radius * taper
+    radii = np.concatenate([low[:, 0], np.linspace(radius, radius * taper, 6)[1:-1], high[:, 0]])
+    heights = np.concatenate([low[:, 1] - length / 2, np.linspace(-0.5, 0.5, 6)[1:-1] * length, high[:, 1] + length / 2])
+    return lathe(radii, heights, material, sides=18)

@@ -1,0 +1,110 @@
+"""Where the camera is and how the hand lies before it."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from hf_handdiff.data.synthetic.rasterizer import project_points
+
+EVERYDAY_SHARE = 0.45
+FIELD_OF_VIEW_DEG = (15.0, 70.0)
+SPAN = (0.35, 0.95)
+OFF_AXIS_SHARE = 0.4
+BORDER_CUT_SHARE = 0.15
+MIN_DEPTH_M = 0.06
+
+
+@dataclass
+class Placement:
+    """intrinsics_px (3, 3); rotation (3, 3) from hand axes to camera axes; translation_m (3,), the wrist."""
+
+    intrinsics_px: np.ndarray
+    rotation: np.ndarray
+    translation_m: np.ndarray
+
+
+def random_rotation(rng: np.random.Generator) -> np.ndarray:
+    """A uniformly random rotation (3, 3), from a uniform unit quaternion."""
+    w, x, y, z = (q := rng.normal(size=4)) / np.linalg.norm(q)
+    return np.array(
+        [
+            [1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)],
+            [2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w)],
+            [2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)],
+        ]
+    )
+
+
+def axis_rotation(axis: int, angle_rad: float) -> np.ndarray:
+    """The rotation (3, 3) by `angle_rad` about the x (0), y (1) or z (2) axis."""
+    cos, sin = np.cos(angle_rad), np.sin(angle_rad)
+    rotation = np.eye(3)
+    first, second = (axis + 1) % 3, (axis + 2) % 3
+    rotation[first, first] = rotation[second, second] = cos
+    rotation[first, second], rotation[second, first] = -sin, sin
+    return rotation
+
+
+def everyday_rotation(rng: np.random.Generator) -> np.ndarray:
+    """A view that photographs have often: palm, back or edge of an upright hand, or one's own hands.
+
+    Hand axes: fingers -x, back of the hand +y, thumb +z. Upright with the palm to the camera these become up
+    (-y), away (+z) and right (+x).
+    """
+    palm_view = np.array([[0.0, 0.0, 1.0], [1.0, 0.0, 0.0], [0.0, 1.0, 0.0]])
+    around = {"palm": 0.0, "back": np.pi, "thumb": 0.5 * np.pi, "little": -0.5 * np.pi}
+    kind = str(rng.choice(["palm", "back", "thumb", "little", "own"], p=[0.32, 0.28, 0.1, 0.08, 0.22]))
+    if kind == "own":  # fingers away from the camera and up, back of the hand up
+        base = axis_rotation(0, rng.uniform(-1.2, -0.3)) @ axis_rotation(1, np.pi) @ palm_view
+    else:
+        base = axis_rotation(1, around[kind] + rng.normal(0.0, 0.4)) @ palm_view
+    roll = rng.uniform(-np.pi, np.pi) if rng.random() < 0.3 else rng.normal(0.0, 0.6)
+    return axis_rotation(2, roll) @ axis_rotation(0, rng.normal(0.0, 0.4)) @ base
+
+
+def sample_rotation(rng: np.random.Generator) -> np.ndarray:
+    """A global rotation: uniform, or an everyday one."""
+    return everyday_rotation(rng) if rng.random() < EVERYDAY_SHARE else random_rotation(rng)
+
+
+def sample_intrinsics(image_size: int, rng: np.random.Generator) -> np.ndarray:
+    """Intrinsics (3, 3) px of the crop's camera: its field of view, and for a share of the crops a principal
+    point far from the middle, as when the crop was cut out of a larger photo."""
+    field_of_view = np.radians(np.exp(rng.uniform(*np.log(FIELD_OF_VIEW_DEG))))
+    focal = 0.5 * image_size / np.tan(0.5 * field_of_view)
+    centre = np.full(2, 0.5 * image_size)
+    if rng.random() < OFF_AXIS_SHARE:
+        centre = centre + focal * np.tan(np.radians(rng.uniform(-22.0, 22.0, 2)))
+    return np.array([[focal, 0.0, centre[0]], [0.0, focal, centre[1]], [0.0, 0.0, 1.0]])
+
+
+def sample_placement(vertices: np.ndarray, image_size: int, rng: np.random.Generator) -> Placement:
+    """Turn the hand `vertices` (V, 3), wrist at 0, and set it so that its box takes a sampled share of the image."""
+    rotation = sample_rotation(rng)
+    intrinsics = sample_intrinsics(image_size, rng)
+    span = np.clip(rng.normal(0.68, 0.1), *SPAN) if rng.random() < 0.6 else rng.uniform(*SPAN)
+    margin = 0.5 * (1.0 - span) + (rng.uniform(0.0, 0.35) if rng.random() < BORDER_CUT_SHARE else 0.0)
+    centre_px = image_size * (0.5 + rng.uniform(-1.0, 1.0, 2) * margin)
+    translation = fit_translation(vertices @ rotation.T, intrinsics, centre_px, span * image_size)
+    return Placement(intrinsics, rotation, translation)
+
+
+def fit_translation(
+    points: np.ndarray, intrinsics_px: np.ndarray, centre_px: np.ndarray, size_px: float
+) -> np.ndarray:
+    """The translation (3,) m by which the box of the projected `points` (V, 3) has its centre at `centre_px`
+    and its longer side `size_px`. Points stay in front of the camera by `MIN_DEPTH_M`, if need be smaller."""
+    focal = intrinsics_px[0, 0]
+    middle = 0.5 * (points.max(0) + points.min(0))
+    depth = focal * np.ptp(points[:, :2], axis=0).max() / size_px
+    ray = (np.append(centre_px, 1.0) - [*intrinsics_px[:2, 2], 0.0]) / [focal, focal, 1.0]
+    translation = ray * depth - middle
+    for _ in range(6):
+        translation[2] = max(translation[2], MIN_DEPTH_M - points[:, 2].min())
+        pixels = project_points(points + translation, intrinsics_px)
+        low, high = pixels.min(0), pixels.max(0)
+        depth = translation[2] + middle[2]
+        translation[:2] += (centre_px - 0.5 * (low + high)) * depth / focal
+        translation[2] += depth * ((high - low).max() / size_px - 1.0)
+    translation[2] = max(translation[2], MIN_DEPTH_M - points[:, 2].min())
+    return translation

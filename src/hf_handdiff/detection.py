@@ -1,0 +1,149 @@
+"""Finding hands in photos of whole people, with MediaPipe (the extra ``[mediapipe]``)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from hf_handdiff.errors import InputError
+from hf_handdiff.images import ImageInput, load_image
+
+INSTALL_MEDIAPIPE = (
+    "the MediaPipe hand detector is not installed; install it with: pip install 'hf_handdiff[mediapipe]'"
+)
+
+_TILE_SHARES = (1.0, 0.5)
+"""Sides of the square windows that are searched, as shares of the photo's longer side (1: the whole photo)."""
+_TILE_OVERLAP = 0.5
+_SAME_HAND_OVERLAP = 0.45
+
+
+@dataclass(frozen=True)
+class DetectedHand:
+    """One hand in a photo.
+
+    Attributes:
+        box: (4,) float64 x0, y0, x1, y1 px, tight around the 21 keypoints.
+        handedness: "right" or "left", of the person, in a photo that is not mirrored.
+        score: 0..1, how sure the detector is of the side.
+        keypoints: (21, 2) px, in the order of `hand.topology.JOINT_NAMES`.
+    """
+
+    box: np.ndarray
+    handedness: str
+    score: float
+    keypoints: np.ndarray
+
+
+class MediaPipeHandDetector:
+    """MediaPipe's palm detector and landmark network, run on the whole photo and on overlapping parts of it.
+
+    The palm detector sees 192 x 192 pixels, so the hands of a person who stands a few metres away are only
+    found in parts of the photo.
+
+    Args:
+        min_score: detections below it are dropped, 0..1.
+        max_hands: the most hands that are looked for in a photo.
+
+    Raises:
+        InputError: MediaPipe is not installed.
+    """
+
+    def __init__(self, min_score: float = 0.5, max_hands: int = 8):
+        try:
+            from mediapipe.python.solutions.hands import Hands
+        except ImportError:
+            raise InputError(f"detector: {INSTALL_MEDIAPIPE}") from None
+        self._max_hands = max_hands
+        self._hands = Hands(static_image_mode=True, max_num_hands=max_hands, model_complexity=1,
+                            min_detection_confidence=min_score)
+
+    def detect(self, image: ImageInput) -> list[DetectedHand]:
+        """Return the hands of a photo, largest first.
+
+        Args:
+            image: a path, a PIL.Image or an (H, W, 3) uint8 array, not mirrored.
+        """
+        pixels = load_image(image, "image")
+        found = []
+        for left, top, right, bottom in _windows(pixels.shape[0], pixels.shape[1]):
+            found += self._detect_in_window(pixels[top:bottom, left:right], left, top, pixels.shape)
+        return _without_duplicates(found)[: self._max_hands]
+
+    def close(self) -> None:
+        """Free MediaPipe's resources."""
+        self._hands.close()
+
+    def _detect_in_window(self, window: np.ndarray, left: int, top: int,
+                          photo_shape: tuple[int, ...]) -> Iterator[DetectedHand]:
+        square = np.zeros((max(window.shape[:2]), max(window.shape[:2]), 3), np.uint8)
+        square[: window.shape[0], : window.shape[1]] = window  # MediaPipe's landmarks suffer if it is not square
+        result = self._hands.process(square)
+        for landmarks, sides in zip(result.multi_hand_landmarks or [], result.multi_handedness or [],
+                                    strict=True):
+            shares = np.array([(point.x, point.y) for point in landmarks.landmark], dtype=np.float64)
+            keypoints = shares * len(square) + (left, top)
+            if _cut_off(keypoints, window, left, top, photo_shape):
+                continue
+            # MediaPipe names sides as if the picture were a mirrored selfie: in a photo they are swapped.
+            side = sides.classification[0]
+            yield DetectedHand(
+                box=np.concatenate([keypoints.min(axis=0), keypoints.max(axis=0)]),
+                handedness="left" if side.label == "Right" else "right",
+                score=float(side.score),
+                keypoints=keypoints,
+            )
+
+
+def _windows(height: int, width: int) -> list[tuple[int, int, int, int]]:
+    """Return overlapping windows (left, top, right, bottom) px that cover a photo at each scale."""
+    windows = []
+    for share in _TILE_SHARES:
+        side = share * max(height, width)
+        for top, bottom in _intervals(height, side):
+            for left, right in _intervals(width, side):
+                windows.append((left, top, right, bottom))
+    return windows
+
+
+def _intervals(length: int, side: float) -> list[tuple[int, int]]:
+    if side >= length:
+        return [(0, length)]
+    count = int(np.ceil((length - side) / (side * (1.0 - _TILE_OVERLAP)))) + 1
+    starts = np.linspace(0.0, length - side, count)
+    return [(int(start), min(length, int(np.ceil(start + side)))) for start in starts]
+
+
+def _cut_off(keypoints: np.ndarray, window: np.ndarray, left: int, top: int,
+             photo_shape: tuple[int, ...]) -> bool:
+    """Tell whether a hand leaves its window where the photo goes on: another window has all of it."""
+    height, width = window.shape[:2]
+    x, y = keypoints[:, 0] - left, keypoints[:, 1] - top
+    margin = 0.02 * max(height, width)
+    return bool(
+        (left > 0 and x.min() < margin)
+        or (top > 0 and y.min() < margin)
+        or (left + width < photo_shape[1] and x.max() > width - margin)
+        or (top + height < photo_shape[0] and y.max() > height - margin)
+    )
+
+
+def _without_duplicates(hands: list[DetectedHand]) -> list[DetectedHand]:
+    """Keep one detection of each hand, the surest, and return them by size."""
+    kept: list[DetectedHand] = []
+    for hand in sorted(hands, key=lambda hand: -hand.score):
+        if all(_overlap(hand.box, other.box) < _SAME_HAND_OVERLAP for other in kept):
+            kept.append(hand)
+    return sorted(kept, key=lambda hand: -_area(hand.box))
+
+
+def _area(box: np.ndarray) -> float:
+    return float(max(box[2] - box[0], 0.0) * max(box[3] - box[1], 0.0))
+
+
+def _overlap(a: np.ndarray, b: np.ndarray) -> float:
+    """Return the area that two boxes share, over the smaller one's area."""
+    shared = np.concatenate([np.maximum(a[:2], b[:2]), np.minimum(a[2:], b[2:])])
+    return _area(shared) / max(min(_area(a), _area(b)), 1e-9)

@@ -1,0 +1,155 @@
+"""From the spread of the hypotheses to a calibrated radius: how far the truth is expected from the mean.
+
+A sampler may be too sure of itself, and all hypotheses may share an error that their spread cannot show. Both
+are measured on validation data, per joint: expected squared distance = (scale * spread)^2 + floor^2.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from hf_handdiff.aggregation import calibrated_std
+from hf_handdiff.errors import InputError
+
+_MIN_VARIANCE_M2 = 1e-10  # (0.01 mm)^2: keeps the likelihood finite for a joint that never moves (the wrist)
+_MIN_SAMPLES = 10
+
+
+@dataclass(frozen=True)
+class JointStdCalibration:
+    """What turns a spread into the contract's `joint_std`.
+
+    Attributes:
+        scale: (21,) factor on the spread; 1 where the sampler is calibrated.
+        floor: (21,) metres that remain where all hypotheses agree.
+    """
+
+    scale: Tensor
+    floor: Tensor
+
+    def apply(self, spread: Tensor) -> Tensor:
+        """RMS distance of the truth from the mean that is to be expected: (..., 21) m -> (..., 21) m."""
+        return calibrated_std(spread, self.scale.to(spread), self.floor.to(spread))
+
+    def to_dict(self) -> dict[str, list[float]]:
+        """Plain numbers for a checkpoint's config: {"scale": 21 floats, "floor_m": 21 floats}."""
+        return {"scale": self.scale.tolist(), "floor_m": self.floor.tolist()}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, list[float]]) -> JointStdCalibration:
+        """The inverse of `to_dict`."""
+        return cls(torch.tensor(values["scale"]), torch.tensor(values["floor_m"]))
+
+    @classmethod
+    def identity(cls, num_joints: int = 21) -> JointStdCalibration:
+        """The raw spread: scale 1, floor 0."""
+        return cls(torch.ones(num_joints), torch.zeros(num_joints))
+
+
+def _non_negative_line(weights: Tensor, features: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    """Weighted least squares of `targets` on slope * features + offset, slope and offset >= 0.
+
+    All arguments (S, P); returns slope and offset (P,). Where the free solution leaves the quadrant, the
+    better of its two borders is taken.
+    """
+    total = weights.sum(dim=0)
+    mean_x, mean_y = (weights * features).sum(dim=0) / total, (weights * targets).sum(dim=0) / total
+    variance = (weights * (features - mean_x).square()).sum(dim=0)
+    covariance = (weights * (features - mean_x) * (targets - mean_y)).sum(dim=0)
+    smallest = torch.finfo(features.dtype).tiny
+    slope = torch.where(variance > smallest, covariance / variance.clamp_min(smallest), 0.0)
+    offset = mean_y - slope * mean_x
+
+    second_moment = (weights * features.square()).sum(dim=0)
+    cross_moment = (weights * features * targets).sum(dim=0)
+    slope_only = torch.where(second_moment > smallest, cross_moment / second_moment.clamp_min(smallest), 0.0)
+    loss_slope_only = (weights * (targets - slope_only * features).square()).sum(dim=0)
+    loss_offset_only = (weights * (targets - mean_y).square()).sum(dim=0)
+    inside = (slope >= 0) & (offset >= 0)
+    use_slope = loss_slope_only <= loss_offset_only
+    zero = torch.zeros_like(slope)
+    slope = torch.where(inside, slope, torch.where(use_slope, slope_only, zero))
+    offset = torch.where(inside, offset, torch.where(use_slope, zero, mean_y))
+    return slope, offset
+
+
+def fit_joint_std(spread: Tensor, error: Tensor, num_iterations: int = 200) -> JointStdCalibration:
+    """Fit scale and floor per joint by maximum likelihood.
+
+    With variance v = (scale * spread)^2 + floor^2, the fit minimises the mean of log v + error^2 / v, whose
+    minimum has v = E[error^2 | spread] whatever the errors' distribution (the quasi-likelihood of a Gaussian
+    variance). Solved by reweighted least squares; a joint that never moves and is never wrong gets floor 0.
+
+    Args:
+        spread: (S, 21) m, RMS distance of the hypotheses to their mean, on validation data.
+        error: (S, 21) m, distance of the truth from the mean of the same hypotheses, wrist-relative, not
+            aligned.
+
+    Returns:
+        The calibration, float32.
+    """
+    if spread.ndim != 2 or spread.shape != error.shape:
+        raise InputError(
+            f"spread and error must both have shape (S, joints), got {tuple(spread.shape)} and "
+            f"{tuple(error.shape)}"
+        )
+    known = torch.isfinite(spread).all(dim=1) & torch.isfinite(error).all(dim=1)
+    if known.sum() < _MIN_SAMPLES:
+        raise InputError(
+            f"spread and error: expected {_MIN_SAMPLES} finite samples or more to fit a calibration, "
+            f"got {int(known.sum())}"
+        )
+    features = spread[known].double().square()
+    targets = error[known].double().square()
+    slope, offset = torch.ones_like(targets[0]), targets.mean(dim=0)
+    for _ in range(num_iterations):
+        variance = (slope * features + offset).clamp_min(_MIN_VARIANCE_M2)
+        slope, offset = _non_negative_line(variance.square().reciprocal(), features, targets)
+    scale = torch.where(features.amax(dim=0) > _MIN_VARIANCE_M2, slope.sqrt(), 1.0)
+    floor = torch.where(offset > _MIN_VARIANCE_M2, offset.sqrt(), 0.0)
+    return JointStdCalibration(scale.float(), floor.float())
+
+
+@dataclass(frozen=True)
+class Reliability:
+    """What was promised beside what came, in bins of rising predicted radius.
+
+    Attributes:
+        predicted_rms: (K,) m, RMS of the predicted radius in each bin.
+        observed_rms: (K,) m, RMS of the true distance in each bin.
+        ence: expected normalised calibration error, mean of |predicted - observed| / predicted over the bins.
+        mean_square_ratio: mean of (distance / radius)^2; 1 is calibrated, above 1 over-confident.
+    """
+
+    predicted_rms: Tensor
+    observed_rms: Tensor
+    ence: float
+    mean_square_ratio: float
+
+
+def reliability(joint_std: Tensor, error: Tensor, num_bins: int = 10) -> Reliability:
+    """Check predicted radii against true distances on data that the calibration has not seen.
+
+    Levi et al., "Evaluating and calibrating uncertainty prediction in regression tasks" (2019).
+
+    Args:
+        joint_std: (...) m, predicted RMS distance of the truth from the answer.
+        error: (...) m, that distance. Entries that are not finite, or promise exactly nothing (a joint that
+            defines the origin), are left out.
+    """
+    joint_std, error = joint_std.flatten().double(), error.flatten().double()
+    known = torch.isfinite(joint_std) & torch.isfinite(error) & (joint_std > 0)
+    joint_std, error = joint_std[known], error[known]
+    if len(joint_std) == 0:
+        return Reliability(torch.empty(0), torch.empty(0), math.nan, math.nan)
+    order = joint_std.argsort(stable=True)
+    bins = order.tensor_split(min(num_bins, len(order)))
+    predicted = torch.stack([joint_std[rows].square().mean().sqrt() for rows in bins])
+    observed = torch.stack([error[rows].square().mean().sqrt() for rows in bins])
+    ence = ((predicted - observed).abs() / predicted).mean().item()
+    return Reliability(predicted, observed, ence, (error / joint_std).square().mean().item())

@@ -1,0 +1,431 @@
+"""Running a predictor over annotated images: batches in, per-sample measures out, chunk by chunk.
+
+A predictor is any callable that takes a `HandBatch` and answers as `CascadedHandPipeline` does (see
+`Prediction`); this module knows no model. Measures are written to disk chunk by chunk, so that a run that was
+stopped goes on where it was. Every sample has a seed of its own, from the run's seed and its index: results
+do not depend on the batch size, on where a run was stopped, or on the number of samples.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from hf_handdiff.aggregation import AGGREGATIONS, aggregate, spread
+from hf_handdiff.errors import InputError
+from hf_handdiff.evaluation import metrics
+from hf_handdiff.files import replace_file
+from hf_handdiff.images import load_image
+
+CHUNK_SIZE = 50  # samples a chunk: what a stopped run loses at most
+BEST_OF = (1, 5, 10, 20, 50)
+F_SCORE_THRESHOLDS_M = (0.005, 0.015)
+NUM_JOINTS = 21
+
+_REQUIRED_COLUMNS = ("image", "intrinsics_px", "keypoints_2d_px", "joints_m")
+_BLIND_POOL_SIZE = 2000
+
+
+# -- what goes in and what comes out -----------------------------------------------------------------------
+
+
+class Prediction(Protocol):
+    """What a predictor returns: arrays or tensors, metres, wrist-relative, as the pipelines' outputs."""
+
+    joints: Any  # (B, N, 21, 3)
+    vertices: Any  # (B, N, V, 3), or None for a predictor without meshes
+    joint_hypotheses: Any  # (B, N, 21, 3), or None for a predictor with one stage
+    mean_joints: Any  # (B, 21, 3)
+    mean_vertices: Any  # (B, V, 3), or None
+    joint_std: Any  # (B, 21)
+    keypoints_2d: Any  # (B, 21, 2) px
+    hand_score: Any  # (B,)
+
+
+@dataclass
+class HandBatch:
+    """Some annotated images. The predictor may look at images, cameras and seeds; the rest is the truth.
+
+    Attributes:
+        indices: position of each sample in the data set.
+        sample_ids: what the data set calls them.
+        images: (H, W, 3) uint8 RGB; each is a hand crop.
+        intrinsics_px: (B, 3, 3).
+        seeds: one int a sample.
+        has_hand: (B,) bool; where False nothing but `hand_score` is measured.
+        keypoints_px: (B, 21, 2).
+        keypoints_visible: (B, 21) bool.
+        joints: (B, 21, 3) m, wrist-relative.
+        vertices: (B, V, 3) m, wrist-relative, or None where the data set has no meshes.
+        visible_share: (B,) 0..1, how much of the hand is seen.
+    """
+
+    indices: list[int]
+    sample_ids: list[str]
+    images: list[np.ndarray]
+    intrinsics_px: Tensor
+    seeds: list[int]
+    has_hand: Tensor
+    keypoints_px: Tensor
+    keypoints_visible: Tensor
+    joints: Tensor
+    vertices: Tensor | None
+    visible_share: Tensor
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+
+Predictor = Callable[[HandBatch], Prediction]
+Scores = dict[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class EvaluationSettings:
+    """What decides the numbers of a run; a folder of results belongs to one of these.
+
+    Attributes:
+        predictor: what was evaluated, e.g. a checkpoint's path and the digest of its weights.
+        data: path or Hub id of the data set.
+        split: its split.
+        num_hypotheses: N.
+        seed: of the hypotheses and of the blind control.
+        options: whatever else the predictor was given.
+    """
+
+    predictor: str
+    data: str
+    split: str
+    num_hypotheses: int
+    seed: int = 0
+    options: str = ""
+
+    def best_of(self) -> list[int]:
+        """The n of best-of-n that this run can tell."""
+        return sorted({n for n in (*BEST_OF, self.num_hypotheses) if n <= self.num_hypotheses})
+
+
+@dataclass
+class BlindHands:
+    """Hands that never saw the image: the control beside every best-of-N.
+
+    Attributes:
+        joints: (M, 21, 3) m.
+        vertices: (M, V, 3) m.
+    """
+
+    joints: Tensor
+    vertices: Tensor
+
+    def choose(self, seeds: list[int], count: int) -> tuple[Tensor, Tensor]:
+        """`count` of them for each seed: (B, count, 21, 3) and (B, count, V, 3)."""
+        rows = [np.random.default_rng([seed, 1]).integers(len(self.joints), size=count) for seed in seeds]
+        picked = torch.from_numpy(np.stack(rows))
+        return self.joints[picked], self.vertices[picked]
+
+
+def sample_blind_hands(size: int = _BLIND_POOL_SIZE, seed: int = 0) -> BlindHands:
+    """Random poses and shapes of the pose sampler that the synthetic corpus draws from."""
+    from hf_handdiff.hand.layer import HandLayer
+    from hf_handdiff.hand.poses import sample_poses
+
+    generator = torch.Generator().manual_seed(seed)
+    pose = sample_poses(size, generator)
+    shape = torch.randn(size, 10, generator=generator)
+    with torch.no_grad():
+        mesh = HandLayer.open_hand()(pose.float(), shape)
+    wrist = mesh.joints[:, :1]
+    return BlindHands(mesh.joints - wrist, mesh.vertices - wrist)
+
+
+# -- reading a data set ------------------------------------------------------------------------------------
+
+
+def sample_seed(seed: int, index: int) -> int:
+    """The seed of one sample of a run."""
+    return int(np.random.SeedSequence([seed, index]).generate_state(1, np.uint64)[0] >> 2)
+
+
+def check_columns(columns: Iterable[str] | None) -> None:
+    """Raise an `InputError` that names what a data set lacks; None (unknown) passes."""
+    missing = [] if columns is None else [name for name in _REQUIRED_COLUMNS if name not in set(columns)]
+    if missing:
+        raise InputError(
+            f"data: expected the columns {', '.join(_REQUIRED_COLUMNS)}; missing: {', '.join(missing)}"
+        )
+
+
+def collate(rows: list[Mapping[str, Any]], first_index: int, seed: int) -> HandBatch:
+    """Rows of the corpus schema (see `hf_handdiff.data.features`) -> a batch, points moved to the wrist."""
+    check_columns(rows[0].keys())
+
+    def stack(name: str, default: Any = None) -> Tensor:
+        return torch.stack([torch.as_tensor(np.array(row.get(name, default))) for row in rows])
+
+    joints = stack("joints_m").float()
+    wrist = joints[:, :1]
+    has_meshes = all(row.get("vertices_m") is not None for row in rows)
+    visible = stack("keypoints_visible", [True] * NUM_JOINTS).bool()
+    indices = list(range(first_index, first_index + len(rows)))
+    return HandBatch(
+        indices=indices,
+        sample_ids=[str(row.get("sample_id", index)) for row, index in zip(rows, indices, strict=True)],
+        images=[load_image(row["image"]) for row in rows],
+        intrinsics_px=stack("intrinsics_px").float(),
+        seeds=[sample_seed(seed, index) for index in indices],
+        has_hand=stack("has_hand", True).bool(),
+        keypoints_px=stack("keypoints_2d_px").float(),
+        keypoints_visible=visible,
+        joints=joints - wrist,
+        vertices=stack("vertices_m").float() - wrist if has_meshes else None,
+        visible_share=stack("visible_share", math.nan).float(),
+    )
+
+
+def _rows(dataset: Any, start: int, stop: int) -> Iterator[Mapping[str, Any]]:
+    """Rows start..stop of a `datasets.Dataset`, an `IterableDataset` or a plain list."""
+    if hasattr(dataset, "select"):
+        return iter(dataset.select(range(start, min(stop, len(dataset)))))
+    if hasattr(dataset, "skip"):
+        return iter(dataset.skip(start).take(stop - start))
+    return iter(dataset[start:stop])
+
+
+# -- measuring ---------------------------------------------------------------------------------------------
+
+
+def _tensor(values: Any) -> Tensor | None:
+    return None if values is None else torch.as_tensor(values).detach().float().cpu()
+
+
+def _measure_distribution(hypotheses: Tensor, truth: Tensor, stage: str) -> dict[str, Tensor]:
+    """Spread, ranks and energy score of (B, N, 21, 3) hypotheses; names end in the stage."""
+    return {
+        f"spread_{stage}": spread(hypotheses),
+        f"rank_{stage}": metrics.truth_ranks(hypotheses, truth, center="pooled"),
+        f"rank_median_{stage}": metrics.truth_ranks(hypotheses, truth, center="median"),
+        f"energy_{stage}": metrics.energy_score(hypotheses, truth),
+        f"energy_hand_{stage}": metrics.energy_score(hypotheses, truth, whole_hand=True),
+    }
+
+
+def _measure_joints(prediction: Prediction, batch: HandBatch) -> dict[str, Tensor]:
+    joints, mean_joints, truth = _tensor(prediction.joints), _tensor(prediction.mean_joints), batch.joints
+    measures = {
+        "joint_error": metrics.root_relative_error(mean_joints, truth),
+        "joint_std": _tensor(prediction.joint_std),
+        "pa_joint_error": metrics.pa_error(mean_joints, truth, per_point=True),
+        "pa_joints_rotation": metrics.pa_error(mean_joints, truth, allow_reflections=False),
+        "scale_translation_error": metrics.scale_translation_aligned_error(mean_joints, truth),
+        "hypothesis_pa_joints": metrics.pa_error(joints, truth.unsqueeze(1)),
+        "hypothesis_joint_error": metrics.mpjpe(joints, truth.unsqueeze(1)),
+        **_measure_distribution(joints, truth, "stage2"),
+    }
+    for method in AGGREGATIONS:
+        answer, _ = aggregate(joints, method=method)
+        measures[f"{method}_pa_joints"] = metrics.pa_error(answer, truth)
+        measures[f"{method}_joint_error"] = metrics.mpjpe(answer, truth)
+    if prediction.joint_hypotheses is not None:
+        proposals = _tensor(prediction.joint_hypotheses)
+        measures["stage1_joint_error"] = metrics.mpjpe(proposals.mean(dim=1), truth)
+        measures["stage1_pa_joints"] = metrics.pa_error(proposals.mean(dim=1), truth)
+        measures["stage1_hypothesis_pa_joints"] = metrics.pa_error(proposals, truth.unsqueeze(1))
+        measures |= _measure_distribution(proposals, truth, "stage1")
+    return measures
+
+
+def _measure_meshes(prediction: Prediction, batch: HandBatch) -> dict[str, Tensor]:
+    joints, vertices = _tensor(prediction.joints), _tensor(prediction.vertices)
+    mean_vertices, truth = _tensor(prediction.mean_vertices), batch.vertices
+    aligned = metrics.procrustes_align(mean_vertices, truth)
+    measures = {
+        "pa_vertices": metrics.point_distance(aligned, truth).mean(dim=-1),
+        "pa_vertices_rotation": metrics.pa_error(mean_vertices, truth, allow_reflections=False),
+        "vertex_error": metrics.point_distance(mean_vertices, truth).mean(dim=-1),
+        "hypothesis_pa_vertices": metrics.pa_error(vertices, truth.unsqueeze(1)),
+    }
+    for threshold in F_SCORE_THRESHOLDS_M:
+        measures[f"f_score_{1000 * threshold:.0f}mm"] = metrics.f_score(aligned, truth, threshold)
+    for method in AGGREGATIONS:
+        _, answer = aggregate(joints, vertices, method)
+        measures[f"{method}_pa_vertices"] = metrics.pa_error(answer, truth)
+    return measures
+
+
+def _measure_blind(blind: BlindHands, batch: HandBatch, count: int) -> dict[str, Tensor]:
+    joints, vertices = blind.choose(batch.seeds, count)
+    measures = {"blind_pa_joints": metrics.pa_error(joints, batch.joints.unsqueeze(1))}
+    if batch.vertices is not None and batch.vertices.shape[-2] == vertices.shape[-2]:
+        measures["blind_pa_vertices"] = metrics.pa_error(vertices, batch.vertices.unsqueeze(1))
+    return measures
+
+
+def measure_batch(prediction: Prediction, batch: HandBatch, blind: BlindHands | None = None) -> Scores:
+    """All measures of some samples; metres, leading dimension B.
+
+    Meshes are measured where prediction and truth have the same number of vertices. Rows without a hand have
+    NaN everywhere but in `hand_score`.
+    """
+    num_hypotheses = _tensor(prediction.joints).shape[1]
+    measures = _measure_joints(prediction, batch)
+    vertices = _tensor(prediction.vertices)
+    if vertices is not None and batch.vertices is not None and vertices.shape[-2] == batch.vertices.shape[-2]:
+        measures |= _measure_meshes(prediction, batch)
+    if blind is not None:
+        measures |= _measure_blind(blind, batch, num_hypotheses)
+    keypoints = _tensor(prediction.keypoints_2d)
+    measures["keypoint_error"] = metrics.keypoint_error_2d(keypoints, batch.keypoints_px, per_point=True)
+    measures["keypoint_error_px"] = metrics.point_distance(keypoints, batch.keypoints_px)
+    for values in measures.values():
+        values[~batch.has_hand] = math.nan
+    scores = {name: values.numpy() for name, values in measures.items()}
+    scores["hand_score"] = _tensor(prediction.hand_score).numpy()
+    scores["has_hand"] = batch.has_hand.numpy()
+    scores["visible_share"] = batch.visible_share.numpy()
+    scores["keypoints_visible"] = batch.keypoints_visible.numpy()
+    scores["index"] = np.array(batch.indices)
+    scores["sample_id"] = np.array(batch.sample_ids)
+    return scores
+
+
+# -- running -----------------------------------------------------------------------------------------------
+
+
+def _join(parts: list[Scores]) -> Scores:
+    """Scores of several batches as one; measures that not all of them have are dropped (mixed data sets)."""
+    names = set.intersection(*(set(part) for part in parts))
+    return {name: np.concatenate([part[name] for part in parts]) for name in sorted(names)}
+
+
+def _save_chunk(path: Path, scores: Scores) -> None:
+    with replace_file(path) as temporary:
+        np.savez(temporary, **scores)
+
+
+def _load_chunk(path: Path) -> Scores:
+    with np.load(path, allow_pickle=False) as arrays:
+        return {name: arrays[name] for name in arrays.files}
+
+
+def claim_folder(out: Path, settings: EvaluationSettings) -> None:
+    """Make the folder of a run, or make sure that what lies in it belongs to the same settings.
+
+    Raises:
+        InputError: it holds results of other settings; the message names what differs.
+    """
+    (out / "chunks").mkdir(parents=True, exist_ok=True)
+    path = out / "settings.json"
+    if path.exists():
+        before, now = json.loads(path.read_text()), asdict(settings)
+        changed = [name for name in now if before.get(name) != now[name]]
+        if changed:
+            details = "; ".join(f"{name} {before.get(name)!r}, now {now[name]!r}" for name in changed)
+            raise InputError(
+                f"out: {out} holds results of other settings ({details}); name another folder or empty it"
+            )
+    with replace_file(path) as temporary:
+        temporary.write_text(json.dumps(asdict(settings), indent=2))
+
+
+def run_protocol(
+    predict: Predictor,
+    dataset: Any,
+    settings: EvaluationSettings,
+    out: str | Path,
+    *,
+    num_samples: int | None = None,
+    batch_size: int = 8,
+    blind: BlindHands | None = None,
+    show_progress: bool = True,
+) -> Scores:
+    """Evaluate a predictor on a data set; a run that was stopped goes on with the next chunk.
+
+    Args:
+        predict: see `Predictor`.
+        dataset: `datasets.Dataset`, `IterableDataset` or list of rows of the corpus schema.
+        settings: what decides the numbers.
+        out: folder for chunks and settings.
+        num_samples: the first so many samples; None for all.
+        batch_size: images a call of the predictor.
+        blind: the control; None leaves it out.
+        show_progress: a progress bar on standard error.
+
+    Returns:
+        Per-sample measures, arrays with leading dimension S; `seconds` holds the time of each prediction.
+    """
+    out = Path(out)
+    check_columns(getattr(dataset, "column_names", None))
+    size = len(dataset) if hasattr(dataset, "__len__") else None
+    if size == 0:
+        raise InputError("data: expected at least one sample, the data set is empty")
+    if num_samples is not None and num_samples < 1:
+        raise InputError(f"num_samples: expected at least 1, got {num_samples}")
+    limits = [limit for limit in (size, num_samples) if limit is not None]
+    total = min(limits) if limits else None
+    claim_folder(out, settings)
+
+    chunks: list[Scores] = []
+    with tqdm(total=total, unit="image", disable=not show_progress) as progress:
+        start = 0
+        while total is None or start < total:
+            stop = start + CHUNK_SIZE if total is None else min(start + CHUNK_SIZE, total)
+            path = out / "chunks" / f"{start:08d}-{stop:08d}.npz"
+            if path.exists():
+                chunk = _load_chunk(path)
+            else:
+                rows = _rows(dataset, start, stop)
+                chunk = _run_chunk(predict, rows, start, settings, batch_size, blind, progress)
+                if chunk is None:  # a stream of unknown length has ended
+                    break
+                _save_chunk(path, chunk)
+            chunks.append(chunk)
+            start += len(chunk["index"])
+            progress.update(start - progress.n)
+            if start < stop:
+                break
+    if not chunks:
+        raise InputError("data: expected at least one sample, the data set is empty")
+    return _join(chunks)
+
+
+def _run_chunk(
+    predict: Predictor,
+    rows: Iterator[Mapping[str, Any]],
+    start: int,
+    settings: EvaluationSettings,
+    batch_size: int,
+    blind: BlindHands | None,
+    progress: tqdm,
+) -> Scores | None:
+    parts: list[Scores] = []
+    first_index = start
+    while waiting := list(itertools.islice(rows, batch_size)):
+        batch = collate(waiting, first_index, settings.seed)
+        began = time.perf_counter()
+        prediction = predict(batch)
+        seconds = (time.perf_counter() - began) / len(batch)
+        _check_prediction(prediction, batch, settings)
+        scores = measure_batch(prediction, batch, blind)
+        scores["seconds"] = np.full(len(batch), seconds)
+        parts.append(scores)
+        first_index += len(batch)
+        progress.update(len(batch))
+    return _join(parts) if parts else None
+
+
+def _check_prediction(prediction: Prediction, batch: HandBatch, settings: EvaluationSettings) -> None:
+    expected = (len(batch), settings.num_hypotheses, NUM_JOINTS, 3)
+    shape = tuple(_tensor(prediction.joints).shape)
+    if shape != expected:
+        raise InputError(f"predictor: expected joints of shape {expected}, got {shape}")

@@ -1,0 +1,1 @@
+"""What a hand is: joint orders, rotations, the hand layer, the open hand asset, poses and MANO files."""

@@ -1,0 +1,148 @@
+"""Loading images: a path, a PIL image or an array becomes one (H, W, 3) uint8 RGB array, or one clear error.
+
+Pixels are those of the upright image: the EXIF orientation that phones write is applied, so that pixel
+coordinates in answers are those of the image as viewers show it.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+from pathlib import Path
+from typing import Any, Union
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from hf_handdiff.errors import InputError
+
+ImageInput = Union[str, os.PathLike, Image.Image, np.ndarray]
+
+IMAGE_EXPECTED = "expected an image: a path, a PIL.Image or an (H, W, 3) uint8 array"
+
+_EXIF_ORIENTATION = 0x0112
+_ORIENTATION_TO_TRANSPOSE = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_ALPHA_MODES = ("RGBA", "RGBa", "LA", "La", "PA")
+# what Pillow's decoders raise on damaged files, besides OSError
+_DECODE_ERRORS = (OSError, SyntaxError, ValueError, EOFError, IndexError, struct.error)
+
+
+def load_image(source: ImageInput, name: str = "images") -> np.ndarray:
+    """Return `source` as an (H, W, 3) uint8 RGB array, upright.
+
+    Args:
+        source: a path to a file that Pillow reads, a `PIL.Image.Image`, or an (H, W, 3) uint8 RGB array.
+            Transparent pixels are laid over white; grey, palette, CMYK and 16-bit images are converted;
+            of an animation the first frame is taken.
+        name: what the argument is called in an error message.
+
+    Raises:
+        InputError: the file is missing, a folder, damaged or not an image; the array has another type or
+            shape; the image has no pixels; or `source` is something else altogether.
+    """
+    if isinstance(source, np.ndarray):
+        return _check_array(source, name)
+    if isinstance(source, Image.Image):
+        return _to_rgb_array(source, name, label="the PIL.Image")
+    if isinstance(source, (str, os.PathLike)):
+        return _load_file(source, name)
+    raise InputError(f"{name}: {IMAGE_EXPECTED}, got {_type_name(source)}")
+
+
+def load_images(source: ImageInput | list[ImageInput] | tuple[ImageInput, ...],
+                name: str = "images") -> list[np.ndarray]:
+    """Return one image or a list of them as a list of (H, W, 3) uint8 RGB arrays (see `load_image`).
+
+    Raises:
+        InputError: the list is empty, or one of its images is bad; then the message names its index.
+    """
+    if not isinstance(source, (list, tuple)):
+        return [load_image(source, name)]
+    if len(source) == 0:
+        raise InputError(f"{name}: expected one image or a list of at least one, got an empty list")
+    return [load_image(image, f"{name}[{index}]") for index, image in enumerate(source)]
+
+
+def _load_file(source: str | os.PathLike, name: str) -> np.ndarray:
+    path = Path(source)
+    if str(source).startswith(("http://", "https://")):
+        raise InputError(f"{name}: expected a local file, got the address '{source}'; download it first")
+    if not str(source) or not path.exists():
+        raise InputError(f"{name}: there is no file '{source}'; {IMAGE_EXPECTED}")
+    if path.is_dir():
+        raise InputError(f"{name}: '{source}' is a folder; {IMAGE_EXPECTED}")
+    try:
+        with Image.open(path) as image:
+            return _to_rgb_array(image, name, label=f"'{source}'")
+    except InputError:
+        raise
+    except UnidentifiedImageError:
+        raise InputError(f"{name}: '{source}' is not an image that Pillow can read") from None
+    except Image.DecompressionBombError:
+        raise InputError(f"{name}: '{source}' has too many pixels to be loaded safely") from None
+    except PermissionError:
+        raise InputError(f"{name}: '{source}' cannot be opened: no permission to read it") from None
+    except _DECODE_ERRORS as error:
+        raise InputError(f"{name}: '{source}' is a truncated or damaged image ({error})") from None
+
+
+def _to_rgb_array(image: Image.Image, name: str, label: str) -> np.ndarray:
+    if 0 in image.size:
+        raise InputError(f"{name}: {label} has no pixels ({image.width} x {image.height})")
+    try:
+        image.load()
+    except _DECODE_ERRORS as error:
+        raise InputError(f"{name}: {label} is a truncated or damaged image ({error})") from None
+    return np.array(_to_rgb(_upright(image), name, label), dtype=np.uint8)
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    try:
+        orientation = image.getexif().get(_EXIF_ORIENTATION, 1)
+    except _DECODE_ERRORS:  # damaged EXIF is no reason to refuse intact pixels
+        return image
+    transpose = _ORIENTATION_TO_TRANSPOSE.get(orientation)
+    return image if transpose is None else image.transpose(transpose)
+
+
+def _to_rgb(image: Image.Image, name: str, label: str) -> Image.Image:
+    if image.mode in _ALPHA_MODES or "transparency" in image.info:
+        rgba = image.convert("RGBA")
+        white = Image.new("RGBA", rgba.size, (255, 255, 255, 255))
+        return Image.alpha_composite(white, rgba).convert("RGB")
+    if image.mode == "F":
+        raise InputError(f"{name}: {label} holds floating-point pixels of unknown range; "
+                         "expected 8 or 16 bits a channel")
+    if image.mode == "I" or image.mode.startswith("I;16"):
+        return _sixteen_bits_to_rgb(image, name, label)
+    return image.convert("RGB")
+
+
+def _sixteen_bits_to_rgb(image: Image.Image, name: str, label: str) -> Image.Image:
+    levels = np.asarray(image).astype(np.int64)
+    if levels.min() < 0 or levels.max() > 65535:
+        raise InputError(f"{name}: {label} holds values outside 0..65535; expected 8 or 16 bits a channel")
+    return Image.fromarray(np.round(levels / 257.0).astype(np.uint8)).convert("RGB")
+
+
+def _check_array(array: np.ndarray, name: str) -> np.ndarray:
+    if array.dtype != np.uint8:
+        raise InputError(f"{name}: expected an (H, W, 3) uint8 array, got dtype {array.dtype}")
+    if array.ndim != 3 or array.shape[2] != 3:
+        raise InputError(f"{name}: expected an (H, W, 3) uint8 array, got shape {tuple(array.shape)}")
+    if 0 in array.shape:
+        raise InputError(f"{name}: the array has no pixels, its shape is {tuple(array.shape)}")
+    return np.ascontiguousarray(array)
+
+
+def _type_name(value: Any) -> str:
+    kind = type(value)
+    return kind.__name__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__name__}"

@@ -1,0 +1,18 @@
+"""The four networks, one PreTrainedModel a file."""
+
+from .image_encoder import HandImageEncoder, HandImageEncoderConfig, HandImageEncoderOutput
+from .joint_denoiser import JointDenoiser, JointDenoiserConfig
+from .mesh_autoencoder import MeshAutoencoder, MeshAutoencoderConfig
+from .mesh_latent_denoiser import MeshLatentDenoiser, MeshLatentDenoiserConfig
+
+__all__ = [
+    "HandImageEncoder",
+    "HandImageEncoderConfig",
+    "HandImageEncoderOutput",
+    "JointDenoiser",
+    "JointDenoiserConfig",
+    "MeshAutoencoder",
+    "MeshAutoencoderConfig",
+    "MeshLatentDenoiser",
+    "MeshLatentDenoiserConfig",
+]

@@ -1,0 +1,355 @@
+"""The image encoder: a hand crop in, 2D keypoints with scores, a hand score and image features out.
+
+The backbone is the hand landmark network of MediaPipe 0.10.21 (Apache-2.0), written out as plain PyTorch stages so that
+its weights can be converted (`scripts/convert_hand_landmark.py`) and fine-tuned.  What is new is built so that it starts
+as "no change": right after the conversion the keypoints are exactly the landmarks of the original network.
+
+All 2D positions are in *crop units*: (x, y) from 0 to 1 over the crop, x right, y down, origin at the outer corner of the
+top-left pixel.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+from transformers import PretrainedConfig, PreTrainedModel
+from transformers import initialization as init
+from transformers.utils import ModelOutput
+
+NUM_KEYPOINTS = 21
+
+# The converted backbone: (kernel size, stride of the first block, output channels, hidden channels of every block).
+# It is EfficientNet-Lite0 without the squeeze-and-excite layers; the first hidden width of 64 is the original's.
+BACKBONE_STAGES = {
+    "stage1": (3, 2, 24, (64, 144)),
+    "stage2": (5, 2, 40, (144, 240)),
+    "stage3": (3, 2, 80, (240, 480, 480)),
+    "stage4": (5, 1, 112, (480, 672, 672)),
+    "stage5": (5, 2, 192, (672, 1152, 1152, 1152)),
+}
+STEM_CHANNELS = (24, 16)
+POOLED_CHANNELS = 1152
+INITIAL_SCORE_LOGIT = 2.0
+
+
+class HandImageEncoderConfig(PretrainedConfig):
+    """Configuration of [`HandImageEncoder`].
+
+    Fields you may want to change:
+        feature_channels: channels C of the fused feature map (B, C, H/8, W/8) that the later stages sample from.
+        global_dim: size G of the global feature vector (B, G).
+        prior_std: standard deviation, in crop units, of the Gaussian prior round each initial landmark.  It is how far
+            the refinement can comfortably move a keypoint: two to three times this distance.  The converted network is
+            off by about 0.03 on real photos.
+
+    Fields that follow from the converted weights:
+        image_size: side in pixels of the square input, a multiple of 32.  The backbone was trained at 224; another size
+            runs, but its landmarks are worth less.
+    """
+
+    model_type = "hand_image_encoder"
+
+    def __init__(
+        self,
+        image_size: int = 224,
+        feature_channels: int = 64,
+        global_dim: int = 256,
+        prior_std: float = 0.06,
+        **kwargs,
+    ):
+        if image_size <= 0 or image_size % 32:
+            raise ValueError(f"image_size must be a positive multiple of 32, got {image_size}")
+        if feature_channels <= 0 or feature_channels % 8:
+            raise ValueError(f"feature_channels must be a positive multiple of 8, got {feature_channels}")
+        if prior_std <= 0:
+            raise ValueError(f"prior_std must be positive, got {prior_std}")
+        self.image_size = image_size
+        self.feature_channels = feature_channels
+        self.global_dim = global_dim
+        self.prior_std = prior_std
+        super().__init__(**kwargs)
+
+    @property
+    def feature_size(self) -> int:
+        """Side of the feature map and of the heatmaps: 28 for an image of 224."""
+        return self.image_size // 8
+
+
+@dataclass
+class HandImageEncoderOutput(ModelOutput):
+    """Output of [`HandImageEncoder`]; H = W = `config.feature_size` (28).
+
+    keypoints: (B, 21, 2) refined keypoints, crop units.
+    keypoint_scores: (B, 21) probability that the joint is directly visible.
+    hand_logit: (B,) `sigmoid` of it is the probability that there is a hand in the crop.
+    feature_map: (B, C, H, W) fused features; see [`HandImageEncoder.sample_features`].
+    global_features: (B, G) features of the whole crop.
+    heatmap_logits: (B, 21, H, W) log of the (unnormalised) posterior over the cells of the map.
+    joints: (B, 21, 3) auxiliary 3D estimate, metres, wrist at 0, x right, y down, z away.
+    initial_keypoints: (B, 21, 2) landmark head alone, before the refinement, crop units.
+    keypoint_score_logits: (B, 21) `keypoint_scores` before the sigmoid, for the loss.
+    """
+
+    keypoints: torch.FloatTensor | None = None
+    keypoint_scores: torch.FloatTensor | None = None
+    hand_logit: torch.FloatTensor | None = None
+    feature_map: torch.FloatTensor | None = None
+    global_features: torch.FloatTensor | None = None
+    heatmap_logits: torch.FloatTensor | None = None
+    joints: torch.FloatTensor | None = None
+    initial_keypoints: torch.FloatTensor | None = None
+    keypoint_score_logits: torch.FloatTensor | None = None
+
+
+class SameConv2d(nn.Conv2d):
+    """A convolution padded as TensorFlow's "SAME" pads an even-sized input: with stride 2 one row more at the far side."""
+
+    def __init__(self, in_channels: int, out_channels: int, kernel_size: int, stride: int = 1, groups: int = 1):
+        symmetric = (kernel_size - 1) // 2 if stride == 1 else 0
+        super().__init__(in_channels, out_channels, kernel_size, stride, padding=symmetric, groups=groups)
+        total = kernel_size - stride
+        self.far_side_padding = None if stride == 1 else (total // 2, total - total // 2) * 2
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if self.far_side_padding is not None:
+            x = F.pad(x, self.far_side_padding)
+        return super().forward(x)
+
+
+class InvertedResidual(nn.Module):
+    """Expand (1x1), filter (depthwise), project (1x1), with a skip where the shape allows; the norms are folded in."""
+
+    def __init__(self, in_channels: int, hidden_channels: int, out_channels: int, kernel_size: int, stride: int):
+        super().__init__()
+        self.expand = nn.Conv2d(in_channels, hidden_channels, 1)
+        self.depthwise = SameConv2d(hidden_channels, hidden_channels, kernel_size, stride, groups=hidden_channels)
+        self.project = nn.Conv2d(hidden_channels, out_channels, 1)
+        self.has_skip = stride == 1 and in_channels == out_channels
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = F.relu6(self.expand(x))
+        y = F.relu6(self.depthwise(y))
+        y = self.project(y)
+        return x + y if self.has_skip else y
+
+
+class HandLandmarkBackbone(nn.Module):
+    """The trunk of MediaPipe's hand landmark network: (B, 3, S, S) in 0..1 to maps at S/4, S/8, S/16, S/32 and a vector."""
+
+    def __init__(self):
+        super().__init__()
+        width, channels = STEM_CHANNELS
+        self.stem = SameConv2d(3, width, 3, stride=2)
+        self.stem_depthwise = SameConv2d(width, width, 3, groups=width)
+        self.stem_project = nn.Conv2d(width, channels, 1)
+        for name, (kernel_size, stride, out_channels, hidden_widths) in BACKBONE_STAGES.items():
+            blocks = []
+            for index, hidden in enumerate(hidden_widths):
+                blocks.append(
+                    InvertedResidual(channels, hidden, out_channels, kernel_size, stride if index == 0 else 1)
+                )
+                channels = out_channels
+            self.add_module(name, nn.Sequential(*blocks))
+        self.final_expand = nn.Conv2d(channels, POOLED_CHANNELS, 1)
+        self.final_depthwise = SameConv2d(POOLED_CHANNELS, POOLED_CHANNELS, 3, groups=POOLED_CHANNELS)
+
+    def forward(self, x: torch.Tensor) -> tuple[list[torch.Tensor], torch.Tensor]:
+        """x (B, 3, S, S) -> maps [(B,24,S/4,S/4), (B,40,S/8,S/8), (B,112,S/16,S/16), (B,192,S/32,S/32)], pooled (B, 1152)."""
+        x = F.relu6(self.stem(x))
+        x = F.relu6(self.stem_depthwise(x))
+        x = self.stem_project(x)
+        quarter = self.stage1(x)
+        eighth = self.stage2(quarter)
+        sixteenth = self.stage4(self.stage3(eighth))
+        thirty_second = self.stage5(sixteenth)
+        x = F.relu6(self.final_expand(thirty_second))
+        x = F.relu6(self.final_depthwise(x))
+        return [quarter, eighth, sixteenth, thirty_second], x.mean(dim=(2, 3))
+
+
+class FeatureFusion(nn.Module):
+    """Brings the four maps to one map at S/8 by lateral 1x1 convolutions and a sum, then mixes it (B, C, S/8, S/8)."""
+
+    def __init__(self, channels: int):
+        super().__init__()
+        self.lateral_quarter = nn.Conv2d(24, channels, 1)
+        self.lateral_eighth = nn.Conv2d(40, channels, 1)
+        self.lateral_sixteenth = nn.Conv2d(112, channels, 1)
+        self.lateral_thirty_second = nn.Conv2d(192, channels, 1)
+        self.norm = nn.GroupNorm(8, channels)
+        self.mix = nn.Conv2d(channels, channels, 3, padding=1)
+
+    def forward(self, maps: list[torch.Tensor]) -> torch.Tensor:
+        quarter, eighth, sixteenth, thirty_second = maps
+        size = eighth.shape[-2:]
+        coarse = self.lateral_sixteenth(sixteenth) + _resize(
+            self.lateral_thirty_second(thirty_second), sixteenth.shape[-2:]
+        )
+        fused = self.lateral_eighth(eighth) + _resize(coarse, size)
+        fused = fused + self.lateral_quarter(F.avg_pool2d(quarter, 2))
+        fused = F.silu(self.norm(fused))
+        return fused + F.silu(self.mix(fused))
+
+
+class KeypointScoreHead(nn.Module):
+    """Logit per keypoint from the features under it, the global features and which joint it is."""
+
+    def __init__(self, feature_channels: int, global_dim: int, hidden_dim: int = 64):
+        super().__init__()
+        self.local = nn.Linear(feature_channels, hidden_dim)
+        self.context = nn.Linear(global_dim, hidden_dim)
+        self.joint = nn.Embedding(NUM_KEYPOINTS, hidden_dim)
+        self.out = nn.Linear(hidden_dim, 1)
+
+    def forward(self, local: torch.Tensor, context: torch.Tensor) -> torch.Tensor:
+        """local (B, 21, C), context (B, G) -> logits (B, 21)."""
+        hidden = self.local(local) + self.context(context)[:, None] + self.joint.weight  # (B, 21, hidden)
+        return self.out(F.silu(hidden)).squeeze(-1)
+
+
+class HandImageEncoder(PreTrainedModel):
+    """Right-hand crop -> keypoints, scores and features.  Left hands are mirrored by the caller."""
+
+    config_class = HandImageEncoderConfig
+    main_input_name = "pixel_values"
+    base_model_prefix = "hand_image_encoder"
+
+    def __init__(self, config: HandImageEncoderConfig):
+        super().__init__(config)
+        channels = config.feature_channels
+        self.backbone = HandLandmarkBackbone()
+        # Heads of the original network. Landmarks are kept in crop units, 3D points in metres.
+        self.landmark_head = nn.Linear(POOLED_CHANNELS, NUM_KEYPOINTS * 2)
+        self.world_head = nn.Linear(POOLED_CHANNELS, NUM_KEYPOINTS * 3)
+        self.presence_head = nn.Linear(POOLED_CHANNELS, 1)
+        # New parts.
+        self.fusion = FeatureFusion(channels)
+        self.heatmap_hidden = nn.Conv2d(channels, channels, 3, padding=1)
+        self.heatmap_out = nn.Conv2d(channels, NUM_KEYPOINTS, 1)
+        self.global_projection = nn.Linear(POOLED_CHANNELS, config.global_dim)
+        self.global_norm = nn.LayerNorm(config.global_dim)
+        self.world_correction = nn.Linear(config.global_dim, NUM_KEYPOINTS * 3)
+        self.score_head = KeypointScoreHead(channels, config.global_dim)
+        self.post_init()
+
+    def _init_weights(self, module: nn.Module) -> None:
+        """He initialisation; zero where the model must start as the converted network."""
+        if module is self.heatmap_out or module is self.world_correction:
+            init.zeros_(module.weight)
+            init.zeros_(module.bias)
+        elif module is self.score_head.out:
+            init.zeros_(module.weight)
+            init.constant_(module.bias, INITIAL_SCORE_LOGIT)
+        elif isinstance(module, nn.Conv2d):
+            init.kaiming_normal_(module.weight, mode="fan_in", nonlinearity="relu")
+            init.zeros_(module.bias)
+        elif isinstance(module, nn.Linear):
+            init.normal_(module.weight, std=module.in_features**-0.5)
+            init.zeros_(module.bias)
+        elif isinstance(module, nn.Embedding):
+            init.normal_(module.weight, std=0.1)
+        elif isinstance(module, (nn.GroupNorm, nn.LayerNorm)):
+            init.ones_(module.weight)
+            init.zeros_(module.bias)
+
+    def pretrained_parameters(self) -> list[nn.Parameter]:
+        """Parameters that come from the converted network: fine-tune them with a small learning rate."""
+        modules = (self.backbone, self.landmark_head, self.world_head, self.presence_head)
+        return [parameter for module in modules for parameter in module.parameters()]
+
+    def new_parameters(self) -> list[nn.Parameter]:
+        """All other parameters, which start untrained."""
+        pretrained = {id(parameter) for parameter in self.pretrained_parameters()}
+        return [parameter for parameter in self.parameters() if id(parameter) not in pretrained]
+
+    @staticmethod
+    def sample_features(feature_map: torch.Tensor, keypoints: torch.Tensor) -> torch.Tensor:
+        """Bilinear samples of feature_map (B, C, H, W) at keypoints (B, K, 2) in crop units -> (B, K, C).
+
+        Positions outside the crop read the nearest border cell.  Sampled in float32 at any precision of the map.
+        """
+        grid = (2.0 * keypoints.float() - 1.0)[:, :, None]  # (B, K, 1, 2)
+        samples = F.grid_sample(feature_map.float(), grid, padding_mode="border", align_corners=False)
+        return samples.squeeze(-1).transpose(1, 2).to(feature_map.dtype)
+
+    def forward(self, pixel_values: torch.Tensor, return_dict: bool | None = None) -> HandImageEncoderOutput | tuple:
+        """pixel_values (B, 3, S, S): RGB in 0..1, a right hand."""
+        size = self.config.image_size
+        if pixel_values.ndim != 4 or pixel_values.shape[1:] != (3, size, size):
+            raise ValueError(f"pixel_values must be (B, 3, {size}, {size}), got {tuple(pixel_values.shape)}")
+        maps, pooled = self.backbone(pixel_values)
+        feature_map = self.fusion(maps)
+
+        # 1. The heads of the original network, in float32: half precision would cost them a pixel.
+        initial_keypoints = _linear_float32(self.landmark_head, pooled).unflatten(1, (NUM_KEYPOINTS, 2))
+        world = _linear_float32(self.world_head, pooled)
+        hand_logit = _linear_float32(self.presence_head, pooled).squeeze(-1)
+
+        # 2. Global features, and what they add to the 3D estimate.
+        global_features = self.global_norm(self.global_projection(pooled))
+        world = world + _linear_float32(self.world_correction, F.silu(global_features))
+        world = world.unflatten(1, (NUM_KEYPOINTS, 3))
+
+        # 3. Refinement of the keypoints.
+        evidence = self.heatmap_out(F.silu(self.heatmap_hidden(feature_map))).float()
+        keypoints, heatmap_logits = refine_keypoints(initial_keypoints, evidence, self.config.prior_std)
+
+        # 4. Scores, from the features under the refined keypoints.
+        local = self.sample_features(feature_map, keypoints.detach())
+        score_logits = self.score_head(local, global_features).float()
+
+        output = HandImageEncoderOutput(
+            keypoints=keypoints,
+            keypoint_scores=score_logits.sigmoid(),
+            hand_logit=hand_logit,
+            feature_map=feature_map,
+            global_features=global_features,
+            heatmap_logits=heatmap_logits,
+            joints=world - world[:, :1],
+            initial_keypoints=initial_keypoints,
+            keypoint_score_logits=score_logits,
+        )
+        return output.to_tuple() if return_dict is False else output
+
+
+def refine_keypoints(
+    landmarks: torch.Tensor, evidence: torch.Tensor, prior_std: float
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Moves landmarks by what a heatmap adds to a Gaussian prior round them.
+
+    posterior = softmax(log prior + evidence) over the cells; the offset is the posterior's mean minus the prior's mean,
+    so evidence that is constant over the map gives an offset of exactly zero, also at the border.
+
+    landmarks (B, K, 2) crop units, evidence (B, K, H, W) -> keypoints (B, K, 2), logits of the posterior (B, K, H, W).
+    """
+    height, width = evidence.shape[-2:]
+    x = (torch.arange(width, device=evidence.device, dtype=evidence.dtype) + 0.5) / width
+    y = (torch.arange(height, device=evidence.device, dtype=evidence.dtype) + 0.5) / height
+    centre = landmarks.detach()
+    distance_x = x - centre[..., :1]  # (B, K, W)
+    distance_y = y - centre[..., 1:]  # (B, K, H)
+    log_prior = -0.5 * (distance_x[:, :, None].square() + distance_y[..., None].square()) / prior_std**2
+    logits = log_prior + evidence
+    offset = _expected_position(logits, x, y) - _expected_position(log_prior, x, y)
+    return landmarks + offset, logits
+
+
+def _expected_position(logits: torch.Tensor, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    """Mean cell centre under softmax(logits): (B, K, H, W), (W,), (H,) -> (B, K, 2)."""
+    probability = logits.flatten(2).softmax(dim=-1).unflatten(2, logits.shape[-2:])
+    expected_x = (probability.sum(dim=2) * x).sum(dim=-1)
+    expected_y = (probability.sum(dim=3) * y).sum(dim=-1)
+    return torch.stack([expected_x, expected_y], dim=-1)
+
+
+def _linear_float32(layer: nn.Linear, x: torch.Tensor) -> torch.Tensor:
+    """The layer in float32 whatever the precision of the model or of an enclosing autocast."""
+    with torch.autocast(device_type=x.device.type, enabled=False):
+        return F.linear(x.float(), layer.weight.float(), layer.bias.float())
+
+
+def _resize(x: torch.Tensor, size: torch.Size) -> torch.Tensor:
+    return F.interpolate(x, size=size, mode="bilinear", align_corners=False)

@@ -1,0 +1,180 @@
+"""The learned latent space of hand meshes: vertices -> a few latent tokens -> vertices."""
+
+import torch
+from torch import nn
+from transformers import PretrainedConfig, PreTrainedModel
+
+
+class MeshAutoencoderConfig(PretrainedConfig):
+    """Configuration of a [`MeshAutoencoder`].
+
+    You will most likely change `latent_tokens` and `latent_channels` (the size of the latent space), and for a
+    mesh of another topology `num_vertices`, `num_faces` and the last entry of `ladder`.
+
+    Args:
+        num_vertices: vertices of the mesh (778 for the open hand and for MANO).
+        num_faces: triangles of the mesh.
+        num_joints: joints that `joints_from_vertices` reads off a mesh.
+        latent_tokens: tokens of the latent; also the lowest rung of the decoder's ladder.
+        latent_channels: channels of each token.
+        ladder: tokens of the decoder's rungs, each about twice the last, ending at `num_vertices`.
+        ladder_channels: channels on each rung, one more than `ladder` (the latent's rung comes first).
+        encoder_hidden_size: width of the encoder's non-linear branch.
+        vertex_scale: metres per unit of the network's input and output.
+        latent_mean: `latent_tokens * latent_channels` means of the raw latent over training meshes.
+        latent_std: their standard deviations. Diffusion sees (raw - mean) / std; training writes both.
+    """
+
+    model_type = "handdiff_mesh_autoencoder"
+
+    def __init__(
+        self,
+        num_vertices=778,
+        num_faces=1538,
+        num_joints=21,
+        latent_tokens=24,
+        latent_channels=4,
+        ladder=(48, 97, 194, 389, 778),
+        ladder_channels=(64, 64, 48, 32, 16, 8),
+        encoder_hidden_size=384,
+        vertex_scale=0.07,
+        latent_mean=None,
+        latent_std=None,
+        **kwargs,
+    ):
+        self.num_vertices = num_vertices
+        self.num_faces = num_faces
+        self.num_joints = num_joints
+        self.latent_tokens = latent_tokens
+        self.latent_channels = latent_channels
+        self.ladder = list(ladder)
+        self.ladder_channels = list(ladder_channels)
+        self.encoder_hidden_size = encoder_hidden_size
+        self.vertex_scale = vertex_scale
+        self.latent_mean = latent_mean if latent_mean is not None else [0.0] * (latent_tokens * latent_channels)
+        self.latent_std = latent_std if latent_std is not None else [1.0] * (latent_tokens * latent_channels)
+        super().__init__(**kwargs)
+
+
+class LadderRung(nn.Module):
+    """Climbs from `tokens_in` to `tokens_out` tokens: a learned mix over tokens, then an MLP over channels."""
+
+    def __init__(self, tokens_in: int, tokens_out: int, channels_in: int, channels_out: int):
+        super().__init__()
+        self.channels = nn.Linear(channels_in, channels_out)
+        self.tokens = nn.Linear(tokens_in, tokens_out)
+        self.norm = nn.LayerNorm(channels_out)
+        self.mlp = nn.Sequential(
+            nn.Linear(channels_out, 2 * channels_out), nn.GELU(), nn.Linear(2 * channels_out, channels_out)
+        )
+
+    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+        """(B, tokens_in, channels_in) -> (B, tokens_out, channels_out)."""
+        mixed = self.tokens(self.channels(tokens).transpose(1, 2)).transpose(1, 2)
+        return mixed + self.mlp(self.norm(mixed))
+
+
+class MeshAutoencoder(PreTrainedModel):
+    """Autoencoder of wrist-relative hand meshes in any rotation.
+
+    Encoder and decoder each have a linear branch, which training starts as the principal components of hand
+    meshes (skinned meshes are nearly linear in their joints' rotation matrices), and a branch that learns what
+    is not linear: an MLP on the way in, a ladder that doubles the tokens up to the vertices on the way out.
+
+    It also carries what belongs to the mesh's topology: `faces` (F, 3) and `joint_regressor` (21, V), so that a
+    checkpoint can be of any hand model.
+    """
+
+    config_class = MeshAutoencoderConfig
+    base_model_prefix = "mesh_autoencoder"
+    main_input_name = "vertices"
+
+    def __init__(self, config: MeshAutoencoderConfig):
+        super().__init__(config)
+        if config.ladder[-1] != config.num_vertices or len(config.ladder_channels) != len(config.ladder) + 1:
+            raise ValueError(
+                "config: ladder must end at num_vertices and ladder_channels must have one entry more than "
+                f"ladder, got ladder={config.ladder}, ladder_channels={config.ladder_channels}"
+            )
+        coordinates, latent = config.num_vertices * 3, config.latent_tokens * config.latent_channels
+        self.encode_linear = nn.Linear(coordinates, latent)
+        self.encode_residual = nn.Sequential(
+            nn.Linear(coordinates, config.encoder_hidden_size),
+            nn.GELU(),
+            nn.Linear(config.encoder_hidden_size, latent),
+        )
+        self.decode_linear = nn.Linear(latent, coordinates)
+        tokens, channels = [config.latent_tokens, *config.ladder], config.ladder_channels
+        self.lift = nn.Linear(config.latent_channels, channels[0])
+        self.rungs = nn.ModuleList(
+            LadderRung(tokens[i], tokens[i + 1], channels[i], channels[i + 1]) for i in range(len(config.ladder))
+        )
+        self.to_vertices = nn.Linear(channels[-1], 3)
+        for branch_end in (self.encode_residual[-1], self.to_vertices):  # both branches begin at zero
+            nn.init.zeros_(branch_end.weight)
+            nn.init.zeros_(branch_end.bias)
+        self.register_buffer("faces", torch.zeros(config.num_faces, 3, dtype=torch.int64))
+        self.register_buffer("joint_regressor", torch.zeros(config.num_joints, config.num_vertices))
+        self.post_init()
+
+    def _init_weights(self, module):
+        """Keep PyTorch's own initialisation: the constructor sets what differs."""
+
+    @property
+    def latent_shape(self) -> tuple[int, int]:
+        """(tokens, channels) of one latent."""
+        return self.config.latent_tokens, self.config.latent_channels
+
+    def _latent_statistics(self, like: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        mean, std = self.config.latent_mean, self.config.latent_std
+        return torch.tensor(mean).to(like).view(self.latent_shape), torch.tensor(std).to(like).view(self.latent_shape)
+
+    def encode(self, vertices: torch.Tensor) -> torch.Tensor:
+        """(B, V, 3) m, wrist-relative -> normalised latents (B, T, C), about zero mean and unit variance."""
+        mean, std = self._latent_statistics(vertices)
+        return (self._encode_raw(vertices) - mean) / std
+
+    def _encode_raw(self, vertices: torch.Tensor) -> torch.Tensor:
+        flat = vertices.flatten(1) / self.config.vertex_scale
+        return (self.encode_linear(flat) + self.encode_residual(flat)).view(-1, *self.latent_shape)
+
+    def decode(self, latents: torch.Tensor) -> torch.Tensor:
+        """Normalised latents (B, T, C) -> vertices (B, V, 3) m, wrist-relative."""
+        mean, std = self._latent_statistics(latents)
+        return self._decode_raw(latents * std + mean)
+
+    def _decode_raw(self, raw: torch.Tensor) -> torch.Tensor:
+        tokens = self.lift(raw)
+        for rung in self.rungs:
+            tokens = rung(tokens)
+        vertices = self.decode_linear(raw.flatten(1)).view(-1, self.config.num_vertices, 3)
+        return (vertices + self.to_vertices(tokens)) * self.config.vertex_scale
+
+    def joints_from_vertices(self, vertices: torch.Tensor) -> torch.Tensor:
+        """Read the 21 joints off meshes: (..., V, 3) -> (..., 21, 3), same frame and units."""
+        return self.joint_regressor.to(vertices.dtype) @ vertices
+
+    def forward(self, vertices: torch.Tensor) -> torch.Tensor:
+        """Reconstruct (B, V, 3) m -> (B, V, 3) m."""
+        return self.decode(self.encode(vertices))
+
+    @torch.no_grad()
+    def start_from_principal_components(self, vertices: torch.Tensor) -> None:
+        """Set the linear branches to the principal components of `vertices` (N, V, 3) m, N > latent size."""
+        flat = (vertices.flatten(1) / self.config.vertex_scale).double()
+        mean = flat.mean(0)
+        centred = flat - mean
+        _, directions = torch.linalg.eigh(centred.T @ centred)  # ascending
+        latent = self.encode_linear.out_features
+        basis = directions.flip(1)[:, :latent].T.to(self.encode_linear.weight.dtype)  # (latent, 3V)
+        self.encode_linear.weight.copy_(basis)
+        self.encode_linear.bias.copy_(-basis @ mean.to(basis))
+        self.decode_linear.weight.copy_(basis.T)
+        self.decode_linear.bias.copy_(mean.to(basis))
+
+    @torch.no_grad()
+    def set_latent_statistics(self, vertices: torch.Tensor) -> None:
+        """Write mean and standard deviation of the raw latents of `vertices` (N, V, 3) m into the config."""
+        raw = self._encode_raw(vertices).flatten(1)
+        self.config.latent_mean = raw.mean(0).tolist()
+        self.config.latent_std = raw.std(0).clamp_min(1e-6).tolist()

@@ -1,0 +1,158 @@
+"""Stage 2's network: from a noisy mesh latent, one joint sample and image features to a clean latent."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+from transformers import PretrainedConfig, PreTrainedModel
+
+from .residual_mlp import ResidualMLP
+
+
+class MeshLatentDenoiserConfig(PretrainedConfig):
+    """Configuration of a [`MeshLatentDenoiser`].
+
+    You will most likely change `hidden_size` and `num_blocks`; the other sizes follow from the autoencoder and
+    the image encoder that it works with.
+
+    Args:
+        hidden_size: width of the residual MLP.
+        num_blocks: residual blocks.
+        time_embedding_size: size of the sinusoidal embedding of the diffusion time.
+        latent_tokens: tokens of the mesh autoencoder's latent.
+        latent_channels: channels of each latent token.
+        num_joints: joints of one hypothesis of stage 1.
+        joint_scale: metres per unit when joints enter the network.
+        point_feature_size: channels of the encoder's feature map, sampled at each 2D keypoint.
+        point_projection_size: channels to which each sampled feature is reduced.
+        global_feature_size: size of the encoder's global feature.
+    """
+
+    model_type = "handdiff_mesh_latent_denoiser"
+
+    def __init__(
+        self,
+        hidden_size=704,
+        num_blocks=4,
+        time_embedding_size=128,
+        latent_tokens=24,
+        latent_channels=4,
+        num_joints=21,
+        joint_scale=0.07,
+        point_feature_size=64,
+        point_projection_size=32,
+        global_feature_size=256,
+        **kwargs,
+    ):
+        self.hidden_size = hidden_size
+        self.num_blocks = num_blocks
+        self.time_embedding_size = time_embedding_size
+        self.latent_tokens = latent_tokens
+        self.latent_channels = latent_channels
+        self.num_joints = num_joints
+        self.joint_scale = joint_scale
+        self.point_feature_size = point_feature_size
+        self.point_projection_size = point_projection_size
+        self.global_feature_size = global_feature_size
+        super().__init__(**kwargs)
+
+
+@dataclass
+class ImageCues:
+    """What stage 2 reads of an image; computed once per image, shared by its hypotheses.
+
+    Attributes:
+        point_features: (B, 21, C) the feature map sampled at the 2D keypoints.
+        global_features: (B, G) one vector for the whole crop.
+        keypoints: (B, 21, 2) 2D points in the view frame, half extent 1.
+        keypoint_scores: (B, 21) 0..1.
+        view_scale: (B,) tangent of the half angle that the points span.
+    """
+
+    point_features: torch.Tensor
+    global_features: torch.Tensor
+    keypoints: torch.Tensor
+    keypoint_scores: torch.Tensor
+    view_scale: torch.Tensor
+
+    def repeat(self, times: int) -> "ImageCues":
+        """Each image `times` times in a row: (B, ...) -> (B * times, ...)."""
+        return ImageCues(*(value.repeat_interleave(times, dim=0) for value in vars(self).values()))
+
+    def to(self, *args, **kwargs) -> "ImageCues":
+        """`torch.Tensor.to` on every field."""
+        return ImageCues(*(value.to(*args, **kwargs) for value in vars(self).values()))
+
+
+class MeshLatentDenoiser(PreTrainedModel):
+    """Predicts the clean mesh latent (x0) of stage 2 in the view frame of the keypoints."""
+
+    config_class = MeshLatentDenoiserConfig
+    base_model_prefix = "mesh_latent_denoiser"
+    main_input_name = "sample"
+
+    def __init__(self, config: MeshLatentDenoiserConfig):
+        super().__init__(config)
+        joints, latent = config.num_joints, config.latent_tokens * config.latent_channels
+        self.reduce_points = nn.Sequential(
+            nn.LayerNorm(config.point_feature_size),
+            nn.Linear(config.point_feature_size, config.point_projection_size),
+        )
+        self.reduce_global = nn.Sequential(
+            nn.LayerNorm(config.global_feature_size),
+            nn.Linear(config.global_feature_size, config.hidden_size // 4),
+        )
+        image_size = joints * config.point_projection_size + config.hidden_size // 4 + joints * 3 + 1
+        self.trunk = ResidualMLP(
+            latent + joints * 3 + image_size + 2,
+            latent,
+            config.hidden_size,
+            config.num_blocks,
+            config.time_embedding_size,
+        )
+        self.post_init()
+
+    def _init_weights(self, module):
+        """Keep PyTorch's own initialisation: the modules set what differs."""
+
+    def forward(
+        self,
+        sample: torch.Tensor,
+        timestep: torch.Tensor,
+        joints: torch.Tensor,
+        image: ImageCues,
+        joints_mask: torch.Tensor | None = None,
+        image_mask: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """One denoising estimate.
+
+        Args:
+            sample: (B, T, C) noisy normalised latents.
+            timestep: (B,) diffusion steps, 0..999.
+            joints: (B, 21, 3) m, one joint hypothesis, wrist-relative, view frame.
+            image: the image's cues, B rows.
+            joints_mask: (B,) bool, False where the joints are to be ignored. None: all used.
+            image_mask: (B,) bool, False where the image's cues are to be ignored. None: all used.
+
+        Returns:
+            (B, T, C) predicted clean latents.
+        """
+        batch, dtype = sample.shape[0], sample.dtype
+        everything = torch.ones(batch, dtype=torch.bool, device=sample.device)
+        use_joints = (everything if joints_mask is None else joints_mask).to(dtype)[:, None]
+        use_image = (everything if image_mask is None else image_mask).to(dtype)[:, None]
+        scores = image.keypoint_scores.to(dtype)
+        points = torch.where(scores[..., None] > 0, image.keypoints, 0).to(dtype)
+        cues = torch.cat(
+            [
+                self.reduce_points(image.point_features.to(dtype)).flatten(1),
+                self.reduce_global(image.global_features.to(dtype)),
+                points.flatten(1),
+                scores,
+                image.view_scale.to(dtype).clamp_min(1e-3).log()[:, None] + 2.0,
+            ],
+            dim=-1,
+        )
+        joint_cues = (joints / self.config.joint_scale).to(dtype).flatten(1) * use_joints
+        features = torch.cat([sample.flatten(1), joint_cues, use_joints, cues * use_image, use_image], dim=-1)
+        return self.trunk(features, timestep).view(sample.shape)

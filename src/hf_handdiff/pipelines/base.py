@@ -1,0 +1,158 @@
+"""What the three pipelines share: defaults, noise, progress, and the way back to the caller's frame."""
+
+from functools import partial
+
+import torch
+from diffusers import DiffusionPipeline
+
+from ..aggregation import aggregate, calibrated_std, spread
+from ..camera import fit_translation
+from .hub import register
+from .inputs import HandRequest, mirror_hands, mirror_pixels
+from .noise import hypothesis_noise
+from .outputs import HandPipelineOutput
+from .perception import Perception, perceive
+from .sampling import sample_joints, sample_meshes
+
+register()
+
+STAGE_JOINTS, STAGE_MESH = 1, 2  # they also keep the noise of the stages apart
+
+
+class HandPipeline(DiffusionPipeline):
+    """Base of the three pipelines; not used by itself. Its methods are the steps that the pipelines put in order."""
+
+    @classmethod
+    def extract_init_dict(cls, config_dict, **kwargs):
+        """Take what this pipeline needs out of a checkpoint: a cascade's holds more than a single stage does."""
+        known = {key: value for key, value in config_dict.items() if key[0] == "_" or key in cls._get_init_keys(cls)}
+        return super().extract_init_dict(known, **kwargs)
+
+    def _steps(self, given: int | None, name: str = "num_inference_steps") -> int:
+        return int(self.config[name] if given is None else given)
+
+    def _guidance(self, given: float | None) -> float:
+        return float(self.config.guidance_scale if given is None else given)
+
+    def _perceive(self, request: HandRequest) -> Perception:
+        return perceive(self.image_encoder, request)
+
+    def _loop_hooks(self, stage: str, callback) -> dict:
+        """`progress` and `on_step` for the denoising loop of one stage."""
+
+        def on_step(index, timestep, sample):
+            if callback is None:
+                return sample
+            changed = callback(self, index, int(timestep), {"stage": stage, "sample": sample})
+            return sample if not changed else changed.get("sample", sample)
+
+        bars = dict(getattr(self, "_progress_bar_config", {}))
+        bars.setdefault("desc", f"stage {stage}")
+        bars.setdefault("leave", False)
+        return {"progress": partial(_progress_bar, config=bars), "on_step": on_step}
+
+    def _sample_joints(self, perception, seeds, num_hypotheses, num_steps, guidance_scale, callback) -> torch.Tensor:
+        """Stage 1: (B, N, 21, 3) m, view frame."""
+        shape = (self.joint_denoiser.config.num_joints, 3)
+        view = perception.view
+        return sample_joints(
+            self.joint_denoiser,
+            self.joint_scheduler,
+            hypothesis_noise(seeds, num_hypotheses, shape, STAGE_JOINTS),
+            view.points,
+            view.scores,
+            view.scale,
+            num_steps,
+            guidance_scale,
+            **self._loop_hooks("joints", callback),
+        )
+
+    def _sample_meshes(self, joints, cues, seeds, num_hypotheses, num_steps, guidance_scale, callback):
+        """Stage 2: vertices (B, N, V, 3) and joints (B, N, 21, 3), m, view frame."""
+        return sample_meshes(
+            self.mesh_latent_denoiser,
+            self.mesh_autoencoder,
+            self.mesh_scheduler,
+            hypothesis_noise(seeds, num_hypotheses, self.mesh_autoencoder.latent_shape, STAGE_MESH),
+            joints,
+            cues,
+            num_steps,
+            guidance_scale,
+            **self._loop_hooks("mesh", callback),
+        )
+
+    def _joint_std(self, joints: torch.Tensor) -> torch.Tensor:
+        """(B, 21) m: calibrated on validation data where the checkpoint carries a calibration."""
+        calibration = self.config.get("joint_std_calibration")
+        raw = spread(joints)
+        if not calibration:
+            return raw
+        if joints.shape[1] == 1:  # one hypothesis has no spread: what single ones were off by on average
+            return torch.tensor(calibration["single_m"]).expand(raw.shape).clone()
+        return calibrated_std(raw, torch.tensor(calibration["scale"]), torch.tensor(calibration["floor_m"]))
+
+    def _finish(
+        self,
+        request: HandRequest,
+        perception: Perception | None,
+        rotation: torch.Tensor,
+        joints: torch.Tensor,
+        vertices: torch.Tensor | None,
+        hypotheses: torch.Tensor | None,
+        aggregation: str,
+        output_type: str,
+    ) -> HandPipelineOutput:
+        """From the view frame of right hands back to the caller's cameras, pixels and sides, and to one answer.
+
+        `rotation` (B, 3, 3) leads from the camera to the view; joints, vertices, hypotheses are (B, N, ., 3) m.
+        """
+
+        def to_camera(points):
+            return None if points is None else points @ rotation[:, None]  # rows times R = R^T on columns
+
+        joints, vertices, hypotheses = to_camera(joints), to_camera(vertices), to_camera(hypotheses)
+        translation = None
+        if request.has_intrinsics and perception is not None:
+            translation = fit_translation(
+                joints,
+                perception.keypoints_px[:, None],
+                request.intrinsics[:, None],
+                perception.scores.square()[:, None],
+            )
+        left = request.is_left
+        joints, vertices, hypotheses, translation = (
+            mirror_hands(points, left) for points in (joints, vertices, hypotheses, translation)
+        )
+        mean_joints, mean_vertices = aggregate(joints, vertices, aggregation)
+        output = HandPipelineOutput(
+            joints=joints,
+            vertices=vertices,
+            joint_hypotheses=hypotheses,
+            mean_joints=mean_joints,
+            mean_vertices=mean_vertices,
+            joint_std=self._joint_std(joints),
+            translation=translation,
+            faces=None if vertices is None else self.mesh_autoencoder.faces.cpu().clone(),
+            handedness=request.handedness,
+            **({} if perception is None else self._in_pixels(request, perception)),
+        )
+        return output.as_numpy() if output_type == "np" else output
+
+    @staticmethod
+    def _in_pixels(request: HandRequest, perception: Perception) -> dict:
+        """What the 2D side found, in pixels of the photos as they were given."""
+        left = request.is_left
+        crops = request.crops.clone()
+        crops[left, 0] = request.widths[left] - crops[left, 0]
+        return {
+            "keypoints_2d": mirror_pixels(perception.keypoints_px, request.widths, left),
+            "keypoint_scores": perception.scores,
+            "hand_score": perception.hand_score,
+            "crops": crops,
+        }
+
+
+def _progress_bar(iterable, config: dict):
+    from tqdm.auto import tqdm
+
+    return tqdm(iterable, **config)

@@ -1,0 +1,142 @@
+"""The cascade: photo -> 2D keypoints -> N joint hypotheses -> N meshes -> one answer with a calibrated spread."""
+
+from ..models import HandImageEncoder, JointDenoiser, MeshAutoencoder, MeshLatentDenoiser
+from .base import HandPipeline
+from .denoising import check_scheduler
+from .inputs import check_request, check_sampling
+from .noise import base_seeds
+from .outputs import HandPipelineOutput
+
+
+class CascadedHandPipeline(HandPipeline):
+    """From photos of hands to distributions of 3D hand meshes.
+
+    Example:
+        >>> pipe = CascadedHandPipeline.from_pretrained(hf_handdiff.DEFAULT_CHECKPOINT)
+        >>> out = pipe("photo.jpg", handedness="right", num_hypotheses=20, generator=0)
+        >>> out.mean_vertices.shape, out.joint_std.shape
+        ((1, 778, 3), (1, 21))
+
+    Args:
+        image_encoder: photo -> 2D keypoints with scores, hand score, image features.
+        joint_denoiser: stage 1's network.
+        mesh_autoencoder: latent space of meshes; also faces and the joints of a mesh.
+        mesh_latent_denoiser: stage 2's network.
+        joint_scheduler: stage 1's schedule; x0-prediction, no clipping.
+        mesh_scheduler: stage 2's schedule; likewise.
+        num_inference_steps: what stage 1 was tuned for.
+        num_mesh_inference_steps: what stage 2 was tuned for.
+        guidance_scale: what both were tuned for; 1 is plain conditional sampling.
+        joint_std_calibration: {"scale": 21 numbers, "floor_m": 21, "single_m": 21}, fitted on validation data
+            (`evaluation/calibration.py`), or None: `joint_std` is then the plain spread.
+    """
+
+    model_cpu_offload_seq = "image_encoder->joint_denoiser->mesh_latent_denoiser->mesh_autoencoder"
+
+    def __init__(
+        self,
+        image_encoder: HandImageEncoder,
+        joint_denoiser: JointDenoiser,
+        mesh_autoencoder: MeshAutoencoder,
+        mesh_latent_denoiser: MeshLatentDenoiser,
+        joint_scheduler,
+        mesh_scheduler,
+        num_inference_steps: int = 10,
+        num_mesh_inference_steps: int = 5,
+        guidance_scale: float = 1.0,
+        joint_std_calibration: dict | None = None,
+    ):
+        super().__init__()
+        check_scheduler(joint_scheduler, "joint_scheduler")
+        check_scheduler(mesh_scheduler, "mesh_scheduler")
+        self.register_modules(
+            image_encoder=image_encoder,
+            joint_denoiser=joint_denoiser,
+            mesh_autoencoder=mesh_autoencoder,
+            mesh_latent_denoiser=mesh_latent_denoiser,
+            joint_scheduler=joint_scheduler,
+            mesh_scheduler=mesh_scheduler,
+        )
+        self.register_to_config(
+            num_inference_steps=num_inference_steps,
+            num_mesh_inference_steps=num_mesh_inference_steps,
+            guidance_scale=guidance_scale,
+            joint_std_calibration=joint_std_calibration,
+        )
+
+    def __call__(
+        self,
+        images=None,
+        handedness="right",
+        boxes=None,
+        keypoints_2d=None,
+        keypoint_scores=None,
+        intrinsics=None,
+        num_hypotheses: int = 20,
+        num_inference_steps: int | None = None,
+        num_mesh_inference_steps: int | None = None,
+        guidance_scale: float | None = None,
+        aggregation: str = "mean",
+        generator=None,
+        output_type: str = "np",
+        callback_on_step_end=None,
+    ) -> HandPipelineOutput:
+        """Sample hands.
+
+        Args:
+            images: one or a list: path, PIL.Image or (H, W, 3) uint8 array. None where `keypoints_2d` stand in.
+            handedness: "left" or "right", or one an image. Left hands are mirrored on the way in and out.
+            boxes: (B, 4) xyxy px round the hands; the crop is 1.4 times the longer side. None: the whole image is
+                the crop.
+            keypoints_2d: (B, 21, 2) px, NaN = not seen: replaces the built-in estimate.
+            keypoint_scores: (B, 21) 0..1, how sure each of `keypoints_2d` is; None: 1 where seen.
+            intrinsics: (B, 3, 3) px of the photos: enables `translation`. None: the crop is taken to span
+                `camera.DEFAULT_FIELD_OF_VIEW_DEG` = 25 degrees, looked at straight on.
+            num_hypotheses: hands an image.
+            num_inference_steps: denoising steps of stage 1; None: what the checkpoint was tuned for.
+            num_mesh_inference_steps: those of stage 2; None likewise.
+            guidance_scale: classifier-free guidance of both stages; None likewise.
+            aggregation: "mean", "median" (geometric) or "medoid".
+            generator: torch.Generator, an int seed, or a list with one an image. Hypothesis k depends on the seed
+                and k alone, not on how many are asked for nor on the other images.
+            output_type: "np" or "pt".
+            callback_on_step_end: called as callback(pipeline, step, timestep, {"stage": "joints" | "mesh",
+                "sample": tensor}) after every denoising step; may return {"sample": changed}.
+
+        Returns:
+            [`HandPipelineOutput`].
+
+        Raises:
+            InputError: a bad argument, named in one sentence.
+        """
+        # 1. Check the arguments; left hands become right ones.
+        steps = {"num_inference_steps": num_inference_steps, "num_mesh_inference_steps": num_mesh_inference_steps}
+        check_sampling(num_hypotheses, steps, aggregation, output_type, guidance_scale)
+        request = check_request(images, handedness, boxes, keypoints_2d, keypoint_scores, intrinsics)
+        seeds = base_seeds(generator, len(request.handedness))
+        guidance = self._guidance(guidance_scale)
+
+        # 2. The image encoder, once an image.
+        perception = self._perceive(request)
+
+        # 3. Stage 1: joints from 2D cues.
+        hypotheses = self._sample_joints(
+            perception, seeds, num_hypotheses, self._steps(num_inference_steps), guidance, callback_on_step_end
+        )
+
+        # 4. Stage 2: a mesh for each joint hypothesis.
+        vertices, joints = self._sample_meshes(
+            hypotheses,
+            perception.cues,
+            seeds,
+            num_hypotheses,
+            self._steps(num_mesh_inference_steps, "num_mesh_inference_steps"),
+            guidance,
+            callback_on_step_end,
+        )
+
+        # 5. Back to the caller's frame, and to one answer.
+        rotation = perception.view.rotation
+        return self._finish(
+            request, perception, rotation, joints, vertices, hypotheses, aggregation, output_type
+        )

@@ -1,0 +1,254 @@
+"""What callers may pass, checked once and put into one form for all three pipelines."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from .. import camera
+from ..aggregation import AGGREGATIONS
+from ..errors import InputError
+from ..images import load_images
+
+HANDEDNESS = ("left", "right")
+
+
+@dataclass
+class HandRequest:
+    """A checked request about B hands, mirrored so that all of them are right hands.
+
+    Attributes:
+        images: B arrays (H, W, 3) uint8, or None where only keypoints or joints were given.
+        handedness: B strings, as the caller said.
+        crops: (B, 3) float32 centre x, centre y, side in px of the (mirrored) image, or None without any 2D.
+        widths: (B,) float32: mirroring is x -> width - x.
+        intrinsics: (B, 3, 3) float32 of the (mirrored) image: the caller's or the default ones; None without 2D.
+        has_intrinsics: whether the caller gave them.
+        keypoints: (B, 21, 2) float32 px of the (mirrored) image, NaN = not seen; None: estimate them.
+        keypoint_scores: (B, 21) float32; None exactly when `keypoints` is None.
+    """
+
+    images: list[np.ndarray] | None
+    handedness: list[str]
+    crops: torch.Tensor | None
+    widths: torch.Tensor
+    intrinsics: torch.Tensor | None
+    has_intrinsics: bool
+    keypoints: torch.Tensor | None
+    keypoint_scores: torch.Tensor | None
+
+    @property
+    def is_left(self) -> torch.Tensor:
+        """(B,) bool."""
+        return torch.tensor([side == "left" for side in self.handedness])
+
+
+def check_request(
+    images,
+    handedness="right",
+    boxes=None,
+    keypoints_2d=None,
+    keypoint_scores=None,
+    intrinsics=None,
+    num_hands_without_2d: int | None = None,
+) -> HandRequest:
+    """Check the arguments that all pipelines share.
+
+    Args:
+        images: one or a list of paths, PIL images or (H, W, 3) uint8 arrays; None where keypoints (or, for
+            `num_hands_without_2d`, joints) stand in for them.
+        handedness: "left" or "right", or one an image.
+        boxes: (B, 4) xyxy px, or (4,) for one image.
+        keypoints_2d: (B, 21, 2) px, or (21, 2) for one image; NaN = not seen.
+        keypoint_scores: (B, 21) 0..1, or (21,); only together with `keypoints_2d`.
+        intrinsics: (B, 3, 3) px, or (3, 3).
+        num_hands_without_2d: how many hands are asked for if there are neither images nor keypoints.
+
+    Raises:
+        InputError: one sentence that names the argument and what was expected.
+    """
+    loaded = None if images is None else load_images(images)
+    count = _count(loaded, keypoints_2d, num_hands_without_2d)
+    sides = _check_handedness(handedness, count)
+    keypoints, scores = _check_keypoints(keypoints_2d, keypoint_scores, count)
+    cameras = _check_intrinsics(intrinsics, count)
+    crops = _crops(loaded, boxes, keypoints, count)
+    if crops is None:
+        return HandRequest(None, sides, None, torch.zeros(count), None, False, None, None)
+
+    if loaded is not None:
+        widths = torch.tensor([float(image.shape[1]) for image in loaded])
+    else:  # no image to mirror in: any vertical line will do
+        widths = 2 * (crops[:, 0] if cameras is None else cameras[:, 0, 2])
+    request = HandRequest(loaded, sides, crops, widths, cameras, cameras is not None, keypoints, scores)
+    _mirror_left_hands(request)
+    if request.intrinsics is None:
+        request.intrinsics = camera.default_intrinsics(request.crops)
+    return request
+
+
+def check_sampling(num_hypotheses, num_inference_steps, aggregation, output_type, guidance_scale) -> None:
+    """Check the arguments that steer sampling; None means the checkpoint's default.
+
+    Raises:
+        InputError: one sentence that names the argument and what was expected.
+    """
+    _check_positive_int(num_hypotheses, "num_hypotheses", 10000)
+    for name, steps in num_inference_steps.items():
+        if steps is not None:
+            _check_positive_int(steps, name, 1000)
+    if aggregation not in AGGREGATIONS:
+        raise InputError(f"aggregation: expected one of {', '.join(AGGREGATIONS)}, got {aggregation!r}")
+    if output_type not in ("np", "pt"):
+        raise InputError(f"output_type: expected 'np' or 'pt', got {output_type!r}")
+    if guidance_scale is not None and not (
+        isinstance(guidance_scale, (int, float)) and np.isfinite(guidance_scale) and guidance_scale >= 0
+    ):
+        raise InputError(f"guidance_scale: expected a number of at least 0, got {guidance_scale!r}")
+
+
+def _check_positive_int(value, name: str, most: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or not 1 <= value <= most:
+        raise InputError(f"{name}: expected a whole number from 1 to {most}, got {value!r}")
+
+
+def _count(images, keypoints_2d, num_hands_without_2d) -> int:
+    if images is not None:
+        return len(images)
+    if keypoints_2d is not None:
+        shape = np.shape(keypoints_2d)
+        return shape[0] if len(shape) == 3 else 1
+    if num_hands_without_2d is not None:
+        return num_hands_without_2d
+    raise InputError("images: expected one image or a list of at least one, or keypoints_2d in their place, got None")
+
+
+def _check_handedness(handedness, count: int) -> list[str]:
+    sides = [handedness] * count if isinstance(handedness, str) else handedness
+    if not isinstance(sides, (list, tuple, np.ndarray)) or len(sides) != count:
+        raise InputError(f"handedness: expected 'left', 'right' or a list with one for each of {count} images, got {handedness!r}")
+    for side in sides:
+        if side not in HANDEDNESS:
+            raise InputError(f"handedness: expected 'left' or 'right', got {side!r}")
+    return [str(side) for side in sides]
+
+
+def _as_array(value, name: str, shape: tuple[int, ...], count: int) -> torch.Tensor:
+    """A float32 tensor (count, *shape); a single row may come without the first axis."""
+    expected = f"{name}: expected an array of shape {(count, *shape)}"
+    if isinstance(value, torch.Tensor):
+        value = value.detach().cpu().numpy()
+    try:
+        array = np.asarray(value, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise InputError(f"{expected}, got something that is not an array of numbers") from None
+    if count == 1 and array.shape == shape:
+        array = array[None]
+    if array.shape != (count, *shape):
+        raise InputError(f"{expected}, got shape {array.shape}")
+    return torch.from_numpy(array.astype(np.float32))
+
+
+def _check_keypoints(keypoints_2d, keypoint_scores, count):
+    if keypoints_2d is None:
+        if keypoint_scores is not None:
+            raise InputError("keypoint_scores: expected only together with keypoints_2d, which is None")
+        return None, None
+    keypoints = _as_array(keypoints_2d, "keypoints_2d", (21, 2), count)
+    if torch.isinf(keypoints).any():
+        raise InputError("keypoints_2d: expected pixels, or NaN for points that are not seen, got an infinity")
+    seen = torch.isfinite(keypoints).all(-1)
+    if (seen.sum(-1) < 2).any():
+        raise InputError("keypoints_2d: expected at least two points that are seen (not NaN) for each hand")
+    if keypoint_scores is None:
+        scores = torch.ones(count, 21)
+    else:
+        scores = _as_array(keypoint_scores, "keypoint_scores", (21,), count)
+        if not ((scores >= 0) & (scores <= 1)).all():
+            raise InputError("keypoint_scores: expected values from 0 to 1")
+    return torch.where(seen[..., None], keypoints, torch.nan), torch.where(seen, scores, 0)
+
+
+def _check_intrinsics(intrinsics, count):
+    if intrinsics is None:
+        return None
+    cameras = _as_array(intrinsics, "intrinsics", (3, 3), count)
+    if not torch.isfinite(cameras).all():
+        raise InputError("intrinsics: expected finite numbers, got NaN or infinity")
+    bottom = torch.tensor([0.0, 0.0, 1.0])
+    if (cameras[:, 0, 0] <= 0).any() or (cameras[:, 1, 1] <= 0).any() or not torch.allclose(cameras[:, 2], bottom):
+        raise InputError(
+            "intrinsics: expected [[fx, s, cx], [0, fy, cy], [0, 0, 1]] with positive focal lengths in px"
+        )
+    return cameras
+
+
+def _crops(images, boxes, keypoints, count) -> torch.Tensor | None:
+    if boxes is not None:
+        checked = _as_array(boxes, "boxes", (4,), count)
+        if not torch.isfinite(checked).all():
+            raise InputError("boxes: expected finite pixels (x0, y0, x1, y1), got NaN or infinity")
+        if ((checked[:, 2] - checked[:, 0]).minimum(checked[:, 3] - checked[:, 1]) <= 0).any():
+            raise InputError("boxes: expected (x0, y0, x1, y1) px with x1 > x0 and y1 > y0, got a box without pixels")
+        if images is not None:
+            _check_boxes_meet_images(checked, images)
+        rows = [camera.crop_of_box(box) for box in checked.tolist()]
+    elif images is not None:
+        rows = [camera.crop_of_image(*image.shape[:2]) for image in images]
+    elif keypoints is not None:
+        rows = [_crop_of_keypoints(points) for points in keypoints.numpy()]
+    else:
+        return None
+    return torch.from_numpy(np.stack(rows).astype(np.float32))
+
+
+def _check_boxes_meet_images(boxes: torch.Tensor, images: list[np.ndarray]) -> None:
+    for box, image in zip(boxes.tolist(), images, strict=True):
+        height, width = image.shape[:2]
+        if box[0] >= width or box[1] >= height or box[2] <= 0 or box[3] <= 0:
+            raise InputError(
+                f"boxes: expected a box that meets its image of {width}x{height} px, got {tuple(round(v, 1) for v in box)}"
+            )
+
+
+def _crop_of_keypoints(points: np.ndarray) -> np.ndarray:
+    low, high = np.nanmin(points, axis=0), np.nanmax(points, axis=0)
+    if not (high - low).max() > 0:
+        raise InputError("keypoints_2d: expected points that differ, got all of them in one place")
+    return camera.crop_of_box([*low, *high])
+
+
+def _mirror_left_hands(request: HandRequest) -> None:
+    """Mirror what belongs to left hands, in place: afterwards every hand is a right hand."""
+    left = request.is_left
+    if not left.any():
+        return
+    if request.images is not None:
+        request.images = [
+            np.ascontiguousarray(image[:, ::-1]) if is_left else image
+            for image, is_left in zip(request.images, left.tolist(), strict=True)
+        ]
+    crops = request.crops.clone()
+    crops[left, 0] = request.widths[left] - crops[left, 0]
+    request.crops = crops
+    request.keypoints = mirror_pixels(request.keypoints, request.widths, left)
+    if request.intrinsics is not None:
+        mirrored = camera.mirror_intrinsics(request.intrinsics, request.widths)
+        request.intrinsics = torch.where(left[:, None, None], mirrored, request.intrinsics)
+
+
+def mirror_pixels(points: torch.Tensor | None, widths: torch.Tensor, left: torch.Tensor) -> torch.Tensor | None:
+    """x -> width - x for the rows of (B, K, 2) px that belong to left hands."""
+    if points is None:
+        return None
+    mirrored = torch.stack([widths[:, None] - points[..., 0], points[..., 1]], dim=-1)
+    return torch.where(left[:, None, None], mirrored, points)
+
+
+def mirror_hands(points: torch.Tensor | None, left: torch.Tensor) -> torch.Tensor | None:
+    """x -> -x for the rows of (B, ..., 3) m that belong to left hands."""
+    if points is None:
+        return None
+    sign = torch.ones(len(left), 3)
+    sign[left, 0] = -1
+    return points * sign.view(-1, *[1] * (points.dim() - 2), 3)

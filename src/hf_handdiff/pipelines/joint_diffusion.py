@@ -1,0 +1,82 @@
+"""Stage 1 by itself: photo or 2D keypoints -> hypotheses of 3D joints."""
+
+from ..models import HandImageEncoder, JointDenoiser
+from .base import HandPipeline
+from .denoising import check_scheduler
+from .inputs import check_request, check_sampling
+from .noise import base_seeds
+from .outputs import HandPipelineOutput
+
+
+class JointDiffusionPipeline(HandPipeline):
+    """Samples 3D joints from 2D cues. Loads from a cascade's checkpoint as well as from one of its own.
+
+    Args:
+        image_encoder: finds the 2D keypoints; not used where the caller brings them.
+        joint_denoiser: the network of stage 1.
+        joint_scheduler: its schedule; x0-prediction, no clipping.
+        num_inference_steps: default of the call.
+        guidance_scale: default of the call.
+    """
+
+    model_cpu_offload_seq = "image_encoder->joint_denoiser"
+
+    def __init__(
+        self,
+        image_encoder: HandImageEncoder,
+        joint_denoiser: JointDenoiser,
+        joint_scheduler,
+        num_inference_steps: int = 10,
+        guidance_scale: float = 1.0,
+    ):
+        super().__init__()
+        check_scheduler(joint_scheduler, "joint_scheduler")
+        self.register_modules(
+            image_encoder=image_encoder, joint_denoiser=joint_denoiser, joint_scheduler=joint_scheduler
+        )
+        self.register_to_config(
+            num_inference_steps=num_inference_steps, guidance_scale=guidance_scale
+        )
+
+    def __call__(
+        self,
+        images=None,
+        handedness="right",
+        boxes=None,
+        keypoints_2d=None,
+        keypoint_scores=None,
+        intrinsics=None,
+        num_hypotheses: int = 20,
+        num_inference_steps: int | None = None,
+        guidance_scale: float | None = None,
+        aggregation: str = "mean",
+        generator=None,
+        output_type: str = "np",
+        callback_on_step_end=None,
+    ) -> HandPipelineOutput:
+        """Sample joints; the arguments are those of [`CascadedHandPipeline`].
+
+        `images` may be None where `keypoints_2d` are given.
+
+        Returns:
+            [`HandPipelineOutput`] with `joints` (and `joint_hypotheses`, the same) and without meshes.
+
+        Raises:
+            InputError: a bad argument, named in one sentence.
+        """
+        check_sampling(
+            num_hypotheses, {"num_inference_steps": num_inference_steps}, aggregation, output_type, guidance_scale
+        )
+        request = check_request(images, handedness, boxes, keypoints_2d, keypoint_scores, intrinsics)
+        seeds = base_seeds(generator, len(request.handedness))
+        perception = self._perceive(request)
+        joints = self._sample_joints(
+            perception,
+            seeds,
+            num_hypotheses,
+            self._steps(num_inference_steps),
+            self._guidance(guidance_scale),
+            callback_on_step_end,
+        )
+        rotation = perception.view.rotation
+        return self._finish(request, perception, rotation, joints, None, joints, aggregation, output_type)

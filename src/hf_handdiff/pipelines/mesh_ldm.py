@@ -1,0 +1,138 @@
+"""Stage 2 by itself: photo and/or 3D joints -> hypotheses of meshes."""
+
+import numpy as np
+import torch
+
+from ..errors import InputError
+from ..models import HandImageEncoder, MeshAutoencoder, MeshLatentDenoiser
+from .base import HandPipeline
+from .denoising import check_scheduler
+from .inputs import check_request, check_sampling, mirror_hands
+from .noise import base_seeds
+from .outputs import HandPipelineOutput
+
+
+class MeshLDMPipeline(HandPipeline):
+    """Samples meshes by latent diffusion. Loads from a cascade's checkpoint as well as from one of its own.
+
+    Args:
+        image_encoder: its features and 2D keypoints are the image's cues.
+        mesh_autoencoder: its latent space is where diffusion happens; it knows faces and joints.
+        mesh_latent_denoiser: the network of stage 2.
+        mesh_scheduler: its schedule; x0-prediction, no clipping.
+        num_mesh_inference_steps: default of the call.
+        guidance_scale: default of the call.
+    """
+
+    model_cpu_offload_seq = "image_encoder->mesh_latent_denoiser->mesh_autoencoder"
+
+    def __init__(
+        self,
+        image_encoder: HandImageEncoder,
+        mesh_autoencoder: MeshAutoencoder,
+        mesh_latent_denoiser: MeshLatentDenoiser,
+        mesh_scheduler,
+        num_mesh_inference_steps: int = 5,
+        guidance_scale: float = 1.0,
+    ):
+        super().__init__()
+        check_scheduler(mesh_scheduler, "mesh_scheduler")
+        self.register_modules(
+            image_encoder=image_encoder,
+            mesh_autoencoder=mesh_autoencoder,
+            mesh_latent_denoiser=mesh_latent_denoiser,
+            mesh_scheduler=mesh_scheduler,
+        )
+        self.register_to_config(
+            num_mesh_inference_steps=num_mesh_inference_steps,
+            guidance_scale=guidance_scale,
+        )
+
+    def __call__(
+        self,
+        images=None,
+        handedness="right",
+        boxes=None,
+        keypoints_2d=None,
+        keypoint_scores=None,
+        intrinsics=None,
+        joints=None,
+        num_hypotheses: int | None = None,
+        num_mesh_inference_steps: int | None = None,
+        guidance_scale: float | None = None,
+        aggregation: str = "mean",
+        generator=None,
+        output_type: str = "np",
+        callback_on_step_end=None,
+    ) -> HandPipelineOutput:
+        """Sample meshes from images, from joints, or from both.
+
+        Args:
+            images: one or a list of paths, PIL images or (H, W, 3) uint8 arrays; None: joints alone decide.
+            handedness: see [`CascadedHandPipeline`], as are boxes, keypoints_2d, keypoint_scores, intrinsics.
+            joints: (B, N, 21, 3) m, camera axes, wrist-relative: one mesh is sampled for each; or (B, 21, 3), used
+                for all hypotheses. None: the image alone decides.
+            num_hypotheses: meshes an image; None: as many as `joints` has, else 20.
+
+        Returns:
+            [`HandPipelineOutput`]; `joint_hypotheses` are the joints that were given.
+
+        Raises:
+            InputError: a bad argument, named in one sentence.
+        """
+        hypotheses = _check_joints(joints, num_hypotheses)
+        if num_hypotheses is None:
+            num_hypotheses = 20 if hypotheses is None else hypotheses.shape[1]
+        check_sampling(
+            num_hypotheses,
+            {"num_mesh_inference_steps": num_mesh_inference_steps},
+            aggregation,
+            output_type,
+            guidance_scale,
+        )
+        count = None if hypotheses is None else len(hypotheses)
+        request = check_request(
+            images, handedness, boxes, keypoints_2d, keypoint_scores, intrinsics, num_hands_without_2d=count
+        )
+        if count is not None and count != len(request.handedness):
+            raise InputError(f"joints: expected one row for each of {len(request.handedness)} images, got {count}")
+        seeds = base_seeds(generator, len(request.handedness))
+        perception = None if request.crops is None else self._perceive(request)
+        rotation = torch.eye(3).expand(count or 1, 3, 3) if perception is None else perception.view.rotation
+
+        in_view = None
+        if hypotheses is not None:
+            hypotheses = mirror_hands(hypotheses.expand(-1, num_hypotheses, -1, -1), request.is_left)
+            in_view = hypotheses @ rotation[:, None].transpose(-1, -2)
+        vertices, mesh_joints = self._sample_meshes(
+            in_view,
+            None if perception is None else perception.cues,
+            seeds,
+            num_hypotheses,
+            self._steps(num_mesh_inference_steps, "num_mesh_inference_steps"),
+            self._guidance(guidance_scale),
+            callback_on_step_end,
+        )
+        return self._finish(
+            request, perception, rotation, mesh_joints, vertices, in_view, aggregation, output_type
+        )
+
+
+def _check_joints(joints, num_hypotheses) -> torch.Tensor | None:
+    """(B, N or 1, 21, 3) float32, wrist at 0."""
+    if joints is None:
+        return None
+    expected = "joints: expected an array of shape (B, N, 21, 3) or (B, 21, 3) in metres"
+    try:
+        array = np.asarray(joints.cpu() if isinstance(joints, torch.Tensor) else joints, dtype=np.float32)
+    except (TypeError, ValueError):
+        raise InputError(f"{expected}, got something that is not an array of numbers") from None
+    if array.ndim == 3:
+        array = array[:, None]
+    if array.ndim != 4 or array.shape[2:] != (21, 3) or 0 in array.shape:
+        raise InputError(f"{expected}, got shape {np.shape(joints)}")
+    if not np.isfinite(array).all():
+        raise InputError("joints: expected finite numbers, got NaN or infinity")
+    if num_hypotheses is not None and array.shape[1] not in (1, num_hypotheses):
+        raise InputError(f"joints: expected 1 or num_hypotheses={num_hypotheses} an image, got {array.shape[1]}")
+    return torch.from_numpy(array - array[:, :, :1])

@@ -1,0 +1,54 @@
+"""What the pipelines return."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from diffusers.utils import BaseOutput
+
+Array = np.ndarray | torch.Tensor
+
+
+@dataclass
+class HandPipelineOutput(BaseOutput):
+    """N hands for each of B images. Arrays are numpy or torch by `output_type`, float32 unless said otherwise.
+
+    Camera frame: OpenCV axes (x right, y down, z away). "Wrist-relative" means in these axes with the wrist at 0.
+    Pixels are those of the photo as it was given. Fields that a pipeline does not make are None.
+
+    Args:
+        joints: (B, N, 21, 3) m, wrist-relative. From stage 2 they are read off the meshes.
+        vertices: (B, N, V, 3) m, wrist-relative.
+        joint_hypotheses: (B, N, 21, 3) m, wrist-relative: what stage 1 proposed.
+        mean_joints: (B, 21, 3) m: the one answer, by `aggregation`.
+        mean_vertices: (B, V, 3) m: its mesh.
+        joint_std: (B, 21) m: calibrated radius, the root mean square distance expected between the true joint and
+            that of `mean_joints`.
+        keypoints_2d: (B, 21, 2) px: the 2D points that were used, NaN where one was not seen.
+        keypoint_scores: (B, 21) 0..1.
+        translation: (B, N, 3) m: the wrist in the camera frame; None without intrinsics.
+        hand_score: (B,) 0..1: is there a hand in the crop at all; NaN without an image.
+        faces: (F, 3) int64 vertex indices, counter-clockwise from outside for a right hand; a left hand is its
+            mirror image, so reverse each triangle (`faces[:, ::-1]`) where the winding matters.
+        handedness: "left" or "right", one an image.
+        crops: (B, 3) centre x, centre y and side in px of the square that the networks saw.
+    """
+
+    joints: Array | None = None
+    vertices: Array | None = None
+    joint_hypotheses: Array | None = None
+    mean_joints: Array | None = None
+    mean_vertices: Array | None = None
+    joint_std: Array | None = None
+    keypoints_2d: Array | None = None
+    keypoint_scores: Array | None = None
+    translation: Array | None = None
+    hand_score: Array | None = None
+    faces: Array | None = None
+    handedness: list[str] | None = None
+    crops: Array | None = None
+
+    def as_numpy(self) -> "HandPipelineOutput":
+        """The same with every tensor as a numpy array."""
+        values = {k: v.cpu().numpy() if isinstance(v, torch.Tensor) else v for k, v in self.items()}
+        return HandPipelineOutput(**values)

@@ -1,0 +1,429 @@
+"""One picture that tells what was found in a photo, and how sure it is.
+
+Four panels: the photo with its 2D keypoints, the answer's mesh over the photo, all hypotheses with the
+expected error of every joint, and the hand from the side, where the depth shows that one photo cannot tell.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image, ImageDraw
+
+from hf_handdiff import camera
+from hf_handdiff.errors import InputError
+from hf_handdiff.hand.topology import BONES, FINGERS
+from hf_handdiff.images import ImageInput, load_image
+from hf_handdiff.viz.colors import (
+    ANSWER_COLOR,
+    BONE_COLORS,
+    FINGER_COLORS,
+    JOINT_COLORS,
+    UNCERTAINTY_FULL_SCALE_M,
+    uncertainty_colors,
+    vertex_uncertainty,
+)
+from hf_handdiff.viz.plots import label_font
+from hf_handdiff.viz.raster import shade
+
+LOW_HAND_SCORE = 0.5
+"""Below this score of there being a hand at all, an answer is not to be trusted."""
+
+_SUPERSAMPLING = 2
+_GAP = 10
+_LEGEND_HEIGHT = 66
+_BACKGROUND = (24, 26, 30)
+_OUTSIDE = (40, 43, 49)
+_TEXT = (232, 234, 238)
+_FAINT_TEXT = (160, 166, 176)
+_WARNING = (255, 107, 92)
+_MESH_OPACITY = 0.78
+_MAX_DRAWN_HYPOTHESES = 64
+
+
+@dataclass
+class PlacedHand:
+    """One hand in the camera frame of its photo (OpenCV axes, metres), ready to be drawn.
+
+    Attributes:
+        vertices: (V, 3) the answer's mesh.
+        joints: (21, 3) the answer's joints.
+        faces: (F, 3) vertex numbers.
+        intrinsics: (3, 3) px, the camera that it is drawn with.
+        hypotheses: (N, 21, 3) the joints of every hypothesis, may be empty.
+        joint_std: (21,) expected error of the answer's joints, or None.
+        keypoints_px: (21, 2) 2D keypoints, NaN where not seen, or None.
+        keypoint_scores: (21,) 0..1, or None.
+        hand_score: 0..1, or None.
+        handedness: "right" or "left".
+    """
+
+    vertices: np.ndarray
+    joints: np.ndarray
+    faces: np.ndarray
+    intrinsics: np.ndarray
+    hypotheses: np.ndarray = field(default_factory=lambda: np.zeros((0, 21, 3)))
+    joint_std: np.ndarray | None = None
+    keypoints_px: np.ndarray | None = None
+    keypoint_scores: np.ndarray | None = None
+    hand_score: float | None = None
+    handedness: str = "right"
+
+
+def draw_prediction(image: ImageInput, output: Any, index: int = 0, handedness: str = "right",
+                    intrinsics: np.ndarray | None = None, box: np.ndarray | None = None,
+                    panel: int = 420) -> Image.Image:
+    """Draw one image's answer of a pipeline: `place_prediction`, then `draw_overlay`.
+
+    Args:
+        image: the image that the pipeline got.
+        output: what `CascadedHandPipeline` returned.
+        index: which image of the batch it is.
+        handedness: "right" or "left", as given to the pipeline.
+        intrinsics: (3, 3) px, as given to the pipeline, or None.
+        box: (4,) xyxy px, as given to the pipeline, or None.
+        panel: side of each panel in px.
+    """
+    pixels = load_image(image, "image")
+    hand = place_prediction(pixels.shape[:2], output, index, handedness, intrinsics, box)
+    return draw_overlay(pixels, hand, panel=panel)
+
+
+def place_prediction(image_size: tuple[int, int], output: Any, index: int = 0, handedness: str = "right",
+                     intrinsics: np.ndarray | None = None, box: np.ndarray | None = None) -> PlacedHand:
+    """Stand one image's wrist-relative answer before the camera.
+
+    With intrinsics the answer and the hypotheses stand where their 2D keypoints say under that camera;
+    without, under a camera with the default field of view round the crop, which is good for drawing only.
+
+    Args:
+        image_size: (height, width) px.
+        output: what `CascadedHandPipeline` returned, as numpy arrays or tensors.
+        index, handedness, intrinsics, box: see `draw_prediction`.
+    """
+    mean_joints, mean_vertices = _array(output.mean_joints[index]), _array(output.mean_vertices[index])
+    hypotheses = _array(output.joints[index])
+    keypoints, scores = _array(output.keypoints_2d[index]), _array(output.keypoint_scores[index])
+    if intrinsics is None:
+        crop = camera.crop_of_image(*image_size) if box is None else camera.crop_of_box(box)
+        intrinsics = camera.default_intrinsics(torch.from_numpy(crop)[None])[0].numpy()
+    intrinsics = _array(intrinsics)
+    points = np.concatenate([mean_joints[None], hypotheses])
+    translations = camera.fit_translation(
+        torch.from_numpy(points), torch.from_numpy(keypoints), torch.from_numpy(intrinsics),
+        torch.from_numpy(np.clip(np.nan_to_num(scores), 0.0, 1.0) + 1e-3)).numpy()
+    return PlacedHand(
+        vertices=mean_vertices + translations[0],
+        joints=mean_joints + translations[0],
+        faces=np.asarray(output.faces).astype(np.int64),
+        intrinsics=intrinsics,
+        hypotheses=hypotheses + translations[1:, None],
+        joint_std=_array(output.joint_std[index]),
+        keypoints_px=keypoints,
+        keypoint_scores=scores,
+        hand_score=float(output.hand_score[index]),
+        handedness=handedness,
+    )
+
+
+def draw_overlay(image: np.ndarray, hand: PlacedHand, panel: int = 420) -> Image.Image:
+    """Draw the four panels and their legend.
+
+    The panels show the surroundings of the hand, enlarged when it is a small part of the photo; then a small
+    picture of the whole photo shows where it is.
+
+    Args:
+        image: (H, W, 3) uint8 RGB photo.
+        hand: what is drawn on it.
+        panel: side of each panel in px.
+
+    Returns:
+        An RGB picture, 4 panels wide.
+    """
+    _check(image, hand, panel)
+    view = _View.of_hand(image, hand, panel)
+    photo = view.photo(image)
+    panels = [
+        _draw_keypoints_panel(photo, view, image, hand),
+        _draw_mesh_panel(photo, view, hand),
+        _draw_spread_panel(photo, view, hand),
+        _draw_side_panel(view, hand),
+    ]
+    titles = ["photo and 2D keypoints", "answer", f"{len(hand.hypotheses)} hypotheses, expected error",
+              "from the side"]
+    width = len(panels) * panel + (len(panels) + 1) * _GAP
+    sheet = Image.new("RGB", (width, panel + 2 * _GAP + _LEGEND_HEIGHT), _BACKGROUND)
+    draw = ImageDraw.Draw(sheet)
+    for number, (picture, title) in enumerate(zip(panels, titles, strict=True)):
+        left = _GAP + number * (panel + _GAP)
+        sheet.paste(picture.resize((panel, panel), Image.Resampling.BOX), (left, _GAP))
+        draw.text((left + 9, _GAP + 6), title, fill=_TEXT, font=label_font(15), stroke_width=2,
+                  stroke_fill=(0, 0, 0))
+    _draw_legend(sheet, hand, top=panel + 2 * _GAP)
+    return sheet
+
+
+# ------------------------------------------------------------------------------------------------ panels
+
+
+@dataclass
+class _View:
+    """A square of the photo, and the supersampled canvas that shows it."""
+
+    left: float  # px of the photo
+    top: float
+    side: float
+    size: int  # px of the canvas
+
+    @classmethod
+    def of_hand(cls, image: np.ndarray, hand: PlacedHand, panel: int) -> _View:
+        """Show the mesh and the seen keypoints with a margin, never more than the whole photo."""
+        height, width = image.shape[:2]
+        points = [_project(hand.vertices, hand.intrinsics), _project(hand.joints, hand.intrinsics)]
+        if hand.keypoints_px is not None:
+            points.append(hand.keypoints_px)
+        points = np.concatenate(points)
+        reach = 0.5 * max(height, width)  # what lies further outside is not worth showing
+        points = points[np.isfinite(points).all(axis=-1)]
+        points = points[((points > -reach) & (points < np.array([width, height]) + reach)).all(axis=-1)]
+        size = panel * _SUPERSAMPLING
+        longer = float(max(height, width))
+        if len(points) == 0:
+            return cls((width - longer) / 2, (height - longer) / 2, longer, size)
+        low, high = points.min(axis=0), points.max(axis=0)
+        side = float(np.clip(1.45 * (high - low).max(), min(24.0, longer), longer))
+        # a hand that nearly fills a photo is shown with all of the photo
+        if side > 0.8 * longer:
+            return cls((width - longer) / 2, (height - longer) / 2, longer, size)
+        centre = (low + high) / 2
+        return cls(float(centre[0] - side / 2), float(centre[1] - side / 2), side, size)
+
+    @property
+    def scale(self) -> float:
+        """Canvas pixels per photo pixel."""
+        return self.size / self.side
+
+    def to_canvas(self, points_px: np.ndarray) -> np.ndarray:
+        return (points_px - np.array([self.left, self.top])) * self.scale
+
+    def photo(self, image: np.ndarray) -> Image.Image:
+        """Return the square cut out of the photo, on the canvas."""
+        source = Image.fromarray(image)
+        # one pixel of margin on each side, so that interpolation at the rim is right
+        x0, y0 = int(np.floor(self.left)) - 1, int(np.floor(self.top)) - 1
+        x1, y1 = int(np.ceil(self.left + self.side)) + 1, int(np.ceil(self.top + self.side)) + 1
+        patch = Image.new("RGB", (x1 - x0, y1 - y0), _OUTSIDE)
+        inside = source.crop((max(x0, 0), max(y0, 0), min(x1, source.width), min(y1, source.height)))
+        patch.paste(inside, (max(-x0, 0), max(-y0, 0)))
+        region = (self.left - x0, self.top - y0, self.left - x0 + self.side, self.top - y0 + self.side)
+        return patch.resize((self.size, self.size), Image.Resampling.BICUBIC, box=region)
+
+
+def _draw_keypoints_panel(photo: Image.Image, view: _View, image: np.ndarray, hand: PlacedHand) -> Image.Image:
+    canvas = photo.copy()
+    if hand.keypoints_px is not None:
+        scores = np.ones(21) if hand.keypoint_scores is None else hand.keypoint_scores
+        opacity = 0.25 + 0.65 * np.clip(np.nan_to_num(scores), 0.0, 1.0)
+        canvas = _draw_skeleton(canvas, view.to_canvas(hand.keypoints_px), view.size / 170, opacity, dots=2.0)
+    if view.side < 0.55 * max(image.shape[:2]):
+        canvas = _draw_locator(canvas, view, image)
+    return canvas
+
+
+def _draw_mesh_panel(photo: Image.Image, view: _View, hand: PlacedHand) -> Image.Image:
+    vertices_px = view.to_canvas(_project(hand.vertices, hand.intrinsics))
+    colors = np.tile(np.array(ANSWER_COLOR), (len(hand.vertices), 1))
+    mesh = shade(hand.vertices, hand.faces, vertices_px, colors, view.size)
+    mesh.putalpha(mesh.getchannel("A").point(lambda value: round(value * _MESH_OPACITY)))
+    return Image.alpha_composite(photo.convert("RGBA"), mesh).convert("RGB")
+
+
+def _draw_spread_panel(photo: Image.Image, view: _View, hand: PlacedHand) -> Image.Image:
+    calm = Image.blend(photo.convert("L").convert("RGB"), Image.new("RGB", photo.size, _BACKGROUND), 0.45)
+    points_px = [view.to_canvas(_project(joints, hand.intrinsics)) for joints in hand.hypotheses]
+    radius_px = None
+    if hand.joint_std is not None:
+        depth = np.maximum(hand.joints[:, 2], 1e-3)
+        radius_px = hand.joint_std * hand.intrinsics[0, 0] / depth * view.scale
+    answer_px = view.to_canvas(_project(hand.joints, hand.intrinsics))
+    return _draw_spread(calm, points_px, answer_px, radius_px)
+
+
+def _draw_side_panel(view: _View, hand: PlacedHand) -> Image.Image:
+    """Look along the photo's x axis from the right: the photo's camera stands at the left.
+
+    Drawn without perspective, at the scale of the photo if that leaves room.
+    """
+    canvas = Image.new("RGB", (view.size, view.size), _OUTSIDE)
+    everything = np.concatenate([hand.vertices, hand.hypotheses.reshape(-1, 3)])
+    low, high = np.percentile(everything, 0.5, axis=0), np.percentile(everything, 99.5, axis=0)
+    centre = (low + high) / 2
+    extent = max(float((high - low)[1:].max()), 1e-3)
+    depth = max(float(hand.joints[:, 2].mean()), 1e-3)
+    pixels_per_metre = min(hand.intrinsics[0, 0] / depth * view.scale, 0.8 * view.size / extent)
+
+    def turn(points: np.ndarray) -> np.ndarray:
+        return np.stack([points[..., 2], points[..., 1], -points[..., 0]], axis=-1)
+
+    def to_canvas(points: np.ndarray) -> np.ndarray:
+        return (turn(points) - turn(centre))[..., :2] * pixels_per_metre + view.size / 2
+
+    colors = np.tile(np.array(ANSWER_COLOR), (len(hand.vertices), 1))
+    if hand.joint_std is not None:
+        colors = uncertainty_colors(vertex_uncertainty(hand.vertices, hand.joints, hand.joint_std))
+    mesh = shade(turn(hand.vertices), hand.faces, to_canvas(hand.vertices), colors, view.size)
+    mesh.putalpha(mesh.getchannel("A").point(lambda value: round(value * 0.92)))
+    canvas = Image.alpha_composite(canvas.convert("RGBA"), mesh).convert("RGB")
+    canvas = _draw_spread(canvas, [to_canvas(joints) for joints in hand.hypotheses], None, None)
+    _draw_scale_bar(canvas, pixels_per_metre)
+    return canvas
+
+
+# ------------------------------------------------------------------------------------------------ strokes
+
+
+def _draw_spread(canvas: Image.Image, hypotheses_px: list[np.ndarray], answer_px: np.ndarray | None,
+                 radius_px: np.ndarray | None) -> Image.Image:
+    """Draw every hypothesis as a thin skeleton, the discs of expected error, and the answer's skeleton."""
+    size = canvas.width
+    drawn = hypotheses_px[:_MAX_DRAWN_HYPOTHESES]
+    opacity = np.full(21, float(np.clip(5.0 / max(len(drawn), 1), 0.16, 0.8)))
+    for points_px in drawn:
+        canvas = _draw_skeleton(canvas, points_px, size / 420, opacity, dots=0.0)
+    if answer_px is not None and radius_px is not None:
+        canvas = _draw_discs(canvas, answer_px, radius_px)
+    if answer_px is not None:
+        canvas = _draw_skeleton(canvas, answer_px, size / 240, np.full(21, 0.95), dots=1.6)
+    return canvas
+
+
+def _draw_skeleton(canvas: Image.Image, points_px: np.ndarray, width: float, opacity: np.ndarray,
+                   dots: float) -> Image.Image:
+    """Draw bones in the colours of their fingers; bones with a NaN end are left out.
+
+    Args:
+        canvas: RGB picture.
+        points_px: (21, 2) on the canvas.
+        width: of a bone in canvas px.
+        opacity: (21,) 0..1, of each joint and the bone that leads to it.
+        dots: radius of a joint, in bone widths; 0 draws none.
+    """
+    layer = Image.new("RGBA", canvas.size, (0, 0, 0, 0))
+    draw = ImageDraw.Draw(layer)
+    finite = np.isfinite(points_px).all(axis=-1) & (np.abs(np.nan_to_num(points_px)) < 1e5).all(axis=-1)
+    for (parent, child), color in zip(BONES, BONE_COLORS, strict=True):
+        if finite[parent] and finite[child]:
+            ends = [tuple(points_px[parent].tolist()), tuple(points_px[child].tolist())]
+            draw.line(ends, fill=(*color, round(255 * opacity[child])), width=max(1, round(width)))
+    if dots:
+        for joint in np.flatnonzero(finite):
+            box = _circle(points_px[joint], dots * width)
+            draw.ellipse(box, fill=(*JOINT_COLORS[joint], round(255 * opacity[joint])),
+                         outline=(0, 0, 0, round(160 * opacity[joint])), width=max(1, round(width / 3)))
+    return Image.alpha_composite(canvas.convert("RGBA"), layer).convert("RGB")
+
+
+def _draw_discs(canvas: Image.Image, points_px: np.ndarray, radius_px: np.ndarray) -> Image.Image:
+    layer = Image.new("RGBA", canvas.size, (0, 0, 0, 0))
+    for joint in range(21):
+        radius = float(radius_px[joint])
+        if not (np.isfinite(points_px[joint]).all() and np.isfinite(radius)) or radius < 0.5:
+            continue
+        disc = Image.new("RGBA", canvas.size, (0, 0, 0, 0))
+        ImageDraw.Draw(disc).ellipse(
+            _circle(points_px[joint], min(radius, 4.0 * canvas.width)), fill=(*JOINT_COLORS[joint], 46),
+            outline=(*JOINT_COLORS[joint], 190), width=max(1, canvas.width // 420))
+        layer = Image.alpha_composite(layer, disc)
+    return Image.alpha_composite(canvas.convert("RGBA"), layer).convert("RGB")
+
+
+def _draw_locator(canvas: Image.Image, view: _View, image: np.ndarray) -> Image.Image:
+    """Put a small picture of the whole photo into the lower left corner, the view marked in it."""
+    canvas = canvas.copy()
+    height, width = image.shape[:2]
+    scale = 0.27 * view.size / max(height, width)
+    small = Image.fromarray(image).resize(
+        (max(1, round(width * scale)), max(1, round(height * scale))), Image.Resampling.LANCZOS)
+    corners = np.array([view.left, view.top, view.left + view.side, view.top + view.side]) * scale
+    ImageDraw.Draw(small).rectangle(corners.tolist(), outline=(255, 255, 255), width=4)
+    framed = Image.new("RGB", (small.width + 6, small.height + 6), (255, 255, 255))
+    framed.paste(small, (3, 3))
+    canvas.paste(framed, (0, view.size - framed.height))
+    return canvas
+
+
+def _draw_scale_bar(canvas: Image.Image, pixels_per_metre: float) -> None:
+    """Mark 5 cm, and on which side the photo's camera stands."""
+    draw = ImageDraw.Draw(canvas)
+    size = canvas.width
+    length = 0.05 * pixels_per_metre
+    right, bottom = size * 0.96, size * 0.955
+    draw.line([(right - length, bottom), (right, bottom)], fill=_TEXT, width=size // 200)
+    draw.text((right - length / 2, bottom - size * 0.012), "5 cm", fill=_TEXT, font=label_font(size // 30),
+              anchor="mb")
+    draw.text((size * 0.03, bottom), "camera at the left", fill=_FAINT_TEXT, font=label_font(size // 30),
+              anchor="lm")
+
+
+def _draw_legend(sheet: Image.Image, hand: PlacedHand, top: int) -> None:
+    draw = ImageDraw.Draw(sheet)
+    x = _GAP + 6
+    draw.text((x, top + 4), f"{hand.handedness} hand", fill=_TEXT, font=label_font(18))
+    if hand.hand_score is not None:
+        low = not hand.hand_score >= LOW_HAND_SCORE
+        text = f"hand score {hand.hand_score:.2f}" + (": perhaps no hand" if low else "")
+        draw.text((x, top + 30), text, fill=_WARNING if low else _FAINT_TEXT, font=label_font(15))
+    if hand.joint_std is None:
+        return
+    x += 250
+    millimetres = 1000.0 * hand.joint_std
+    draw.text((x, top + 4), f"expected error: {np.mean(millimetres):.1f} mm a joint", fill=_TEXT,
+              font=label_font(18))
+    for finger, joints in FINGERS.items():
+        draw.ellipse(_circle((x + 6, top + 40), 6), fill=FINGER_COLORS[finger])
+        text = f"{finger} {np.mean(millimetres[list(joints)]):.1f}"
+        draw.text((x + 17, top + 30), text, fill=_FAINT_TEXT, font=label_font(15))
+        x += 34 + draw.textlength(text, font=label_font(15))
+    _draw_color_bar(sheet, top)
+
+
+def _draw_color_bar(sheet: Image.Image, top: int) -> None:
+    width = 230
+    left = sheet.width - width - _GAP - 24
+    ramp = uncertainty_colors(np.linspace(0.0, UNCERTAINTY_FULL_SCALE_M, width))
+    sheet.paste(Image.fromarray(np.tile(ramp[None], (14, 1, 1))), (left, top + 8))
+    draw = ImageDraw.Draw(sheet)
+    for share, text in ((0.0, "0"), (0.5, ""), (1.0, f"{1000 * UNCERTAINTY_FULL_SCALE_M:.0f} mm")):
+        draw.text((left + share * width, top + 28), text, fill=_FAINT_TEXT, font=label_font(14), anchor="ma")
+    draw.text((left + width / 2, top + 28), "expected error", fill=_FAINT_TEXT, font=label_font(14),
+              anchor="ma")
+
+
+# ------------------------------------------------------------------------------------------------ helpers
+
+
+def _circle(centre, radius: float) -> tuple[float, float, float, float]:
+    x, y = float(centre[0]), float(centre[1])
+    return x - radius, y - radius, x + radius, y + radius
+
+
+def _project(points: np.ndarray, intrinsics: np.ndarray) -> np.ndarray:
+    """(K, 3) m, (3, 3) px -> (K, 2) px of the photo."""
+    return camera.project(torch.from_numpy(points), torch.from_numpy(intrinsics)).numpy()
+
+
+def _array(values: Any) -> np.ndarray:
+    if isinstance(values, torch.Tensor):
+        values = values.detach().cpu().float().numpy()
+    return np.array(values, dtype=np.float64)
+
+
+def _check(image: np.ndarray, hand: PlacedHand, panel: int) -> None:
+    load_image(image, "image")
+    if panel < 64:
+        raise InputError(f"panel: expected at least 64 px, got {panel}")
+    if not (np.isfinite(hand.vertices).all() and np.isfinite(hand.joints).all()):
+        raise InputError("hand: expected finite vertices and joints, got NaN or infinity")

@@ -1,0 +1,127 @@
+"""Calibration figures where the truth is known: Gaussians that are right, too sure and not sure enough."""
+
+import math
+
+import pytest
+import torch
+
+from hf_handdiff.aggregation import spread
+from hf_handdiff.errors import InputError
+from hf_handdiff.evaluation.calibration import JointStdCalibration, fit_joint_std, reliability
+from hf_handdiff.evaluation.metrics import coverage, energy_score, quantile_ece, truth_ranks
+
+
+def gaussian_sampler(sampler_std, num_samples=3000, num_hypotheses=50, num_joints=5, seed=0):
+    """Truth and hypotheses around the same hidden centre; the truth with standard deviation 1 (cm)."""
+    generator = torch.Generator().manual_seed(seed)
+    shape = (num_samples, num_joints, 3)
+    center = torch.randn(shape, generator=generator)
+    truth = center + torch.randn(shape, generator=generator)
+    noise = torch.randn(num_samples, num_hypotheses, num_joints, 3, generator=generator)
+    return (center.unsqueeze(1) + sampler_std * noise) / 100, truth / 100
+
+
+@pytest.mark.parametrize("num_hypotheses", [5, 20, 50])
+def test_a_calibrated_gaussian_scores_nothing(num_hypotheses):
+    hypotheses, truth = gaussian_sampler(1.0, num_hypotheses=num_hypotheses)
+    ranks = truth_ranks(hypotheses, truth, center="pooled").reshape(-1, 1)
+    assert quantile_ece(ranks, num_hypotheses).item() < 0.01
+    levels = [0.5, 0.8, 0.9]
+    torch.testing.assert_close(
+        coverage(ranks, num_hypotheses, levels)[:, 0], torch.tensor(levels), atol=0.015, rtol=0
+    )
+
+
+def test_the_published_definition_agrees_with_many_hypotheses():
+    hypotheses, truth = gaussian_sampler(1.0, num_samples=2000, num_hypotheses=300, num_joints=3)
+    ranks = truth_ranks(hypotheses, truth).reshape(-1, 1)
+    assert quantile_ece(ranks, 300).item() < 0.01
+
+
+@pytest.mark.parametrize("center", ["median", "pooled"])
+def test_over_and_under_confidence_are_told_apart(center):
+    covered = {}
+    for name, std in (("over-confident", 0.5), ("under-confident", 2.0)):
+        hypotheses, truth = gaussian_sampler(std)
+        ranks = truth_ranks(hypotheses, truth, center=center).reshape(-1, 1)
+        assert quantile_ece(ranks, 50).item() > 0.1
+        covered[name] = coverage(ranks, 50, [0.5]).item()
+    assert covered["over-confident"] < 0.25 and covered["under-confident"] > 0.75
+
+
+def test_energy_score_is_best_for_the_true_distribution():
+    scores = {std: energy_score(*gaussian_sampler(std)).mean().item() for std in (0.5, 1.0, 2.0)}
+    assert scores[1.0] < scores[0.5] and scores[1.0] < scores[2.0]
+
+
+def known_noise(scale, floor, num_samples=4000, seed=0):
+    """Spreads of 1 to 11 mm, and the distances of truths whose RMS is sqrt((scale * spread)^2 + floor^2)."""
+    generator = torch.Generator().manual_seed(seed)
+    spreads = 0.001 + 0.01 * torch.rand(num_samples, 21, generator=generator)
+    rms = ((scale * spreads).square() + floor**2).sqrt()
+    offsets = torch.randn(num_samples, 21, 3, generator=generator) * rms.unsqueeze(-1) / math.sqrt(3)
+    return spreads, offsets.norm(dim=-1)
+
+
+def test_the_fit_finds_scale_and_floor():
+    fitted = fit_joint_std(*known_noise(scale=1.7, floor=0.004))
+    assert (fitted.scale - 1.7).abs().max() < 0.1
+    assert (fitted.floor - 0.004).abs().max() < 0.0005
+    spreads, errors = known_noise(scale=1.7, floor=0.004, seed=1)
+    before = reliability(spreads, errors)
+    after = reliability(fitted.apply(spreads), errors)
+    assert after.ence < 0.03 < before.ence
+    assert after.mean_square_ratio == pytest.approx(1, abs=0.05)
+    assert before.mean_square_ratio > 2  # over-confident
+
+
+def test_the_fit_on_its_borders():
+    spreads, errors = known_noise(scale=0.0, floor=0.003)
+    only_floor = fit_joint_std(spreads, errors)
+    assert (only_floor.apply(spreads) - 0.003).abs().max() < 0.0005
+    only_scale = fit_joint_std(spreads, 2 * spreads)
+    torch.testing.assert_close(only_scale.scale, torch.full((21,), 2.0))
+    assert only_scale.floor.max() == 0
+
+
+def test_a_joint_that_is_the_origin_keeps_no_uncertainty():
+    spreads, errors = known_noise(scale=1.0, floor=0.002)
+    spreads[:, 0], errors[:, 0] = 0, 0
+    fitted = fit_joint_std(spreads, errors)
+    assert fitted.scale[0] == 1 and fitted.floor[0] == 0
+    assert torch.isfinite(fitted.scale).all() and torch.isfinite(fitted.floor).all()
+    assert reliability(fitted.apply(spreads), errors).mean_square_ratio == pytest.approx(1, abs=0.05)
+
+
+def test_the_fit_of_a_sampler_end_to_end():
+    hypotheses, truth = gaussian_sampler(0.5, num_hypotheses=20, num_joints=21)
+    mean = hypotheses.mean(dim=1)
+    fitted = fit_joint_std(spread(hypotheses), (truth - mean).norm(dim=-1))
+    expected = math.sqrt(3 * (1 + 0.25 / 20)) / 100  # three axes; the mean of 20 is itself uncertain
+    radius = fitted.apply(spread(hypotheses)).square().mean().sqrt().item()
+    assert radius == pytest.approx(expected, rel=0.03)
+
+
+def test_rows_that_are_not_finite_are_left_out_and_too_few_are_refused():
+    spreads, errors = known_noise(scale=1.0, floor=0.002, num_samples=200)
+    clean = fit_joint_std(spreads[10:], errors[10:])
+    spreads[:10] = math.nan
+    dirty = fit_joint_std(spreads, errors)
+    assert torch.equal(clean.scale, dirty.scale) and torch.equal(clean.floor, dirty.floor)
+    with pytest.raises(InputError, match="10 finite samples"):
+        fit_joint_std(spreads[:12], errors[:12])
+    with pytest.raises(InputError, match=r"\(S, joints\)"):
+        fit_joint_std(spreads, errors[:, :20])
+
+
+def test_a_calibration_survives_a_config():
+    fitted = fit_joint_std(*known_noise(scale=1.2, floor=0.001, num_samples=50))
+    again = JointStdCalibration.from_dict(fitted.to_dict())
+    assert torch.equal(again.scale, fitted.scale) and torch.equal(again.floor, fitted.floor)
+    raw = torch.rand(3, 21)
+    torch.testing.assert_close(JointStdCalibration.identity().apply(raw), raw)
+
+
+def test_reliability_of_nothing():
+    empty = reliability(torch.zeros(4, 21), torch.zeros(4, 21))
+    assert math.isnan(empty.ence) and len(empty.predicted_rms) == 0

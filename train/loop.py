@@ -1,0 +1,275 @@
+"""The training loop that all four scripts share: Accelerate, EMA, checkpoints, exact resume, validation.
+
+A script describes *what* is trained as a `Task`; `train(task, args)` does the rest. Every random number of a step
+comes from a generator seeded by (seed, micro-step, rank), so that a run that was stopped and resumed is equal to
+the bit to one that was not.
+"""
+
+import argparse
+import json
+import math
+import os
+import re
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import torch
+import yaml
+from accelerate import Accelerator
+from accelerate.utils import ProjectConfiguration
+from diffusers.optimization import get_scheduler
+from diffusers.training_utils import EMAModel
+from PIL import Image
+from tqdm.auto import tqdm
+
+
+class Task(Protocol):
+    """What a script trains."""
+
+    model: torch.nn.Module
+
+    def parameter_groups(self, learning_rate: float) -> list[dict]:
+        """Groups for AdamW, each with its own learning rate."""
+
+    def batch(self, batch_size: int, generator: torch.Generator):
+        """One batch on the CPU; all randomness from `generator`."""
+
+    def loss(self, model, batch, generator: torch.Generator) -> tuple[torch.Tensor, dict[str, float]]:
+        """Loss to minimise and figures to log; `model` may be wrapped for several processes."""
+
+    def validate(self, model) -> tuple[dict[str, float], Image.Image | None]:
+        """Figures on data that is never trained on, and a picture of them."""
+
+    def save(self, model, folder: Path) -> None:
+        """Write the finished model into `folder`."""
+
+
+def argument_parser(description: str) -> argparse.ArgumentParser:
+    """The flags that every training script has, named as in diffusers' examples."""
+    parser = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.ArgumentDefaultsHelpFormatter
+    )
+    add = parser.add_argument
+    add("--config", help="YAML file of flag: value; flags on the command line win over it")
+    add("--output_dir", default="runs/run", help="checkpoints, logs, pictures and the finished model go here")
+    add("--seed", type=int, default=0)
+    add("--train_batch_size", type=int, default=256, help="samples per process and micro-step")
+    add("--gradient_accumulation_steps", type=int, default=1)
+    add("--max_train_steps", type=int, default=10000, help="optimiser steps")
+    add("--learning_rate", type=float, default=5e-4)
+    add("--lr_scheduler", default="cosine", help="one of diffusers' schedules")
+    add("--lr_warmup_steps", type=int, default=300)
+    add("--adam_weight_decay", type=float, default=0.01)
+    add("--max_grad_norm", type=float, default=1.0)
+    add("--mixed_precision", choices=["no", "bf16", "fp16"], default="no")
+    add("--use_ema", action=argparse.BooleanOptionalAction, default=True)
+    add("--ema_decay", type=float, default=0.999)
+    add("--checkpointing_steps", type=int, default=1000)
+    add("--checkpoints_total_limit", type=int, default=2, help="older checkpoints are removed")
+    add("--resume_from_checkpoint", help="a checkpoint's folder, or 'latest'")
+    add("--validation_steps", type=int, default=1000)
+    add("--logging_steps", type=int, default=50)
+    add("--report_to", default="tensorboard", help="tensorboard, trackio, wandb … or none")
+    add("--cpu", action="store_true", help="train on the CPU even where there is a GPU")
+    return parser
+
+
+def parse(parser: argparse.ArgumentParser, argv=None) -> argparse.Namespace:
+    """Flags over YAML over defaults; an unknown key of the YAML file is an error."""
+    config = parser.parse_known_args(argv)[0].config
+    if config is not None:
+        values = yaml.safe_load(Path(config).read_text()) or {}
+        unknown = sorted(set(values) - {action.dest for action in parser._actions})
+        if unknown:
+            parser.error(f"--config {config}: unknown keys {', '.join(unknown)}")
+        parser.set_defaults(**values)
+    return parser.parse_args(argv)
+
+
+def step_generator(seed: int, micro_step: int, rank: int, device="cpu") -> torch.Generator:
+    """The generator of one micro-step of one process; independent of everything that came before."""
+    state = np.random.SeedSequence([seed, micro_step, rank]).generate_state(2, np.uint32)
+    return torch.Generator(device).manual_seed(int(state[0]) << 31 ^ int(state[1]))
+
+
+@dataclass
+class _Progress:
+    """Where a run stands; saved with every checkpoint."""
+
+    step: int = 0
+
+    def state_dict(self):
+        return {"step": self.step}
+
+    def load_state_dict(self, state):
+        self.step = state["step"]
+
+
+def train(task: Task, args: argparse.Namespace) -> dict[str, float]:
+    """Train `task` as `args` say and save the finished model to `output_dir/model`.
+
+    Returns:
+        The last validation's figures (main process; empty elsewhere).
+    """
+    output = Path(args.output_dir)
+    accelerator = Accelerator(
+        cpu=args.cpu,
+        mixed_precision=args.mixed_precision,
+        gradient_accumulation_steps=args.gradient_accumulation_steps,
+        log_with=None if args.report_to == "none" else args.report_to,
+        project_config=ProjectConfiguration(project_dir=str(output), logging_dir=str(output / "logs")),
+    )
+    optimizer = torch.optim.AdamW(
+        task.parameter_groups(args.learning_rate), lr=args.learning_rate, weight_decay=args.adam_weight_decay
+    )
+    schedule = get_scheduler(
+        args.lr_scheduler,
+        optimizer=optimizer,
+        num_warmup_steps=args.lr_warmup_steps,
+        num_training_steps=args.max_train_steps,
+    )
+    model, optimizer = accelerator.prepare(task.model, optimizer)
+    parameters = [p for p in task.model.parameters() if p.requires_grad]
+    ema = EMAModel(parameters, decay=args.ema_decay, use_ema_warmup=True, power=0.75) if args.use_ema else None
+    if ema is not None:
+        ema.to(accelerator.device)
+    progress = _Progress()
+    accelerator.register_for_checkpointing(*[x for x in (schedule, ema, progress) if x is not None])
+    if args.report_to != "none":
+        accelerator.init_trackers("train", config={k: v for k, v in vars(args).items() if _loggable(v)})
+    if args.resume_from_checkpoint:
+        _resume(accelerator, output, args.resume_from_checkpoint)
+
+    metrics: dict[str, float] = {}
+    bar = tqdm(
+        total=args.max_train_steps, initial=progress.step, unit="step", disable=not accelerator.is_main_process
+    )
+    while progress.step < args.max_train_steps:
+        figures = _optimiser_step(task, model, optimizer, schedule, accelerator, args, progress.step, parameters)
+        progress.step += 1
+        if ema is not None:
+            ema.step(parameters)
+        bar.update()
+        if progress.step % args.logging_steps == 0:
+            figures["lr"] = schedule.get_last_lr()[-1]
+            bar.set_postfix({k: f"{v:.4g}" for k, v in figures.items()})
+            accelerator.log(figures, step=progress.step)
+        last = progress.step == args.max_train_steps
+        if (progress.step % args.validation_steps == 0 or last) and accelerator.is_main_process:
+            metrics = _validate(task, accelerator, ema, parameters, output, progress.step)
+            bar.write(f"step {progress.step}: " + ", ".join(f"{k} {v:.4g}" for k, v in metrics.items()))
+        if progress.step % args.checkpointing_steps == 0 or last:
+            _save_checkpoint(accelerator, output, progress.step, args.checkpoints_total_limit)
+    bar.close()
+    accelerator.wait_for_everyone()
+    if accelerator.is_main_process:
+        with _averaged(ema, parameters):
+            save_aside(output / "model", lambda folder: task.save(accelerator.unwrap_model(model), folder))
+        (output / "results.json").write_text(json.dumps({"step": progress.step, **metrics}, indent=2))
+    accelerator.end_training()
+    return metrics
+
+
+def _optimiser_step(task, model, optimizer, schedule, accelerator, args, step, parameters) -> dict[str, float]:
+    """One optimiser step over `gradient_accumulation_steps` micro-batches."""
+    model.train()
+    figures: dict[str, float] = {}
+    for micro in range(args.gradient_accumulation_steps):
+        micro_step = step * args.gradient_accumulation_steps + micro
+        generator = step_generator(args.seed, micro_step, accelerator.process_index)
+        batch = task.batch(args.train_batch_size, generator)
+        with accelerator.accumulate(model):
+            with accelerator.autocast():
+                loss, figures = task.loss(model, batch, generator)
+            if not math.isfinite(loss.item()):
+                raise FloatingPointError(f"step {step}: the loss is {loss.item()}; lower --learning_rate")
+            accelerator.backward(loss)
+            if accelerator.sync_gradients:
+                accelerator.clip_grad_norm_(parameters, args.max_grad_norm)
+            optimizer.step()
+            optimizer.zero_grad()
+    schedule.step()
+    return {"loss": loss.item(), **figures}
+
+
+class _averaged:
+    """Within it, the parameters are the EMA's (if there is one)."""
+
+    def __init__(self, ema, parameters):
+        self.ema, self.parameters = ema, parameters
+
+    def __enter__(self):
+        if self.ema is not None:
+            self.ema.store(self.parameters)
+            self.ema.copy_to(self.parameters)
+
+    def __exit__(self, *error):
+        if self.ema is not None:
+            self.ema.restore(self.parameters)
+
+
+def _validate(task, accelerator, ema, parameters, output: Path, step: int) -> dict[str, float]:
+    task.model.eval()
+    with _averaged(ema, parameters), torch.no_grad():
+        metrics, picture = task.validate(task.model)
+    accelerator.log({f"validation/{k}": v for k, v in metrics.items()}, step=step)
+    if picture is not None:
+        folder = output / "validation"
+        folder.mkdir(parents=True, exist_ok=True)
+        picture.save(folder / f"step_{step:07d}.png")
+        for tracker in accelerator.trackers:
+            if tracker.name == "tensorboard":
+                tracker.log_images({"validation": np.asarray(picture)[None]}, step=step, dataformats="NHWC")
+    return metrics
+
+
+def _checkpoints(output: Path) -> list[Path]:
+    """Finished checkpoints, oldest first."""
+    found = [path for path in output.glob("checkpoint-*") if re.fullmatch(r"checkpoint-\d+", path.name)]
+    return sorted(found, key=lambda path: int(path.name.split("-")[1]))
+
+
+def _save_checkpoint(accelerator, output: Path, step: int, limit: int | None) -> None:
+    """Write aside, rename, then remove what is too old: a killed run never leaves half a checkpoint."""
+    aside = output / f"writing-{step}"
+    accelerator.save_state(str(aside))
+    accelerator.wait_for_everyone()
+    if accelerator.is_main_process:
+        final = output / f"checkpoint-{step}"
+        shutil.rmtree(final, ignore_errors=True)
+        os.replace(aside, final)
+        for old in _checkpoints(output)[: -limit if limit else None]:
+            shutil.rmtree(old)
+    accelerator.wait_for_everyone()
+
+
+def _resume(accelerator, output: Path, which: str) -> None:
+    if which == "latest":
+        found = _checkpoints(output)
+        if not found:
+            accelerator.print(f"--resume_from_checkpoint latest: no checkpoint in {output}, starting anew")
+            return
+        folder = found[-1]
+    else:
+        folder = Path(which)
+        if not folder.is_dir():
+            raise FileNotFoundError(f"--resume_from_checkpoint: {which} is not a folder with a checkpoint")
+    accelerator.load_state(str(folder))
+    accelerator.print(f"resumed from {folder}")
+
+
+def save_aside(folder: Path, write) -> None:
+    """Call `write(temporary folder)`, then put the result in place of `folder`."""
+    aside = folder.with_name(folder.name + ".writing")
+    shutil.rmtree(aside, ignore_errors=True)
+    aside.mkdir(parents=True)
+    write(aside)
+    shutil.rmtree(folder, ignore_errors=True)
+    os.replace(aside, folder)
+
+
+def _loggable(value) -> bool:
+    return isinstance(value, (int, float, str, bool))

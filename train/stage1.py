@@ -1,0 +1,142 @@
+"""Train stage 1, the joint denoiser: 2D keypoints -> distribution of 3D joints.
+
+Hands are made on the fly with detector-like noise on their 2D points; with `--cues` (see cache_cues.py) a share of
+every batch carries what the image encoder really said of rendered images.
+
+    accelerate launch train/stage1.py --config train/configs/stage1.yaml
+"""
+
+import torch
+from cues import CueCache
+from keypoint_noise import noisy_keypoints
+from loop import argument_parser, parse, train
+from pictures import skeleton_sheet
+from posed_hands import PosedHands
+
+from hf_handdiff.camera import project, view_from_keypoints
+from hf_handdiff.evaluation.metrics import pa_error
+from hf_handdiff.hand import HandLayer
+from hf_handdiff.models import JointDenoiser, JointDenoiserConfig
+from hf_handdiff.pipelines.denoising import default_scheduler
+from hf_handdiff.pipelines.sampling import sample_joints
+
+
+def made_up_views(hands: PosedHands, count: int, generator: torch.Generator):
+    """Hands before made-up cameras: (view, joints (B, 21, 3) m in the view frame, wrist-relative)."""
+    joints = hands.joints(count, generator)
+    depth = 0.2 + 1.2 * torch.rand(count, generator=generator).pow(1.5)
+    aside = (torch.rand(count, 2, generator=generator) - 0.5) * depth[:, None]
+    position = torch.cat([aside, depth[:, None]], dim=-1)
+    middle = joints.mean(1)
+    intrinsics = torch.eye(3).expand(count, 3, 3)
+    exact = project(joints - middle[:, None] + position[:, None], intrinsics)
+    extent = (exact.amax(1) - exact.amin(1)).amax(-1)[:, None, None] / 2
+    points, scores = noisy_keypoints(exact / extent, generator)
+    view = view_from_keypoints(points * extent, scores, intrinsics)
+    return view, joints @ view.rotation.transpose(-1, -2)
+
+
+class Stage1Task:
+    """Denoise joints, given 2D cues."""
+
+    def __init__(self, args):
+        self.args = args
+        self.hands = PosedHands(HandLayer.open_hand())
+        self.scheduler = default_scheduler()
+        if args.init_from:
+            self.model = JointDenoiser.from_pretrained(args.init_from)
+        else:
+            self.model = JointDenoiser(
+                JointDenoiserConfig(hidden_size=args.hidden_size, num_blocks=args.num_blocks)
+            )
+        self.cues = CueCache(args.cues, "train") if args.cues else None
+        self.unseen_cues = CueCache(args.cues, "validation") if args.cues else None
+        self.unseen = made_up_views(self.hands, 1000, torch.Generator().manual_seed(987654321))
+
+    def parameter_groups(self, learning_rate):
+        """All alike."""
+        return [{"params": list(self.model.parameters()), "lr": learning_rate}]
+
+    def batch(self, batch_size, generator):
+        """(points, scores, scale, joints in units of joint_scale)."""
+        from_images = int(batch_size * self.args.cue_share) if self.cues else 0
+        view, joints = made_up_views(self.hands, batch_size - from_images, generator)
+        parts = [(view.points, view.scores, view.scale, joints)]
+        if from_images:
+            cues = self.cues.sample(from_images, generator)
+            parts.append((cues.image.keypoints, cues.image.keypoint_scores, cues.image.view_scale, cues.joints))
+        return [torch.cat(field) for field in zip(*parts, strict=True)]
+
+    def loss(self, model, batch, generator):
+        """Mean squared error of the clean joints: its minimiser is the posterior mean that DDIM assumes."""
+        config, device = self.model.config, next(model.parameters()).device
+        points, scores, scale, joints = (field.to(device) for field in batch)
+        clean = joints / config.joint_scale
+        size = len(clean)
+        times = torch.randint(self.scheduler.config.num_train_timesteps, (size,), generator=generator)
+        noise = torch.randn(clean.shape, generator=generator).to(device)
+        conditioned = torch.rand(size, generator=generator) >= self.args.condition_dropout
+        noisy = self.scheduler.add_noise(clean, noise, times.to(device))
+        predicted = model(noisy, times.to(device), points, scores, scale, conditioned.to(device)).float()
+        error = predicted - clean
+        bones = (error[:, 1:] - error[:, self.parents]).square().mean()
+        loss = error.square().mean() + self.args.bone_weight * bones
+        return loss, {"joint_mm": 1000 * config.joint_scale * error.norm(dim=-1).mean().item()}
+
+    @property
+    def parents(self):
+        """Parent of each joint but the wrist."""
+        from hf_handdiff.hand.topology import JOINT_PARENTS
+
+        return list(JOINT_PARENTS[1:])
+
+    def validate(self, model):
+        """PA error of single samples, the mean of 20 and the best of 20, on made-up views and on real cues."""
+        figures = {}
+        view, joints = self.unseen
+        samples = self._validate(model, "made_up", view.points, view.scores, view.scale, joints, figures)
+        if self.unseen_cues:
+            cues = self.unseen_cues.first(1000)
+            image = cues.image
+            self._validate(
+                model, "images", image.keypoints, image.keypoint_scores, image.view_scale, cues.joints, figures
+            )
+        return figures, skeleton_sheet(joints[:8], samples[:8].cpu())
+
+    def _validate(self, model, name, points, scores, scale, joints, figures):
+        device = next(model.parameters()).device
+        noise = torch.randn(len(points), 20, 21, 3, generator=torch.Generator().manual_seed(1)).to(device)
+        points, scores, scale, joints = (x.to(device) for x in (points, scores, scale, joints))
+        samples = sample_joints(model, self.scheduler, noise, points, scores, scale, num_steps=10)  # (B, 20, 21, 3)
+        single = 1000 * pa_error(samples, joints[:, None].expand_as(samples))  # (B, 20)
+        figures[f"{name}_mean_of_20_mm"] = (1000 * pa_error(samples.mean(1), joints)).mean().item()
+        figures[f"{name}_single_mm"] = single.mean().item()
+        figures[f"{name}_best_of_20_mm"] = single.amin(1).mean().item()
+        spread = (samples - samples.mean(1, keepdim=True)).square().sum(-1).mean((1, 2)).sqrt()
+        error = (samples.mean(1) - joints).square().sum(-1).mean(1).sqrt()
+        figures[f"{name}_spread_over_error"] = (spread.square().mean().sqrt() / error.square().mean().sqrt()).item()
+        return samples
+
+    def save(self, model, folder):
+        """Weights and config."""
+        model.save_pretrained(folder)
+
+
+def main(argv=None):
+    """Parse the flags and train."""
+    parser = argument_parser(__doc__)
+    add = parser.add_argument
+    add("--hidden_size", type=int, default=704)
+    add("--num_blocks", type=int, default=4)
+    add("--condition_dropout", type=float, default=0.05, help="share of samples that see no 2D cues")
+    add("--bone_weight", type=float, default=0.5, help="weight of the loss on bone vectors")
+    add("--cues", help="folder written by cache_cues.py: the image encoder's answers on a corpus")
+    add("--cue_share", type=float, default=0.4, help="share of each batch that comes from --cues")
+    add("--init_from", help="folder of a JointDenoiser to go on from")
+    args = parse(parser, argv)
+    torch.manual_seed(args.seed)
+    return train(Stage1Task(args), args)
+
+
+if __name__ == "__main__":
+    main()
