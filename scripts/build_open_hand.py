@@ -125,10 +125,11 @@ def sample_hands(model, count: int, rng: np.random.Generator) -> Hands:
 
 def skinning_weights(model) -> np.ndarray:
     """``(V, 16)``: the bones that MANO lacks (metacarpals, forearm) count as the wrist."""
-    dense = model.dense_vertex_bone_weights.numpy()
-    weights = np.zeros((len(dense), len(ANNY_BONES)))
-    for bone, name in enumerate(model.bone_labels):
-        weights[:, ANNY_BONES.index(name) if name in ANNY_BONES else 0] += dense[:, bone]
+    joint_of_bone = np.array([ANNY_BONES.index(n) if n in ANNY_BONES else 0 for n in model.bone_labels])
+    values = model.vertex_bone_weights.numpy()
+    weights = np.zeros((len(values), len(ANNY_BONES)))
+    rows = np.arange(len(values))[:, None]
+    np.add.at(weights, (rows, joint_of_bone[model.vertex_bone_indices.numpy()]), values)
     return weights / weights.sum(1, keepdims=True)
 
 

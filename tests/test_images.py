@@ -26,9 +26,16 @@ def test_path_pil_and_array_agree(tmp_path, gradient):
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_exif_orientation_is_applied(tmp_path, gradient, orientation):
     """Stored as a phone would store it, an image comes back upright, from the path and as PIL image."""
-    inverse = {1: None, 2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180,
-               4: Image.Transpose.FLIP_TOP_BOTTOM, 5: Image.Transpose.TRANSPOSE, 6: Image.Transpose.ROTATE_90,
-               7: Image.Transpose.TRANSVERSE, 8: Image.Transpose.ROTATE_270}[orientation]
+    inverse = {
+        1: None,
+        2: Image.Transpose.FLIP_LEFT_RIGHT,
+        3: Image.Transpose.ROTATE_180,
+        4: Image.Transpose.FLIP_TOP_BOTTOM,
+        5: Image.Transpose.TRANSPOSE,
+        6: Image.Transpose.ROTATE_90,
+        7: Image.Transpose.TRANSVERSE,
+        8: Image.Transpose.ROTATE_270,
+    }[orientation]
     stored = Image.fromarray(gradient) if inverse is None else Image.fromarray(gradient).transpose(inverse)
     exif = Image.Exif()
     exif[0x0112] = orientation
@@ -74,7 +81,9 @@ def test_cmyk_jpeg(tmp_path):
 def test_load_images_takes_one_or_a_list(gradient):
     assert len(load_images(gradient)) == 1
     assert [image.shape for image in load_images([gradient, Image.fromarray(gradient[:5])])] == [
-        (20, 30, 3), (5, 30, 3)]
+        (20, 30, 3),
+        (5, 30, 3),
+    ]
 
 
 def expect_error(call, *fragments):

@@ -190,7 +190,8 @@ def fit_translation(
         weights: (..., K) >= 0.
 
     Returns:
-        (..., 3) m: translation to add; z at least 5 cm. With no seen point at all: (0, 0, 0.5).
+        (..., 3) m: translation to add; every point ends up at least 5 cm in front of the camera. With no seen
+        point at all: (0, 0, 0.5).
     """
     lead = torch.broadcast_shapes(points.shape[:-2], keypoints_px.shape[:-2], intrinsics.shape[:-2])
     points = points.expand(*lead, *points.shape[-2:]).flatten(0, -3)
@@ -211,5 +212,9 @@ def fit_translation(
     ridge = 1e-6 * torch.eye(3, dtype=points.dtype, device=points.device)
     fallback = torch.tensor([0.0, 0.0, 0.5], dtype=points.dtype, device=points.device)
     solution = torch.linalg.solve(normal + ridge, right + 1e-6 * fallback)
-    depth = solution[:, 2:].clamp_min(0.05)
-    return torch.cat([solution[:, :2], depth], dim=-1).view(*lead, 3)
+    # In front of the camera, all of it; x and y are the best ones at that depth.
+    depth = torch.maximum(solution[:, 2], 0.05 - points[..., 2].amin(-1))
+    aside = rays * (points[..., 2:] + depth[:, None, None]) - points[..., :2]  # (M, K, 2)
+    total = weights.sum(-1, keepdim=True)
+    aside = (weights[..., None] * aside).sum(1) / total.clamp_min(1e-9)
+    return torch.cat([aside, depth[:, None]], dim=-1).view(*lead, 3)

@@ -15,7 +15,7 @@ INSTALL_MEDIAPIPE = (
 )
 
 _TILE_SHARES = (1.0, 0.5)
-"""Sides of the square windows that are searched, as shares of the photo's longer side (1: the whole photo)."""
+"""Sides of the square windows that are searched, as shares of the photo's longer side."""
 _TILE_OVERLAP = 0.5
 _SAME_HAND_OVERLAP = 0.45
 
@@ -57,8 +57,12 @@ class MediaPipeHandDetector:
         except ImportError:
             raise InputError(f"detector: {INSTALL_MEDIAPIPE}") from None
         self._max_hands = max_hands
-        self._hands = Hands(static_image_mode=True, max_num_hands=max_hands, model_complexity=1,
-                            min_detection_confidence=min_score)
+        self._hands = Hands(
+            static_image_mode=True,
+            max_num_hands=max_hands,
+            model_complexity=1,
+            min_detection_confidence=min_score,
+        )
 
     def detect(self, image: ImageInput) -> list[DetectedHand]:
         """Return the hands of a photo, largest first.
@@ -76,13 +80,16 @@ class MediaPipeHandDetector:
         """Free MediaPipe's resources."""
         self._hands.close()
 
-    def _detect_in_window(self, window: np.ndarray, left: int, top: int,
-                          photo_shape: tuple[int, ...]) -> Iterator[DetectedHand]:
+    def _detect_in_window(
+        self, window: np.ndarray, left: int, top: int, photo_shape: tuple[int, ...]
+    ) -> Iterator[DetectedHand]:
         square = np.zeros((max(window.shape[:2]), max(window.shape[:2]), 3), np.uint8)
-        square[: window.shape[0], : window.shape[1]] = window  # MediaPipe's landmarks suffer if it is not square
+        # MediaPipe warns that its landmarks suffer where a picture is not square
+        square[: window.shape[0], : window.shape[1]] = window
         result = self._hands.process(square)
-        for landmarks, sides in zip(result.multi_hand_landmarks or [], result.multi_handedness or [],
-                                    strict=True):
+        for landmarks, sides in zip(
+            result.multi_hand_landmarks or [], result.multi_handedness or [], strict=True
+        ):
             shares = np.array([(point.x, point.y) for point in landmarks.landmark], dtype=np.float64)
             keypoints = shares * len(square) + (left, top)
             if _cut_off(keypoints, window, left, top, photo_shape):
@@ -116,8 +123,9 @@ def _intervals(length: int, side: float) -> list[tuple[int, int]]:
     return [(int(start), min(length, int(np.ceil(start + side)))) for start in starts]
 
 
-def _cut_off(keypoints: np.ndarray, window: np.ndarray, left: int, top: int,
-             photo_shape: tuple[int, ...]) -> bool:
+def _cut_off(
+    keypoints: np.ndarray, window: np.ndarray, left: int, top: int, photo_shape: tuple[int, ...]
+) -> bool:
     """Tell whether a hand leaves its window where the photo goes on: another window has all of it."""
     height, width = window.shape[:2]
     x, y = keypoints[:, 0] - left, keypoints[:, 1] - top

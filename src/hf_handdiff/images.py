@@ -57,8 +57,9 @@ def load_image(source: ImageInput, name: str = "images") -> np.ndarray:
     raise InputError(f"{name}: {IMAGE_EXPECTED}, got {_type_name(source)}")
 
 
-def load_images(source: ImageInput | list[ImageInput] | tuple[ImageInput, ...],
-                name: str = "images") -> list[np.ndarray]:
+def load_images(
+    source: ImageInput | list[ImageInput] | tuple[ImageInput, ...], name: str = "images"
+) -> list[np.ndarray]:
     """Return one image or a list of them as a list of (H, W, 3) uint8 RGB arrays (see `load_image`).
 
     Raises:
@@ -119,8 +120,9 @@ def _to_rgb(image: Image.Image, name: str, label: str) -> Image.Image:
         white = Image.new("RGBA", rgba.size, (255, 255, 255, 255))
         return Image.alpha_composite(white, rgba).convert("RGB")
     if image.mode == "F":
-        raise InputError(f"{name}: {label} holds floating-point pixels of unknown range; "
-                         "expected 8 or 16 bits a channel")
+        raise InputError(
+            f"{name}: {label} holds floating-point pixels of unknown range; expected 8 or 16 bits a channel"
+        )
     if image.mode == "I" or image.mode.startswith("I;16"):
         return _sixteen_bits_to_rgb(image, name, label)
     return image.convert("RGB")

@@ -1,5 +1,6 @@
 """Calibration figures where the truth is known: Gaussians that are right, too sure and not sure enough."""
 
+import json
 import math
 
 import pytest
@@ -7,7 +8,12 @@ import torch
 
 from hf_handdiff.aggregation import spread
 from hf_handdiff.errors import InputError
-from hf_handdiff.evaluation.calibration import JointStdCalibration, fit_joint_std, reliability
+from hf_handdiff.evaluation.calibration import (
+    JointStdCalibration,
+    fit_joint_std,
+    reliability,
+    write_calibration,
+)
 from hf_handdiff.evaluation.metrics import coverage, energy_score, quantile_ece, truth_ranks
 
 
@@ -114,12 +120,23 @@ def test_rows_that_are_not_finite_are_left_out_and_too_few_are_refused():
         fit_joint_std(spreads, errors[:, :20])
 
 
-def test_a_calibration_survives_a_config():
+def test_what_one_hypothesis_is_off_by():
+    hypotheses, truth = gaussian_sampler(1.0, num_samples=500, num_hypotheses=20, num_joints=21)
+    fitted = fit_joint_std(spread(hypotheses), (truth - hypotheses.mean(dim=1)).norm(dim=-1))
+    plain = (hypotheses - truth.unsqueeze(1)).norm(dim=-1).square().mean(dim=(0, 1)).sqrt()
+    torch.testing.assert_close(fitted.single, plain)
+
+
+def test_a_calibration_is_kept_in_a_checkpoint(tmp_path):
     fitted = fit_joint_std(*known_noise(scale=1.2, floor=0.001, num_samples=50))
-    again = JointStdCalibration.from_dict(fitted.to_dict())
-    assert torch.equal(again.scale, fitted.scale) and torch.equal(again.floor, fitted.floor)
-    raw = torch.rand(3, 21)
-    torch.testing.assert_close(JointStdCalibration.identity().apply(raw), raw)
+    with pytest.raises(InputError, match="model_index.json"):
+        write_calibration(tmp_path, fitted)
+    (tmp_path / "model_index.json").write_text('{"num_inference_steps": 8, "joint_std_calibration": null}')
+    config = json.loads(write_calibration(tmp_path, fitted).read_text())
+    assert config["num_inference_steps"] == 8
+    again = JointStdCalibration.from_dict(config["joint_std_calibration"])
+    for name in ("scale", "floor", "single"):
+        torch.testing.assert_close(getattr(again, name), getattr(fitted, name), atol=1e-6, rtol=0)
 
 
 def test_reliability_of_nothing():

@@ -171,6 +171,8 @@ def test_f_score_equals_a_kd_tree():
             both = precision + recall
             expected.append(2 * precision * recall / both if both > 0 else 0)
         np.testing.assert_allclose(metrics.f_score(prediction, truth, threshold).numpy(), expected, atol=1e-9)
+    both = metrics.f_score(prediction, truth, (0.005, 0.015))
+    assert both.shape == (3, 2) and torch.equal(both[:, 1], metrics.f_score(prediction, truth, 0.015))
 
 
 def test_f_score_threshold_is_strict():

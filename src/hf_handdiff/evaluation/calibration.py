@@ -6,15 +6,18 @@ are measured on validation data, per joint: expected squared distance = (scale *
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from hf_handdiff.aggregation import calibrated_std
 from hf_handdiff.errors import InputError
+from hf_handdiff.files import replace_file
 
 _MIN_VARIANCE_M2 = 1e-10  # (0.01 mm)^2: keeps the likelihood finite for a joint that never moves (the wrist)
 _MIN_SAMPLES = 10
@@ -27,28 +30,27 @@ class JointStdCalibration:
     Attributes:
         scale: (21,) factor on the spread; 1 where the sampler is calibrated.
         floor: (21,) metres that remain where all hypotheses agree.
+        single: (21,) metres, RMS distance of the truth from a single hypothesis: what is to be expected where
+            there is one hypothesis only, and so no spread.
     """
 
     scale: Tensor
     floor: Tensor
+    single: Tensor
 
     def apply(self, spread: Tensor) -> Tensor:
         """RMS distance of the truth from the mean that is to be expected: (..., 21) m -> (..., 21) m."""
         return calibrated_std(spread, self.scale.to(spread), self.floor.to(spread))
 
     def to_dict(self) -> dict[str, list[float]]:
-        """Plain numbers for a checkpoint's config: {"scale": 21 floats, "floor_m": 21 floats}."""
-        return {"scale": self.scale.tolist(), "floor_m": self.floor.tolist()}
+        """Plain numbers for a checkpoint's config: "scale", "floor_m" and "single_m", 21 floats each."""
+        values = {"scale": self.scale, "floor_m": self.floor, "single_m": self.single}
+        return {name: [round(value, 6) for value in numbers.tolist()] for name, numbers in values.items()}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, list[float]]) -> JointStdCalibration:
         """The inverse of `to_dict`."""
-        return cls(torch.tensor(values["scale"]), torch.tensor(values["floor_m"]))
-
-    @classmethod
-    def identity(cls, num_joints: int = 21) -> JointStdCalibration:
-        """The raw spread: scale 1, floor 0."""
-        return cls(torch.ones(num_joints), torch.zeros(num_joints))
+        return cls(*(torch.tensor(values[name]) for name in ("scale", "floor_m", "single_m")))
 
 
 def _non_negative_line(weights: Tensor, features: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
@@ -112,7 +114,21 @@ def fit_joint_std(spread: Tensor, error: Tensor, num_iterations: int = 200) -> J
         slope, offset = _non_negative_line(variance.square().reciprocal(), features, targets)
     scale = torch.where(features.amax(dim=0) > _MIN_VARIANCE_M2, slope.sqrt(), 1.0)
     floor = torch.where(offset > _MIN_VARIANCE_M2, offset.sqrt(), 0.0)
-    return JointStdCalibration(scale.float(), floor.float())
+    # The mean squared distance of the truth from a hypothesis is that from their mean plus their variance.
+    single = (targets + features).mean(dim=0).sqrt()
+    return JointStdCalibration(scale.float(), floor.float(), single.float())
+
+
+def write_calibration(checkpoint: str | Path, calibration: JointStdCalibration) -> Path:
+    """Keep a calibration in a checkpoint folder: `joint_std_calibration` of its `model_index.json`."""
+    path = Path(checkpoint) / "model_index.json"
+    if not path.is_file():
+        raise InputError(f"checkpoint: expected a folder with a model_index.json, got {checkpoint}")
+    config = json.loads(path.read_text())
+    config["joint_std_calibration"] = calibration.to_dict()
+    with replace_file(path) as temporary:
+        temporary.write_text(json.dumps(config, indent=2) + "\n")
+    return path
 
 
 @dataclass(frozen=True)

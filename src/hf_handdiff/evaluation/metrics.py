@@ -13,7 +13,7 @@ own error is NaN, and per-hand means leave them out.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -258,7 +258,7 @@ def pa_error(
     return _in_chunks(errors, _expand(prediction, truth, mask), _POINTS_PER_CHUNK // truth.shape[-2])
 
 
-def f_score(prediction: Tensor, truth: Tensor, threshold: float) -> Tensor:
+def f_score(prediction: Tensor, truth: Tensor, threshold: float | Sequence[float]) -> Tensor:
     """F-score of two point clouds: harmonic mean of precision and recall at a distance.
 
     Precision: share of predicted points nearer than `threshold` to any true point; recall the other way
@@ -269,23 +269,27 @@ def f_score(prediction: Tensor, truth: Tensor, threshold: float) -> Tensor:
     Args:
         prediction: (..., P, 3) m.
         truth: (..., Q, 3) m.
-        threshold: m.
+        threshold: m, or T of them.
 
     Returns:
-        (...) in 0..1; NaN for a hand that is not finite.
+        (...) in 0..1, or (..., T) for several thresholds; NaN for a hand that is not finite.
     """
     prediction, truth = _at_least_float32(prediction, truth)
+    thresholds = torch.atleast_1d(torch.as_tensor(threshold, dtype=truth.dtype, device=truth.device))
 
     def score(prediction: Tensor, truth: Tensor, _: Tensor) -> Tensor:
         distances = torch.cdist(prediction, truth, compute_mode="donot_use_mm_for_euclid_dist")
-        precision = (distances.amin(dim=-1) < threshold).to(distances.dtype).mean(dim=-1)
-        recall = (distances.amin(dim=-2) < threshold).to(distances.dtype).mean(dim=-1)
+        to_truth, to_prediction = distances.amin(dim=-1, keepdim=True), distances.amin(dim=-2).unsqueeze(-1)
+        precision = (to_truth < thresholds).to(distances.dtype).mean(dim=-2)  # (..., T)
+        recall = (to_prediction < thresholds).to(distances.dtype).mean(dim=-2)
         total = precision + recall
         result = torch.where(total > 0, 2 * precision * recall / total.clamp_min(1e-12), 0.0)
-        return torch.where(torch.isfinite(distances).flatten(-2).all(dim=-1), result, math.nan)
+        finite = torch.isfinite(to_truth).all(dim=-2) & torch.isfinite(to_prediction).all(dim=-2)
+        return torch.where(finite, result, math.nan)
 
     pairs = prediction.shape[-2] * truth.shape[-2]
-    return _in_chunks(score, _expand(prediction, truth, None), 10 * _POINTS_PER_CHUNK // pairs)
+    scores = _in_chunks(score, _expand(prediction, truth, None), 10 * _POINTS_PER_CHUNK // pairs)
+    return scores.squeeze(-1) if isinstance(threshold, (int, float)) else scores
 
 
 def pck(errors: Tensor, thresholds: Tensor | float) -> Tensor:

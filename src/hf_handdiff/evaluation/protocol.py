@@ -193,8 +193,8 @@ def collate(rows: list[Mapping[str, Any]], first_index: int, seed: int) -> HandB
     )
 
 
-def _rows(dataset: Any, start: int, stop: int) -> Iterator[Mapping[str, Any]]:
-    """Rows start..stop of a `datasets.Dataset`, an `IterableDataset` or a plain list."""
+def rows_between(dataset: Any, start: int, stop: int) -> Iterator[Mapping[str, Any]]:
+    """Rows start to stop - 1 of a `datasets.Dataset`, an `IterableDataset` or a plain list."""
     if hasattr(dataset, "select"):
         return iter(dataset.select(range(start, min(stop, len(dataset)))))
     if hasattr(dataset, "skip"):
@@ -235,7 +235,7 @@ def _measure_joints(prediction: Prediction, batch: HandBatch) -> dict[str, Tenso
     for method in AGGREGATIONS:
         answer, _ = aggregate(joints, method=method)
         measures[f"{method}_pa_joints"] = metrics.pa_error(answer, truth)
-        measures[f"{method}_joint_error"] = metrics.mpjpe(answer, truth)
+        measures[f"{method}_joint_error"] = metrics.root_relative_error(answer, truth)
     if prediction.joint_hypotheses is not None:
         proposals = _tensor(prediction.joint_hypotheses)
         measures["stage1_joint_error"] = metrics.mpjpe(proposals.mean(dim=1), truth)
@@ -255,8 +255,9 @@ def _measure_meshes(prediction: Prediction, batch: HandBatch) -> dict[str, Tenso
         "vertex_error": metrics.point_distance(mean_vertices, truth).mean(dim=-1),
         "hypothesis_pa_vertices": metrics.pa_error(vertices, truth.unsqueeze(1)),
     }
-    for threshold in F_SCORE_THRESHOLDS_M:
-        measures[f"f_score_{1000 * threshold:.0f}mm"] = metrics.f_score(aligned, truth, threshold)
+    f_scores = metrics.f_score(aligned, truth, F_SCORE_THRESHOLDS_M)
+    for threshold, values in zip(F_SCORE_THRESHOLDS_M, f_scores.unbind(-1), strict=True):
+        measures[f"f_score_{1000 * threshold:.0f}mm"] = values
     for method in AGGREGATIONS:
         _, answer = aggregate(joints, vertices, method)
         measures[f"{method}_pa_vertices"] = metrics.pa_error(answer, truth)
@@ -366,6 +367,8 @@ def run_protocol(
     """
     out = Path(out)
     check_columns(getattr(dataset, "column_names", None))
+    if hasattr(dataset, "with_format"):
+        dataset = dataset.with_format("numpy")  # nested lists are hundreds of times slower to read
     size = len(dataset) if hasattr(dataset, "__len__") else None
     if size == 0:
         raise InputError("data: expected at least one sample, the data set is empty")
@@ -384,7 +387,7 @@ def run_protocol(
             if path.exists():
                 chunk = _load_chunk(path)
             else:
-                rows = _rows(dataset, start, stop)
+                rows = rows_between(dataset, start, stop)
                 chunk = _run_chunk(predict, rows, start, settings, batch_size, blind, progress)
                 if chunk is None:  # a stream of unknown length has ended
                     break

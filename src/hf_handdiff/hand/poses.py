@@ -18,16 +18,16 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
+from scipy.spatial import cKDTree
 
 from .open_hand import ASSETS, load_open_hand_arrays
 from .rotations import (
     axis_angle_to_matrix,
     axis_angle_to_quaternion,
-    matrix_to_axis_angle,
     quaternion_multiply,
     quaternion_to_axis_angle,
 )
-from .topology import FINGERS, MANO_FINGERS, NUM_ROTATIONS, NUM_SHAPE
+from .topology import FINGERS, FINGERTIPS, MANO_FINGERS, NUM_ROTATIONS, NUM_SHAPE
 
 if TYPE_CHECKING:
     from .layer import HandLayer
@@ -152,21 +152,31 @@ def recorded_poses() -> torch.Tensor:
     (https://github.com/ZurichNLP/spoken-to-signed-translation, MIT License, Copyright (c) ZurichNLP).
     """
     with np.load(RECORDED_POSES_PATH, allow_pickle=False) as file:
-        fingers = torch.tensor(file["hand_pose"].astype(np.float32)).unflatten(-1, (15, 3))
+        angles = torch.tensor(file["angles"].astype(np.float32))  # (K, 15, 3)
+    fingers = angles_to_pose(angles, _open_hand_frames()[1:])
     return torch.cat([torch.zeros(len(fingers), 1, 3), fingers], dim=1)
 
 
 # ---- the sampler --------------------------------------------------------------------------------------
 
 _LONG_FINGERS = ("index", "middle", "little", "ring")
-_FLEXION_RANGE = torch.tensor([88.0, 104.0, 68.0]).deg2rad()
+_FULL_CURL = torch.tensor([88.0, 104.0, 68.0]).deg2rad()
 """Flexion of a fully curled finger at its three joints."""
+_ACROSS_HAND = torch.tensor([-1.0, -0.33, 1.0, 0.33])
+"""Where the long fingers sit across the hand, index, middle, little, ring."""
 _SPREAD_DIRECTION = torch.tensor([1.0, 0.1, -1.5, -0.6])
 """Where the fingers go when the hand spreads, index, middle, little, ring."""
 _CONTACT_GAP_M = 0.0135
 """Distance between the centres of two fingertips' pulps that touch."""
 _PULP_DEPTH_M = 0.007
 """How far behind the tip vertex the centre of the pulp lies."""
+
+_THUMB_RADIUS_M, _PALM_RADIUS_M = 0.0085, 0.012
+_FINGER_RADII_M = (0.0085, 0.0075, 0.0065)
+_SOFT_M = 0.003
+"""How deep flesh gives way."""
+_PINCH_CHANCES = (0.5, 0.25, 0.1, 0.15)
+"""Chances of a pinch with index, middle, little and ring finger."""
 
 _KINDS = {
     "coordinated": 0.24,
@@ -177,7 +187,7 @@ _KINDS = {
     "grasp": 0.10,
     "pinch": 0.14,
 }
-_OVERSAMPLING = {"fist": 3.0, "counting": 2.0, "grasp": 2.0}
+_OVERSAMPLING = {"fist": 1.8, "counting": 1.6, "grasp": 1.6}
 
 
 class _Draw:
@@ -216,7 +226,7 @@ _ANY_THUMB = _Thumb((0.35, 0.45), (0.1, 0.3), (0.05, 0.2), (0.3, 0.35), (0.35, 0
 
 
 class PoseSampler:
-    """Draws hand poses: vectorised, on the generator's device, about 10^5 a second on one CPU core.
+    """Draws hand poses: vectorised, on the generator's device, tens of thousands a second on one CPU core.
 
     Args:
         frames: ``(16, 3, 3)`` joint frames of the hand; None takes the open hand's.
@@ -232,12 +242,16 @@ class PoseSampler:
         self.frames = _open_hand_frames() if frames is None else torch.tensor(np.asarray(frames, np.float32))
         bones = torch.stack([self.frames[MANO_FINGERS[finger][0], 2] for finger in _LONG_FINGERS])
         self.azimuth = torch.atan2(bones[:, 2], -bones[:, 0])
+        """How far each long finger of the rest hand points to the thumb's side, radians."""
         self._pinches: torch.Tensor | None = None
+        self._rests: torch.Tensor | None = None
 
     def sample(
         self, count: int, generator: torch.Generator | None = None, recorded_share: float = 0.3
     ) -> torch.Tensor:
         """Draw poses.
+
+        Of some more candidates than wanted, those are kept whose fingers overlap least.
 
         Args:
             count: how many.
@@ -254,95 +268,299 @@ class PoseSampler:
         for number, kind in enumerate(["recorded", *_KINDS]):
             rows = (kinds == number).nonzero()[:, 0]
             if len(rows):
-                candidates = int(len(rows) * _OVERSAMPLING.get(kind, 1.4)) + 7
-                drawn = getattr(self, f"_{kind}")(candidates, draw)
-                drawn = self._quick_clamp(drawn)
-                overlap = self.overlap(drawn)
-                best = torch.sort(overlap, stable=True).indices[: len(rows)]
-                poses[rows] = drawn[best]
+                poses[rows] = self._sample_kind(kind, len(rows), draw)
         return poses
 
-    # -- the kinds; each returns (count, 16, 3) axis-angle --
+    def _sample_kind(self, kind: str, count: int, draw: _Draw) -> torch.Tensor:
+        candidates = getattr(self, f"_{kind}")(int(count * _OVERSAMPLING.get(kind, 1.4)) + 7, draw)
+        return candidates[torch.sort(self.overlap(candidates), stable=True).indices[:count]]
+
+    # -- the kinds of poses; each returns (count, 16, 3) axis-angle --
 
     def _recorded(self, count: int, draw: _Draw) -> torch.Tensor:
         bank = recorded_poses().to(draw.device)
         poses = bank[draw.integers(len(bank), count)]
         noise = draw.normal(count, NUM_ROTATIONS, 3, std=0.06) * draw.uniform(count, 1, 1)
         noise[:, 0] = 0
-        return poses + noise
+        return clamp_to_limits(poses + noise, self.frames)
 
     def _coordinated(self, count: int, draw: _Draw) -> torch.Tensor:
-        curl = draw.uniform(count, 1, low=-0.05, high=1.0) + draw.normal(count, 1, std=0.2) * self._slope(draw)
+        """All fingers curl together, a little more on one side of the hand."""
+        slope = draw.normal(count, 1, std=0.15) * _ACROSS_HAND.to(draw.device)
+        curl = draw.uniform(count, 1, low=-0.05, high=1.0) + slope
         knuckle = curl + draw.normal(count, 1, std=0.15) + draw.normal(count, 4, std=0.07)
         middle = curl + draw.normal(count, 1, std=0.15) + draw.normal(count, 4, std=0.07)
-        spread = self._spread(count, draw, low=-0.7, high=0.8)
-        thumb = self._mixed_thumb(count, draw, (_RELAXED_THUMB, _ANY_THUMB, _OPPOSED_THUMB))
-        return self._compose(knuckle, middle, spread, thumb, draw)
+        thumb = (_RELAXED_THUMB, _ANY_THUMB, _OPPOSED_THUMB)
+        return self._compose(knuckle, middle, (-0.7, 0.8), thumb, draw)
 
     def _independent(self, count: int, draw: _Draw) -> torch.Tensor:
-        knuckle, middle = draw.uniform(count, 4), draw.uniform(count, 4)
+        """Every finger for itself, with some pull on its neighbours."""
+        knuckle, middle = draw.uniform(count, 4, low=-0.1), draw.uniform(count, 4)
         follows = draw.uniform(count, 4) < 0.6
         middle = torch.where(follows, knuckle + draw.normal(count, 4, std=0.12), middle)
-        # fingers pull their neighbours along
-        neighbours = torch.stack([knuckle[:, 1], knuckle[:, 3], knuckle[:, 3], knuckle[:, 1]], dim=1)
-        knuckle = 0.75 * knuckle + 0.25 * neighbours
-        spread = self._spread(count, draw, low=-0.5, high=1.0)
-        thumb = self._mixed_thumb(count, draw, (_ANY_THUMB, _RELAXED_THUMB, _EXTENDED_THUMB))
-        return self._compose(knuckle, middle, spread, thumb, draw)
+        knuckle = 0.75 * knuckle + 0.25 * knuckle[:, [1, 3, 3, 1]]
+        thumb = (_ANY_THUMB, _RELAXED_THUMB, _EXTENDED_THUMB)
+        return self._compose(knuckle, middle, (-0.5, 1.0), thumb, draw)
 
     def _counting(self, count: int, draw: _Draw) -> torch.Tensor:
         """Any set of fingers straight and the others closed: pointing, counting, letters."""
         straight = draw.uniform(count, 4) < 0.45
-        pointing = draw.uniform(count, 1) < 0.25
-        straight = torch.where(pointing, torch.tensor([True, False, False, False], device=draw.device), straight)
-        open_curl, closed_curl = draw.normal(count, 4, std=0.06).abs(), draw.normal(count, 4, mean=0.93, std=0.08)
-        knuckle = torch.where(straight, open_curl + draw.normal(count, 1, std=0.08), closed_curl - 0.1)
-        middle = torch.where(straight, open_curl, closed_curl + draw.normal(count, 4, std=0.05))
-        spread = self._spread(count, draw, low=-0.8, high=0.8)
-        thumb = self._mixed_thumb(count, draw, (_ACROSS_THUMB, _EXTENDED_THUMB, _ADDUCTED_THUMB))
-        return self._compose(knuckle, middle, spread, thumb, draw)
+        only_index = torch.tensor([True, False, False, False], device=draw.device)
+        straight = torch.where(draw.uniform(count, 1) < 0.25, only_index, straight)
+        opened = draw.normal(count, 4, std=0.06).abs()
+        closed = draw.normal(count, 4, mean=0.93, std=0.08)
+        knuckle = torch.where(straight, opened + draw.normal(count, 1, std=0.08), closed - 0.1)
+        middle = torch.where(straight, opened, closed + draw.normal(count, 4, std=0.05))
+        thumb = (_ACROSS_THUMB, _EXTENDED_THUMB, _ADDUCTED_THUMB)
+        poses = self._compose(knuckle, middle, (-0.8, 0.8), thumb, draw)
+        on_middle = ~straight[:, 1] & (straight[:, 0] | (draw.uniform(count) < 0.3))
+        on_index = ~straight[:, 0] & ~on_middle
+        rests = (on_middle | on_index) & (draw.uniform(count) < 0.5)
+        self._rest_thumb(poses, rests, on_middle.long(), draw)
+        return poses
 
     def _fist(self, count: int, draw: _Draw) -> torch.Tensor:
-        closed = draw.normal(count, 1, mean=0.95, std=0.08)
+        closed = draw.normal(count, 1, mean=0.93, std=0.07)
         knuckle, middle = (closed + draw.normal(count, 4, std=0.05) for _ in range(2))
-        spread = self._spread(count, draw, low=-0.9, high=-0.2)
-        thumb = self._mixed_thumb(count, draw, (_ACROSS_THUMB, _ACROSS_THUMB, _ADDUCTED_THUMB))
-        return self._compose(knuckle, middle, spread, thumb, draw)
+        thumb = (_ACROSS_THUMB, _EXTENDED_THUMB, _ADDUCTED_THUMB)
+        poses = self._compose(knuckle, middle, (-0.9, -0.2), thumb, draw)
+        self._rest_thumb(poses, draw.uniform(count) < 0.7, draw.integers(2, count), draw)
+        return poses
 
     def _flat(self, count: int, draw: _Draw) -> torch.Tensor:
+        """An open hand, the fingers close together or spread."""
         knuckle = draw.normal(count, 1, std=0.1) + draw.normal(count, 4, std=0.05)
         middle = draw.normal(count, 1, std=0.06).abs() + draw.normal(count, 4, std=0.03).abs()
-        spread = self._spread(count, draw, low=-1.0, high=1.3)
-        thumb = self._mixed_thumb(count, draw, (_EXTENDED_THUMB, _ADDUCTED_THUMB, _RELAXED_THUMB))
-        return self._compose(knuckle, middle, spread, thumb, draw)
+        thumb = (_EXTENDED_THUMB, _ADDUCTED_THUMB, _RELAXED_THUMB)
+        return self._compose(knuckle, middle, (-0.9, 1.3), thumb, draw)
 
     def _grasp(self, count: int, draw: _Draw) -> torch.Tensor:
         """Fingers around an object of some size, the thumb on its other side."""
         tightness = draw.uniform(count, 1, low=0.2, high=0.75)
-        shape = draw.normal(count, 1, std=0.18)  # more at the knuckles (box) or at the middle joints (pen)
-        knuckle = tightness + shape + draw.normal(count, 4, std=0.05)
-        middle = tightness - shape + draw.normal(count, 4, std=0.05)
-        spread = self._spread(count, draw, low=-0.5, high=0.9)
-        thumb = self._mixed_thumb(count, draw, (_OPPOSED_THUMB,))
-        return self._compose(knuckle, middle, spread, thumb, draw)
+        form = draw.normal(count, 1, std=0.18)  # bent more at the knuckles or at the middle joints
+        knuckle = tightness + form + draw.normal(count, 4, std=0.05)
+        middle = tightness - form + draw.normal(count, 4, std=0.05)
+        return self._compose(knuckle, middle, (-0.5, 0.9), (_OPPOSED_THUMB,), draw)
 
     def _pinch(self, count: int, draw: _Draw) -> torch.Tensor:
-        """The thumb's pulp on a finger's; the other fingers follow it, close or open."""
-        table = self._pinch_table().to(draw.device)
-        finger = torch.multinomial(
-            torch.tensor([0.5, 0.25, 0.1, 0.15], device=draw.device), count, True, generator=draw.generator
-        )
+        """The thumb's pulp on a finger's; the other fingers follow that finger or do as they like."""
+        table = self._pinch_table().to(draw.device)  # (4, K, 6, 3)
+        chances = torch.tensor(_PINCH_CHANCES, device=draw.device)
+        finger = torch.multinomial(chances, count, replacement=True, generator=draw.generator)
         chosen = table[finger, draw.integers(table.shape[1], count)]  # (count, 6, 3)
-        own = self._range(pose_flexion(chosen[:, 3:5], self._rows(finger)))
-        others = torch.where(draw.uniform(count, 1) < 0.5, own[:, :1], draw.uniform(count, 1))
-        others = others + draw.normal(count, 1, std=0.1)
-        knuckle, middle = (others + draw.normal(count, 4, std=0.1) for _ in range(2))
-        poses = self._compose(
-            knuckle, middle, self._spread(count, draw, low=-0.5, high=0.8), _RELAXED_THUMB, draw
-        )
+        own_curl = chosen[:, 4].norm(dim=-1, keepdim=True) / _FULL_CURL[1]
+        follows = draw.uniform(count, 1) < 0.5
+        curl = torch.where(follows, own_curl, draw.uniform(count, 1)) + draw.normal(count, 4, std=0.08)
+        curl = curl + draw.normal(count, 1, std=0.1) * _ACROSS_HAND.to(draw.device)
+        poses = self._compose(curl, curl, (-0.5, 0.8), (_RELAXED_THUMB,), draw)
+        poses[:, list(MANO_FINGERS["thumb"])] = chosen[:, :3]
         first = torch.tensor([MANO_FINGERS[name][0] for name in _LONG_FINGERS], device=draw.device)[finger]
         rows = torch.arange(count, device=draw.device)
         for bone in range(3):
             poses[rows, first + bone] = chosen[:, 3 + bone]
-        poses[:, list(MANO_FINGERS["thumb"])] = chosen[:, :3]
         return poses
+
+    # -- from curls to rotations --
+
+    def _compose(self, knuckle, middle, spread_range, thumbs, draw: _Draw) -> torch.Tensor:
+        """Poses from the curl of the knuckles and of the middle joints.
+
+        Args:
+            knuckle, middle: ``(N, 4)``, 0 straight, 1 closed, for index, middle, little, ring.
+            spread_range: -1 brings straight fingers together, 1 spreads them.
+            thumbs: kinds of thumb poses to choose from.
+        """
+        poses = torch.zeros(len(knuckle), NUM_ROTATIONS, 3, device=draw.device)
+        poses[:, 1:13] = self._long_fingers(knuckle, middle, spread_range, draw)
+        poses[:, 13:] = self._thumb(len(knuckle), thumbs, draw)
+        return poses
+
+    def _long_fingers(self, knuckle, middle, spread_range, draw: _Draw) -> torch.Tensor:
+        """``(N, 12, 3)`` axis-angle of index, middle, little and ring."""
+        count = len(knuckle)
+        last = middle * draw.normal(count, 1, mean=0.8, std=0.2) + draw.normal(count, 4, std=0.07)
+        curls = torch.stack([knuckle, middle, last], dim=-1)  # (N, 4, 3)
+        angles = torch.zeros(count, 4, 3, 3, device=draw.device)
+        angles[..., 0] = curls * _FULL_CURL.to(draw.device)
+        together = -0.9 * self.azimuth.to(draw.device)
+        apart = _SPREAD_DIRECTION.to(draw.device) * 0.16
+        amount = draw.uniform(count, 1, low=spread_range[0], high=spread_range[1])
+        spread = torch.where(amount < 0, -amount * together, amount * apart)
+        # bent knuckles hold the fingers in line
+        freedom = 1 - 0.7 * knuckle.clamp(0, 1)
+        angles[..., 0, 1] = (spread + draw.normal(count, 4, std=0.04)) * freedom
+        angles[..., 0, 2] = draw.normal(count, 4, std=0.03)
+        angles[..., 1:, 1:] = draw.normal(count, 4, 2, 2, std=0.015)
+        return self._bounded_pose(angles.flatten(1, 2), slice(1, 13))
+
+    def _thumb(self, count: int, kinds, draw: _Draw) -> torch.Tensor:
+        """``(N, 3, 3)`` axis-angle of the thumb's joints, of one of the kinds each."""
+        table = torch.tensor(kinds, device=draw.device)  # (K, 5, 2)
+        chosen = table[draw.integers(len(kinds), count)]
+        values = chosen[..., 0] + chosen[..., 1] * draw.normal(count, 5)
+        opposition, flexion, spread, middle, tip = values.unbind(-1)
+        angles = torch.zeros(count, 3, 3, device=draw.device)
+        angles[:, 0, 0], angles[:, 0, 1] = flexion, spread
+        angles[:, 0, 2] = draw.normal(count, std=0.08)
+        angles[:, 1, 0], angles[:, 2, 0] = middle, tip
+        angles[:, 1, 1:] = draw.normal(count, 2, std=0.05)
+        frames = self.frames.to(draw.device)[13:]
+        saddle = axis_angle_to_quaternion(angles_to_pose(angles[:, 0], frames[0]))
+        long_axis = torch.nn.functional.pad(opposition[:, None], (0, 2))
+        saddle = quaternion_multiply(axis_angle_to_quaternion(long_axis), saddle)
+        angles[:, 0] = pose_to_angles(quaternion_to_axis_angle(_positive(saddle)), frames[0])
+        return self._bounded_pose(angles, slice(13, 16))
+
+    def _bounded_pose(self, angles: torch.Tensor, joints: slice) -> torch.Tensor:
+        table = limits_table().to(angles)[joints]
+        bounded = torch.minimum(torch.maximum(angles, table[..., 0]), table[..., 1])
+        return angles_to_pose(bounded, self.frames.to(angles)[joints])
+
+    # -- what touches --
+
+    def overlap(self, poses: torch.Tensor) -> torch.Tensor:
+        """How deep fingers run into each other or into the palm, roughly, by balls and capsules.
+
+        Args:
+            poses: ``(N, 16, 3)`` axis-angle.
+
+        Returns:
+            ``(N,)`` metres, summed over the pairs; what soft tissue gives way is not counted.
+        """
+        with torch.no_grad():
+            layer = self.layer.to(poses.device)
+            joints = layer.pose_joints(poses, poses.new_zeros(len(poses), NUM_SHAPE))
+        total = poses.new_zeros(len(poses))
+        for balls, ball_radius, starts, ends, radius in _contact_pairs():
+            gap = _distance_to_segments(_ball_centres(joints, balls), joints[:, starts], joints[:, ends])
+            depth = (ball_radius + radius.to(joints) - _SOFT_M - gap).clamp(min=0)
+            total = total + depth.flatten(1).sum(1)
+        return total
+
+    def _pinch_table(self) -> torch.Tensor:
+        """``(4, K, 6, 3)`` rotations of the thumb and of one long finger whose pulps touch."""
+        if self._pinches is None:
+            self._pinches = self._find_pinches()
+        return self._pinches
+
+    def _find_pinches(self, tries: int = 12000, keep: int = 1500) -> torch.Tensor:
+        """Match random poses of the thumb with random poses of each finger by the places of their pulps."""
+        draw = _Draw(torch.Generator().manual_seed(100))
+        knuckle = draw.uniform(tries, 4)
+        middle = 0.6 * knuckle + 0.4 * draw.uniform(tries, 4) + draw.normal(tries, 4, std=0.1)
+        poses = self._compose(knuckle, middle, (-1.0, 0.6), (_ANY_THUMB, _OPPOSED_THUMB), draw)
+        joints, backs = self._joints_and_backs(poses)
+        centres = {finger: _ball_centres(joints, (chain[3],))[:, 0] for finger, chain in FINGERS.items()}
+        tree = cKDTree(centres["thumb"].numpy())
+        table = []
+        for finger in _LONG_FINGERS:
+            distance, thumb = (torch.tensor(a) for a in tree.query(centres[finger].numpy(), k=8))
+            own = torch.arange(tries)[:, None].expand_as(thumb)
+            between = (centres["thumb"][thumb] - centres[finger][own]) / distance[..., None]
+            fits = (distance / _CONTACT_GAP_M - 1).abs() < 0.15
+            fits &= (between * backs[finger][own]).sum(-1) < -0.3
+            fits &= (between * backs["thumb"][thumb]).sum(-1) > 0.2
+            thumb, own = thumb[fits], own[fits]
+            chosen = draw.integers(len(own), keep)
+            parts = poses[thumb[chosen]][:, list(MANO_FINGERS["thumb"])], poses[own[chosen]][:, list(MANO_FINGERS[finger])]
+            table.append(torch.cat(parts, dim=1))
+        return torch.stack(table)
+
+    def _resting_thumbs(self) -> torch.Tensor:
+        """``(2, K, 3, 3)`` rotations of a thumb that rests on the closed index or middle finger."""
+        if self._rests is None:
+            self._rests = self._find_resting_thumbs()
+        return self._rests
+
+    def _find_resting_thumbs(self, tries: int = 16000, keep: int = 400) -> torch.Tensor:
+        draw = _Draw(torch.Generator().manual_seed(101))
+        closed = torch.full((tries, 4), 0.92) + draw.normal(tries, 4, std=0.03)
+        poses = self._compose(closed, closed, (-0.7, -0.3), (_ANY_THUMB, _ACROSS_THUMB), draw)
+        joints, backs = self._joints_and_backs(poses)
+        pulp = _ball_centres(joints, (FINGERS["thumb"][3],))
+        rests = []
+        for finger in ("index", "middle"):
+            start, end = (joints[:, [FINGERS[finger][k]]] for k in (1, 2))
+            gap = _distance_to_segments(pulp, start, end)[:, 0, 0]
+            outwards = pulp[:, 0] - (start + end)[:, 0] / 2
+            fits = (gap > 0.013) & (gap < 0.0185) & ((outwards * backs["thumb"]).sum(-1) > 0.5 * gap)
+            fits &= self.overlap(poses) < 0.012
+            found = poses[fits][:, list(MANO_FINGERS["thumb"])]
+            rests.append(found[draw.integers(len(found), keep)])
+        return torch.stack(rests)
+
+    def _rest_thumb(self, poses: torch.Tensor, where: torch.Tensor, number: torch.Tensor, draw: _Draw) -> None:
+        """Lay the thumb on a closed finger (0 index, 1 middle) in the rows ``where``, in place."""
+        table = self._resting_thumbs().to(draw.device)
+        chosen = table[number, draw.integers(table.shape[1], len(poses))]
+        poses[:, 13:] = torch.where(where[:, None, None], chosen, poses[:, 13:])
+
+    def _joints_and_backs(self, poses: torch.Tensor) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        """The 21 joints ``(N, 21, 3)`` and for each finger the direction ``(N, 3)`` in which its nail looks."""
+        rest = poses.new_zeros(len(poses), NUM_SHAPE)
+        with torch.no_grad():
+            world, _ = self.layer.kinematics(poses, rest)
+            joints = self.layer.pose_joints(poses, rest)
+        return joints, {f: world[:, chain[2]] @ self.frames[chain[2], 1] for f, chain in MANO_FINGERS.items()}
+
+
+def _ball_centres(joints: torch.Tensor, balls: tuple[int, ...]) -> torch.Tensor:
+    """``(N, K, 3)`` centres of the balls around joints; at a fingertip, the centre of its pulp."""
+    centres = joints[:, list(balls)]
+    for place, joint in enumerate(balls):
+        if joint in FINGERTIPS:
+            back = joints[:, joint - 1] - joints[:, joint]
+            centres[:, place] += _PULP_DEPTH_M * back / back.norm(dim=-1, keepdim=True)
+    return centres
+
+
+def _distance_to_segments(points, starts, ends) -> torch.Tensor:
+    """``(N, K, S)`` distances of ``(N, K, 3)`` points to ``(N, S, 3)`` segments."""
+    along = ends - starts
+    length = (along**2).sum(-1)
+    offset = points[:, :, None] - starts[:, None]
+    share = ((offset * along[:, None]).sum(-1) / length[:, None]).clamp(0, 1)
+    return (offset - share[..., None] * along[:, None]).norm(dim=-1)
+
+
+@lru_cache(maxsize=1)
+def _contact_pairs() -> list[tuple]:
+    """Which balls must stay out of which capsules: (joints, radius, starts, ends, radii)."""
+    thumb = FINGERS["thumb"]
+    starts, ends, radii = [], [], []
+    for finger in ("index", "middle", "ring", "little"):
+        chain = (0, *FINGERS[finger])
+        starts += chain[:-1]
+        ends += chain[1:]
+        radii += [_PALM_RADIUS_M, *_FINGER_RADII_M]
+    pairs = [((thumb[2], thumb[3]), _THUMB_RADIUS_M, starts, ends, torch.tensor(radii))]
+    order = ("index", "middle", "ring", "little")
+    for one, other in [*zip(order, order[1:]), *zip(order[1:], order)]:
+        chain = FINGERS[other]
+        pairs.append((FINGERS[one][1:], _FINGER_RADII_M[1], chain[:-1], chain[1:], torch.tensor(_FINGER_RADII_M)))
+    for finger in order:
+        bones = [FINGERS[name][0] for name in order]
+        pairs.append((FINGERS[finger][2:], _FINGER_RADII_M[2], [0] * 4, bones, torch.tensor([_PALM_RADIUS_M] * 4)))
+    return pairs
+
+
+@lru_cache(maxsize=1)
+def default_sampler() -> PoseSampler:
+    """The sampler of the open hand."""
+    return PoseSampler()
+
+
+def sample_poses(
+    count: int, generator: torch.Generator | None = None, recorded_share: float = 0.3
+) -> torch.Tensor:
+    """Draw poses of the open hand; see :meth:`PoseSampler.sample`.
+
+    Args:
+        count: how many.
+        generator: source of randomness; its device is the device of the result.
+        recorded_share: share of the poses that vary recorded ones.
+
+    Returns:
+        ``(count, 16, 3)`` axis-angle, radians; the global rotation is 0.
+    """
+    return default_sampler().sample(count, generator, recorded_share)

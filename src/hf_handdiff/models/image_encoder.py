@@ -10,14 +10,17 @@ top-left pixel.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import nn
-from transformers import PretrainedConfig, PreTrainedModel
+from transformers import PretrainedConfig
 from transformers import initialization as init
 from transformers.utils import ModelOutput
+
+from .base import HandModel
 
 NUM_KEYPOINTS = 21
 
@@ -207,10 +210,10 @@ class KeypointScoreHead(nn.Module):
     def forward(self, local: torch.Tensor, context: torch.Tensor) -> torch.Tensor:
         """local (B, 21, C), context (B, G) -> logits (B, 21)."""
         hidden = self.local(local) + self.context(context)[:, None] + self.joint.weight  # (B, 21, hidden)
-        return self.out(F.silu(hidden)).squeeze(-1)
+        return (F.silu(hidden) * self.out.weight[0]).sum(dim=-1) + self.out.bias
 
 
-class HandImageEncoder(PreTrainedModel):
+class HandImageEncoder(HandModel):
     """Right-hand crop -> keypoints, scores and features.  Left hands are mirrored by the caller."""
 
     config_class = HandImageEncoderConfig
@@ -284,13 +287,14 @@ class HandImageEncoder(PreTrainedModel):
         feature_map = self.fusion(maps)
 
         # 1. The heads of the original network, in float32: half precision would cost them a pixel.
-        initial_keypoints = _linear_float32(self.landmark_head, pooled).unflatten(1, (NUM_KEYPOINTS, 2))
-        world = _linear_float32(self.world_head, pooled)
-        hand_logit = _linear_float32(self.presence_head, pooled).squeeze(-1)
+        heads = (self.landmark_head, self.world_head, self.presence_head)
+        landmarks, world, presence = _linears_float32(heads, pooled)
+        initial_keypoints = landmarks.unflatten(1, (NUM_KEYPOINTS, 2))
+        hand_logit = presence.squeeze(-1)
 
         # 2. Global features, and what they add to the 3D estimate.
         global_features = self.global_norm(self.global_projection(pooled))
-        world = world + _linear_float32(self.world_correction, F.silu(global_features))
+        world = world + _linears_float32([self.world_correction], F.silu(global_features))[0]
         world = world.unflatten(1, (NUM_KEYPOINTS, 3))
 
         # 3. Refinement of the keypoints.
@@ -345,10 +349,16 @@ def _expected_position(logits: torch.Tensor, x: torch.Tensor, y: torch.Tensor) -
     return torch.stack([expected_x, expected_y], dim=-1)
 
 
-def _linear_float32(layer: nn.Linear, x: torch.Tensor) -> torch.Tensor:
-    """The layer in float32 whatever the precision of the model or of an enclosing autocast."""
+def _linears_float32(layers: Sequence[nn.Linear], x: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    """Several layers on one input as one product, in float32 whatever the precision of the model or of an autocast.
+
+    One product on freshly joined weights, because a product with a single row of weights gives other last bits when
+    the weights lie elsewhere in memory, as they do after a reload.
+    """
     with torch.autocast(device_type=x.device.type, enabled=False):
-        return F.linear(x.float(), layer.weight.float(), layer.bias.float())
+        weight = torch.cat([layer.weight.float() for layer in layers])
+        bias = torch.cat([layer.bias.float() for layer in layers])
+        return F.linear(x.float(), weight, bias).split([layer.out_features for layer in layers], dim=-1)
 
 
 def _resize(x: torch.Tensor, size: torch.Size) -> torch.Tensor:

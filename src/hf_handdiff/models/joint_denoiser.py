@@ -1,8 +1,9 @@
 """Stage 1's network: from noisy 3D joints and 2D cues to clean 3D joints."""
 
 import torch
-from transformers import PretrainedConfig, PreTrainedModel
+from transformers import PretrainedConfig
 
+from .base import HandModel
 from .residual_mlp import ResidualMLP
 
 
@@ -39,7 +40,7 @@ class JointDenoiserConfig(PretrainedConfig):
         super().__init__(**kwargs)
 
 
-class JointDenoiser(PreTrainedModel):
+class JointDenoiser(HandModel):
     """Predicts the clean joints (x0) of stage 1, given noisy ones and what is known in 2D.
 
     Everything is in the view frame of the keypoints (`hf_handdiff.camera.view_from_keypoints`): z passes

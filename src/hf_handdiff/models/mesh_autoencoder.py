@@ -2,7 +2,9 @@
 
 import torch
 from torch import nn
-from transformers import PretrainedConfig, PreTrainedModel
+from transformers import PretrainedConfig
+
+from .base import HandModel
 
 
 class MeshAutoencoderConfig(PretrainedConfig):
@@ -74,7 +76,7 @@ class LadderRung(nn.Module):
         return mixed + self.mlp(self.norm(mixed))
 
 
-class MeshAutoencoder(PreTrainedModel):
+class MeshAutoencoder(HandModel):
     """Autoencoder of wrist-relative hand meshes in any rotation.
 
     Encoder and decoder each have a linear branch, which training starts as the principal components of hand

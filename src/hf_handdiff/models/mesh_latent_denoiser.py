@@ -4,8 +4,9 @@ from dataclasses import dataclass
 
 import torch
 from torch import nn
-from transformers import PretrainedConfig, PreTrainedModel
+from transformers import PretrainedConfig
 
+from .base import HandModel
 from .residual_mlp import ResidualMLP
 
 
@@ -84,7 +85,7 @@ class ImageCues:
         return ImageCues(*(value.to(*args, **kwargs) for value in vars(self).values()))
 
 
-class MeshLatentDenoiser(PreTrainedModel):
+class MeshLatentDenoiser(HandModel):
     """Predicts the clean mesh latent (x0) of stage 2 in the view frame of the keypoints."""
 
     config_class = MeshLatentDenoiserConfig

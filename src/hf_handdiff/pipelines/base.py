@@ -1,12 +1,18 @@
 """What the three pipelines share: defaults, noise, progress, and the way back to the caller's frame."""
 
+import json
+import os
 from functools import partial
+from pathlib import Path
 
 import torch
 from diffusers import DiffusionPipeline
+from safetensors import SafetensorError
 
 from ..aggregation import aggregate, calibrated_std, spread
 from ..camera import fit_translation
+from ..errors import InputError
+from .checkpoints import check_folder, component_loads, looks_like_a_folder
 from .hub import register
 from .inputs import HandRequest, mirror_hands, mirror_pixels
 from .noise import hypothesis_noise
@@ -27,6 +33,32 @@ class HandPipeline(DiffusionPipeline):
         """Take what this pipeline needs out of a checkpoint: a cascade's holds more than a single stage does."""
         known = {key: value for key, value in config_dict.items() if key[0] == "_" or key in cls._get_init_keys(cls)}
         return super().extract_init_dict(known, **kwargs)
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path, **kwargs):
+        """Load a folder that `save_pretrained` wrote, or a Hub repository "owner/name".
+
+        Args:
+            pretrained_model_name_or_path: the folder or the repository; a single stage also loads from a cascade's.
+            **kwargs: those of `diffusers.DiffusionPipeline.from_pretrained` (torch_dtype, revision, variant, …).
+
+        Raises:
+            InputError: the folder is not there, or files in it are missing, damaged or foreign.
+        """
+        source = pretrained_model_name_or_path
+        needed = tuple(name for name in cls._get_signature_keys(cls)[0] if name != "self" and name not in kwargs)
+        if os.path.isdir(source):
+            check_folder(Path(source), needed)
+        elif looks_like_a_folder(source):
+            raise InputError(f"checkpoint: expected a folder or a Hub repository 'owner/name', but {source} is neither")
+        try:
+            return super().from_pretrained(source, **kwargs)
+        except (OSError, RuntimeError, SafetensorError, json.JSONDecodeError) as error:
+            if not os.path.isdir(source):
+                raise
+            broken = next((name for name in needed if not component_loads(Path(source), name)), "a component")
+            first_line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+            raise InputError(f"checkpoint: {broken} in {source} cannot be loaded: {first_line}") from error
 
     def _steps(self, given: int | None, name: str = "num_inference_steps") -> int:
         return int(self.config[name] if given is None else given)

@@ -59,4 +59,4 @@ def hypothesis_noise(
 
 def _stream(seed: int, stage: int, hypothesis: int) -> torch.Generator:
     state = np.random.SeedSequence([seed, stage, hypothesis]).generate_state(1, np.uint64)[0]
-    return torch.Generator().manual_seed(int(state >> 1))
+    return torch.Generator().manual_seed(int(state) >> 1)

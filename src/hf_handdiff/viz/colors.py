@@ -27,9 +27,10 @@ BONE_COLORS = tuple(JOINT_COLORS[child] for _, child in BONES)
 
 UNCERTAINTY_FULL_SCALE_M = 0.025
 """Expected error, in metres, at which the uncertainty scale ends. Fixed, so that pictures compare."""
-_UNCERTAINTY_STOPS = np.array([
-    (69, 117, 180), (145, 191, 219), (224, 243, 248), (254, 224, 144), (252, 141, 89), (215, 48, 39)
-], dtype=np.float64)
+_UNCERTAINTY_STOPS = np.array(
+    [(69, 117, 180), (145, 191, 219), (224, 243, 248), (254, 224, 144), (252, 141, 89), (215, 48, 39)],
+    dtype=np.float64,
+)
 
 
 def uncertainty_colors(std_m: np.ndarray) -> np.ndarray:

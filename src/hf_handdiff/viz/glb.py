@@ -26,9 +26,14 @@ def camera_to_gltf(points: np.ndarray) -> np.ndarray:
     return points * np.array([1.0, -1.0, -1.0])
 
 
-def write_glb(path: str | os.PathLike, vertices: np.ndarray, faces: np.ndarray,
-              hypotheses: np.ndarray | None = None, joints: np.ndarray | None = None,
-              joint_std: np.ndarray | None = None) -> Path:
+def write_glb(
+    path: str | os.PathLike,
+    vertices: np.ndarray,
+    faces: np.ndarray,
+    hypotheses: np.ndarray | None = None,
+    joints: np.ndarray | None = None,
+    joint_std: np.ndarray | None = None,
+) -> Path:
     """Write the answer and its hypotheses to a GLB file, y up, metres.
 
     The meshes are called ``answer``, ``hypothesis_00``, ``hypothesis_01``...  The answer is coloured by its
@@ -61,14 +66,27 @@ def write_glb(path: str | os.PathLike, vertices: np.ndarray, faces: np.ndarray,
     colors = np.broadcast_to(np.array(ANSWER_COLOR), vertices.shape)
     if joints is not None and joint_std is not None:
         colors = uncertainty_colors(vertex_uncertainty(vertices, np.asarray(joints), np.asarray(joint_std)))
-    skin = PBRMaterial(name="expected error", baseColorFactor=[255, 255, 255, 255], metallicFactor=0.0,
-                       roughnessFactor=0.65, doubleSided=True)
+    skin = PBRMaterial(
+        name="expected error",
+        baseColorFactor=[255, 255, 255, 255],
+        metallicFactor=0.0,
+        roughnessFactor=0.65,
+        doubleSided=True,
+    )
     scene.add_geometry(_mesh(vertices, faces, skin, colors), geom_name="answer", node_name="answer")
 
-    tint = [*np.round(srgb_to_linear(np.array(HYPOTHESIS_COLOR)) * 255).astype(int).tolist(),
-            round(255 * _HYPOTHESIS_OPACITY)]
-    ghost = PBRMaterial(name="hypothesis", baseColorFactor=tint, metallicFactor=0.0, roughnessFactor=0.8,
-                        alphaMode="BLEND", doubleSided=True)
+    tint = [
+        *np.round(srgb_to_linear(np.array(HYPOTHESIS_COLOR)) * 255).astype(int).tolist(),
+        round(255 * _HYPOTHESIS_OPACITY),
+    ]
+    ghost = PBRMaterial(
+        name="hypothesis",
+        baseColorFactor=tint,
+        metallicFactor=0.0,
+        roughnessFactor=0.8,
+        alphaMode="BLEND",
+        doubleSided=True,
+    )
     for index, hypothesis in enumerate(hypotheses):
         name = f"hypothesis_{index:02d}"
         scene.add_geometry(_mesh(hypothesis, faces, ghost), geom_name=name, node_name=name)
@@ -90,16 +108,21 @@ def _mesh(vertices, faces, material, colors=None):
         opaque = np.full((len(linear), 1), 255, np.uint8)
         visual.vertex_attributes["color"] = np.concatenate([linear, opaque], axis=-1)
     return trimesh.Trimesh(
-        camera_to_gltf(vertices), faces, vertex_normals=camera_to_gltf(vertex_normals(vertices, faces)),
-        visual=visual, process=False)
+        camera_to_gltf(vertices),
+        faces,
+        vertex_normals=camera_to_gltf(vertex_normals(vertices, faces)),
+        visual=visual,
+        process=False,
+    )
 
 
 def _check_meshes(vertices: np.ndarray, faces: np.ndarray, hypotheses: np.ndarray) -> None:
     if vertices.ndim != 2 or vertices.shape[-1] != 3:
         raise InputError(f"vertices: expected shape (V, 3), got {vertices.shape}")
     if faces.ndim != 2 or faces.shape[-1] != 3 or faces.min() < 0 or faces.max() >= len(vertices):
-        raise InputError(f"faces: expected shape (F, 3) with numbers below {len(vertices)}, "
-                         f"got shape {faces.shape}")
+        raise InputError(
+            f"faces: expected shape (F, 3) with numbers below {len(vertices)}, got shape {faces.shape}"
+        )
     if hypotheses.shape[1:] != vertices.shape:
         raise InputError(f"hypotheses: expected shape (N, {len(vertices)}, 3), got {hypotheses.shape}")
     if not (np.isfinite(vertices).all() and np.isfinite(hypotheses).all()):

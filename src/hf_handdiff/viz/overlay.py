@@ -40,7 +40,7 @@ _OUTSIDE = (40, 43, 49)
 _TEXT = (232, 234, 238)
 _FAINT_TEXT = (160, 166, 176)
 _WARNING = (255, 107, 92)
-_MESH_OPACITY = 0.78
+_MESH_OPACITY = 0.7
 _MAX_DRAWN_HYPOTHESES = 64
 
 
@@ -73,9 +73,15 @@ class PlacedHand:
     handedness: str = "right"
 
 
-def draw_prediction(image: ImageInput, output: Any, index: int = 0, handedness: str = "right",
-                    intrinsics: np.ndarray | None = None, box: np.ndarray | None = None,
-                    panel: int = 420) -> Image.Image:
+def draw_prediction(
+    image: ImageInput,
+    output: Any,
+    index: int = 0,
+    handedness: str = "right",
+    intrinsics: np.ndarray | None = None,
+    box: np.ndarray | None = None,
+    panel: int = 420,
+) -> Image.Image:
     """Draw one image's answer of a pipeline: `place_prediction`, then `draw_overlay`.
 
     Args:
@@ -92,8 +98,14 @@ def draw_prediction(image: ImageInput, output: Any, index: int = 0, handedness: 
     return draw_overlay(pixels, hand, panel=panel)
 
 
-def place_prediction(image_size: tuple[int, int], output: Any, index: int = 0, handedness: str = "right",
-                     intrinsics: np.ndarray | None = None, box: np.ndarray | None = None) -> PlacedHand:
+def place_prediction(
+    image_size: tuple[int, int],
+    output: Any,
+    index: int = 0,
+    handedness: str = "right",
+    intrinsics: np.ndarray | None = None,
+    box: np.ndarray | None = None,
+) -> PlacedHand:
     """Stand one image's wrist-relative answer before the camera.
 
     With intrinsics the answer and the hypotheses stand where their 2D keypoints say under that camera;
@@ -113,14 +125,18 @@ def place_prediction(image_size: tuple[int, int], output: Any, index: int = 0, h
     intrinsics = _array(intrinsics)
     points = np.concatenate([mean_joints[None], hypotheses])
     translations = camera.fit_translation(
-        torch.from_numpy(points), torch.from_numpy(keypoints), torch.from_numpy(intrinsics),
-        torch.from_numpy(np.clip(np.nan_to_num(scores), 0.0, 1.0) + 1e-3)).numpy()
+        torch.from_numpy(points),
+        torch.from_numpy(keypoints),
+        torch.from_numpy(intrinsics),
+        torch.from_numpy(np.clip(np.nan_to_num(scores), 0.0, 1.0) + 1e-3),
+    ).numpy()
+    of_hypotheses = translations[1:] if output.translation is None else _array(output.translation[index])
     return PlacedHand(
         vertices=mean_vertices + translations[0],
         joints=mean_joints + translations[0],
         faces=np.asarray(output.faces).astype(np.int64),
         intrinsics=intrinsics,
-        hypotheses=hypotheses + translations[1:, None],
+        hypotheses=hypotheses + of_hypotheses[:, None],
         joint_std=_array(output.joint_std[index]),
         keypoints_px=keypoints,
         keypoint_scores=scores,
@@ -152,16 +168,26 @@ def draw_overlay(image: np.ndarray, hand: PlacedHand, panel: int = 420) -> Image
         _draw_spread_panel(photo, view, hand),
         _draw_side_panel(view, hand),
     ]
-    titles = ["photo and 2D keypoints", "answer", f"{len(hand.hypotheses)} hypotheses, expected error",
-              "from the side"]
+    titles = [
+        "photo and 2D keypoints",
+        "answer",
+        f"{len(hand.hypotheses)} hypotheses, expected error",
+        "from the side",
+    ]
     width = len(panels) * panel + (len(panels) + 1) * _GAP
     sheet = Image.new("RGB", (width, panel + 2 * _GAP + _LEGEND_HEIGHT), _BACKGROUND)
     draw = ImageDraw.Draw(sheet)
     for number, (picture, title) in enumerate(zip(panels, titles, strict=True)):
         left = _GAP + number * (panel + _GAP)
         sheet.paste(picture.resize((panel, panel), Image.Resampling.BOX), (left, _GAP))
-        draw.text((left + 9, _GAP + 6), title, fill=_TEXT, font=label_font(15), stroke_width=2,
-                  stroke_fill=(0, 0, 0))
+        draw.text(
+            (left + 9, _GAP + 6),
+            title,
+            fill=_TEXT,
+            font=label_font(15),
+            stroke_width=2,
+            stroke_fill=(0, 0, 0),
+        )
     _draw_legend(sheet, hand, top=panel + 2 * _GAP)
     return sheet
 
@@ -180,24 +206,24 @@ class _View:
 
     @classmethod
     def of_hand(cls, image: np.ndarray, hand: PlacedHand, panel: int) -> _View:
-        """Show the mesh and the seen keypoints with a margin, never more than the whole photo."""
+        """Show the seen keypoints and the mesh with a margin, never more than the whole photo."""
         height, width = image.shape[:2]
-        points = [_project(hand.vertices, hand.intrinsics), _project(hand.joints, hand.intrinsics)]
-        if hand.keypoints_px is not None:
-            points.append(hand.keypoints_px)
-        points = np.concatenate(points)
-        reach = 0.5 * max(height, width)  # what lies further outside is not worth showing
-        points = points[np.isfinite(points).all(axis=-1)]
-        points = points[((points > -reach) & (points < np.array([width, height]) + reach)).all(axis=-1)]
         size = panel * _SUPERSAMPLING
         longer = float(max(height, width))
+        whole = cls((width - longer) / 2, (height - longer) / 2, longer, size)
+        mesh = np.concatenate([_project(points, hand.intrinsics) for points in (hand.vertices, hand.joints)])
+        seen = np.zeros((0, 2)) if hand.keypoints_px is None else _near(hand.keypoints_px, 0, [width, height])
+        if len(seen) >= 2:  # a mesh that went astray must not take the view away from the hand
+            mesh = _near(mesh, seen.min(axis=0), seen.max(axis=0))
+        else:
+            mesh = _near(mesh, 0, [width, height])
+        points = np.concatenate([seen, mesh])
         if len(points) == 0:
-            return cls((width - longer) / 2, (height - longer) / 2, longer, size)
+            return whole
         low, high = points.min(axis=0), points.max(axis=0)
-        side = float(np.clip(1.45 * (high - low).max(), min(24.0, longer), longer))
-        # a hand that nearly fills a photo is shown with all of the photo
-        if side > 0.8 * longer:
-            return cls((width - longer) / 2, (height - longer) / 2, longer, size)
+        side = max(float(1.45 * (high - low).max()), 24.0)
+        if side > 0.8 * longer:  # a hand that nearly fills a photo is shown with all of the photo
+            return whole
         centre = (low + high) / 2
         return cls(float(centre[0] - side / 2), float(centre[1] - side / 2), side, size)
 
@@ -216,13 +242,14 @@ class _View:
         x0, y0 = int(np.floor(self.left)) - 1, int(np.floor(self.top)) - 1
         x1, y1 = int(np.ceil(self.left + self.side)) + 1, int(np.ceil(self.top + self.side)) + 1
         patch = Image.new("RGB", (x1 - x0, y1 - y0), _OUTSIDE)
-        inside = source.crop((max(x0, 0), max(y0, 0), min(x1, source.width), min(y1, source.height)))
-        patch.paste(inside, (max(-x0, 0), max(-y0, 0)))
+        patch.paste(source, (-x0, -y0))
         region = (self.left - x0, self.top - y0, self.left - x0 + self.side, self.top - y0 + self.side)
         return patch.resize((self.size, self.size), Image.Resampling.BICUBIC, box=region)
 
 
-def _draw_keypoints_panel(photo: Image.Image, view: _View, image: np.ndarray, hand: PlacedHand) -> Image.Image:
+def _draw_keypoints_panel(
+    photo: Image.Image, view: _View, image: np.ndarray, hand: PlacedHand
+) -> Image.Image:
     canvas = photo.copy()
     if hand.keypoints_px is not None:
         scores = np.ones(21) if hand.keypoint_scores is None else hand.keypoint_scores
@@ -285,8 +312,12 @@ def _draw_side_panel(view: _View, hand: PlacedHand) -> Image.Image:
 # ------------------------------------------------------------------------------------------------ strokes
 
 
-def _draw_spread(canvas: Image.Image, hypotheses_px: list[np.ndarray], answer_px: np.ndarray | None,
-                 radius_px: np.ndarray | None) -> Image.Image:
+def _draw_spread(
+    canvas: Image.Image,
+    hypotheses_px: list[np.ndarray],
+    answer_px: np.ndarray | None,
+    radius_px: np.ndarray | None,
+) -> Image.Image:
     """Draw every hypothesis as a thin skeleton, the discs of expected error, and the answer's skeleton."""
     size = canvas.width
     drawn = hypotheses_px[:_MAX_DRAWN_HYPOTHESES]
@@ -300,8 +331,9 @@ def _draw_spread(canvas: Image.Image, hypotheses_px: list[np.ndarray], answer_px
     return canvas
 
 
-def _draw_skeleton(canvas: Image.Image, points_px: np.ndarray, width: float, opacity: np.ndarray,
-                   dots: float) -> Image.Image:
+def _draw_skeleton(
+    canvas: Image.Image, points_px: np.ndarray, width: float, opacity: np.ndarray, dots: float
+) -> Image.Image:
     """Draw bones in the colours of their fingers; bones with a NaN end are left out.
 
     Args:
@@ -321,8 +353,12 @@ def _draw_skeleton(canvas: Image.Image, points_px: np.ndarray, width: float, opa
     if dots:
         for joint in np.flatnonzero(finite):
             box = _circle(points_px[joint], dots * width)
-            draw.ellipse(box, fill=(*JOINT_COLORS[joint], round(255 * opacity[joint])),
-                         outline=(0, 0, 0, round(160 * opacity[joint])), width=max(1, round(width / 3)))
+            draw.ellipse(
+                box,
+                fill=(*JOINT_COLORS[joint], round(255 * opacity[joint])),
+                outline=(0, 0, 0, round(160 * opacity[joint])),
+                width=max(1, round(width / 3)),
+            )
     return Image.alpha_composite(canvas.convert("RGBA"), layer).convert("RGB")
 
 
@@ -334,8 +370,11 @@ def _draw_discs(canvas: Image.Image, points_px: np.ndarray, radius_px: np.ndarra
             continue
         disc = Image.new("RGBA", canvas.size, (0, 0, 0, 0))
         ImageDraw.Draw(disc).ellipse(
-            _circle(points_px[joint], min(radius, 4.0 * canvas.width)), fill=(*JOINT_COLORS[joint], 46),
-            outline=(*JOINT_COLORS[joint], 190), width=max(1, canvas.width // 420))
+            _circle(points_px[joint], min(radius, 4.0 * canvas.width)),
+            fill=(*JOINT_COLORS[joint], 46),
+            outline=(*JOINT_COLORS[joint], 190),
+            width=max(1, canvas.width // 420),
+        )
         layer = Image.alpha_composite(layer, disc)
     return Image.alpha_composite(canvas.convert("RGBA"), layer).convert("RGB")
 
@@ -346,7 +385,8 @@ def _draw_locator(canvas: Image.Image, view: _View, image: np.ndarray) -> Image.
     height, width = image.shape[:2]
     scale = 0.27 * view.size / max(height, width)
     small = Image.fromarray(image).resize(
-        (max(1, round(width * scale)), max(1, round(height * scale))), Image.Resampling.LANCZOS)
+        (max(1, round(width * scale)), max(1, round(height * scale))), Image.Resampling.LANCZOS
+    )
     corners = np.array([view.left, view.top, view.left + view.side, view.top + view.side]) * scale
     ImageDraw.Draw(small).rectangle(corners.tolist(), outline=(255, 255, 255), width=4)
     framed = Image.new("RGB", (small.width + 6, small.height + 6), (255, 255, 255))
@@ -362,10 +402,20 @@ def _draw_scale_bar(canvas: Image.Image, pixels_per_metre: float) -> None:
     length = 0.05 * pixels_per_metre
     right, bottom = size * 0.96, size * 0.955
     draw.line([(right - length, bottom), (right, bottom)], fill=_TEXT, width=size // 200)
-    draw.text((right - length / 2, bottom - size * 0.012), "5 cm", fill=_TEXT, font=label_font(size // 30),
-              anchor="mb")
-    draw.text((size * 0.03, bottom), "camera at the left", fill=_FAINT_TEXT, font=label_font(size // 30),
-              anchor="lm")
+    draw.text(
+        (right - length / 2, bottom - size * 0.012),
+        "5 cm",
+        fill=_TEXT,
+        font=label_font(size // 30),
+        anchor="mb",
+    )
+    draw.text(
+        (size * 0.03, bottom),
+        "camera at the left",
+        fill=_FAINT_TEXT,
+        font=label_font(size // 30),
+        anchor="lm",
+    )
 
 
 def _draw_legend(sheet: Image.Image, hand: PlacedHand, top: int) -> None:
@@ -380,8 +430,12 @@ def _draw_legend(sheet: Image.Image, hand: PlacedHand, top: int) -> None:
         return
     x += 250
     millimetres = 1000.0 * hand.joint_std
-    draw.text((x, top + 4), f"expected error: {np.mean(millimetres):.1f} mm a joint", fill=_TEXT,
-              font=label_font(18))
+    draw.text(
+        (x, top + 4),
+        f"expected error: {np.mean(millimetres):.1f} mm a joint",
+        fill=_TEXT,
+        font=label_font(18),
+    )
     for finger, joints in FINGERS.items():
         draw.ellipse(_circle((x + 6, top + 40), 6), fill=FINGER_COLORS[finger])
         text = f"{finger} {np.mean(millimetres[list(joints)]):.1f}"
@@ -398,8 +452,9 @@ def _draw_color_bar(sheet: Image.Image, top: int) -> None:
     draw = ImageDraw.Draw(sheet)
     for share, text in ((0.0, "0"), (0.5, ""), (1.0, f"{1000 * UNCERTAINTY_FULL_SCALE_M:.0f} mm")):
         draw.text((left + share * width, top + 28), text, fill=_FAINT_TEXT, font=label_font(14), anchor="ma")
-    draw.text((left + width / 2, top + 28), "expected error", fill=_FAINT_TEXT, font=label_font(14),
-              anchor="ma")
+    draw.text(
+        (left + width / 2, top + 28), "expected error", fill=_FAINT_TEXT, font=label_font(14), anchor="ma"
+    )
 
 
 # ------------------------------------------------------------------------------------------------ helpers
@@ -408,6 +463,14 @@ def _draw_color_bar(sheet: Image.Image, top: int) -> None:
 def _circle(centre, radius: float) -> tuple[float, float, float, float]:
     x, y = float(centre[0]), float(centre[1])
     return x - radius, y - radius, x + radius, y + radius
+
+
+def _near(points: np.ndarray, low, high) -> np.ndarray:
+    """Keep those of (K, 2) points in the box from `low` to `high`, enlarged by half its longer side."""
+    low, high = np.broadcast_to(low, 2), np.broadcast_to(high, 2)
+    reach = 0.5 * (high - low).max()
+    points = points[np.isfinite(points).all(axis=-1)]
+    return points[((points > low - reach) & (points < high + reach)).all(axis=-1)]
 
 
 def _project(points: np.ndarray, intrinsics: np.ndarray) -> np.ndarray:

@@ -15,9 +15,14 @@ def label_font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
     return ImageFont.load_default(size=size)
 
 
-def contact_sheet(images: Sequence[np.ndarray | Image.Image], columns: int | None = None,
-                  labels: Sequence[str] | None = None, cell: int | None = None, gap: int = 6,
-                  background: tuple[int, int, int] = (24, 26, 30)) -> Image.Image:
+def contact_sheet(
+    images: Sequence[np.ndarray | Image.Image],
+    columns: int | None = None,
+    labels: Sequence[str] | None = None,
+    cell: int | None = None,
+    gap: int = 6,
+    background: tuple[int, int, int] = (24, 26, 30),
+) -> Image.Image:
     """Lay pictures out in rows, as one picture.
 
     Args:
@@ -50,8 +55,9 @@ def contact_sheet(images: Sequence[np.ndarray | Image.Image], columns: int | Non
         left, top = gap + (index % columns) * width, gap + (index // columns) * height
         sheet.paste(picture.convert("RGB"), (left, top))
         if labels is not None:
-            draw.text((left + 2, top + picture.height + 2), labels[index], fill=(230, 230, 230),
-                      font=label_font(13))
+            draw.text(
+                (left + 2, top + picture.height + 2), labels[index], fill=(230, 230, 230), font=label_font(13)
+            )
     return sheet
 
 

@@ -73,8 +73,9 @@ def rasterize(vertices_px: np.ndarray, depth: np.ndarray, faces: np.ndarray, siz
     return Fragments(rows, columns, faces[visible], weights)
 
 
-def shade(vertices: np.ndarray, faces: np.ndarray, vertices_px: np.ndarray, vertex_colors: np.ndarray,
-          size: int) -> Image.Image:
+def shade(
+    vertices: np.ndarray, faces: np.ndarray, vertices_px: np.ndarray, vertex_colors: np.ndarray, size: int
+) -> Image.Image:
     """Return an RGBA picture of a lit mesh; pixels without mesh are transparent.
 
     Args:

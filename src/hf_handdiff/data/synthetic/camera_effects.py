@@ -9,10 +9,10 @@ def apply_camera_effects(image: np.ndarray, rng: np.random.Generator) -> np.ndar
 
     All effects are centred, so that points keep their place.
     """
-    if rng.random() < 0.15:
-        image = motion_blur(image, rng.uniform(2.0, 10.0), rng.uniform(0.0, np.pi))
+    if rng.random() < 0.12:
+        image = motion_blur(image, rng.uniform(2.0, 8.0), rng.uniform(0.0, np.pi))
     if rng.random() < 0.6:
-        image = cv2.GaussianBlur(image, (0, 0), float(np.exp(rng.uniform(np.log(0.3), np.log(2.0)))))
+        image = cv2.GaussianBlur(image, (0, 0), float(np.exp(rng.uniform(np.log(0.3), np.log(1.5)))))
     image = _low_resolution(image, rng) if rng.random() < 0.2 else image
     gain = 2.0 ** rng.normal(0.0, 0.18) * (1.0 + rng.normal(0.0, 0.05, 3))
     lift, contrast = rng.normal(0.0, 0.02), 1.0 + rng.normal(0.0, 0.1)
@@ -20,7 +20,7 @@ def apply_camera_effects(image: np.ndarray, rng: np.random.Generator) -> np.ndar
     saturation = np.float32(np.clip(1.0 + rng.normal(0.0, 0.18), 0.0, 1.6) if rng.random() > 0.03 else 0.0)
     grey = image.mean(-1, keepdims=True)
     image = grey + (image - grey) * saturation
-    strength = np.float32(np.exp(rng.uniform(np.log(0.002), np.log(0.05))))
+    strength = np.float32(np.exp(rng.uniform(np.log(0.002), np.log(0.035))))
     noise = rng.standard_normal(image.shape, np.float32)
     image = image + noise * strength * (np.float32(0.5) + np.sqrt(np.clip(image, 0.0, 1.0)) * np.float32(0.5))
     return (np.clip(image, 0.0, 1.0) * np.float32(255.0) + np.float32(0.5)).astype(np.uint8)
@@ -40,8 +40,8 @@ def motion_blur(image: np.ndarray, length_px: float, angle_rad: float) -> np.nda
 def _low_resolution(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Shrink and enlarge again."""
     size = image.shape[0]
-    small = int(rng.uniform(0.25, 0.8) * size)
-    enlarge = (cv2.INTER_NEAREST, cv2.INTER_LINEAR, cv2.INTER_LINEAR, cv2.INTER_CUBIC)[rng.integers(4)]
+    small = int(rng.uniform(0.3, 0.85) * size)
+    enlarge = (cv2.INTER_LINEAR, cv2.INTER_LINEAR, cv2.INTER_CUBIC, cv2.INTER_CUBIC)[rng.integers(4)]
     shrunk = cv2.resize(image, (small, small), interpolation=cv2.INTER_AREA)
     return cv2.resize(shrunk, (size, size), interpolation=enlarge)
 

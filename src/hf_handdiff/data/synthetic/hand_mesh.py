@@ -3,6 +3,7 @@
 from collections import Counter
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 import torch
 
@@ -60,7 +61,7 @@ class RenderHand:
         rest_joints = self.pose(np.zeros((16, 3), np.float32), np.zeros(10, np.float32)).joints
         straight = self.forearm_points(template - rest_joints[0], np.array([1.0, 0.0, 0.0]), 0.22, 1.3)
         self.rest = np.concatenate([template - rest_joints[0], straight]).astype(np.float32)
-        nail = np.asarray(arrays["nail_mask"], np.float32) if "nail_mask" in arrays else np.zeros(len(template))
+        nail = _vertex_values(arrays["nail_mask"], arrays["uv"], arrays["faces_uv"], hand_faces)
         self.attributes = self._attributes(rest_joints - rest_joints[0], weights, nail)
         self.joint_faces = self._joint_faces(weights)
         self.flesh_depth_m = self._flesh_depth(rest_joints - rest_joints[0])
@@ -167,6 +168,17 @@ def _run_layer(layer: HandLayer, pose_rad: np.ndarray, shape: np.ndarray) -> Pos
             torch.from_numpy(np.asarray(shape, np.float32)).reshape(1, 10),
         )
     return PosedHand(mesh.vertices[0].numpy(), mesh.joints[0].numpy())
+
+
+def _vertex_values(texture: np.ndarray, uv: np.ndarray, faces_uv: np.ndarray, faces: np.ndarray) -> np.ndarray:
+    """Values 0..1 (V,) of a uint8 texture (H, W) at the vertices, by their texture coordinates (v down)."""
+    height, width = texture.shape
+    smooth = cv2.GaussianBlur(texture, (0, 0), 1.5).astype(np.float32) / 255.0
+    columns = np.clip(np.rint(uv[:, 0] * width - 0.5).astype(int), 0, width - 1)
+    rows = np.clip(np.rint(uv[:, 1] * height - 0.5).astype(int), 0, height - 1)
+    values = np.zeros(faces.max() + 1, np.float32)
+    np.maximum.at(values, faces.reshape(-1), smooth[rows, columns][faces_uv.astype(int).reshape(-1)])
+    return values
 
 
 def boundary_loop(faces: np.ndarray) -> np.ndarray:

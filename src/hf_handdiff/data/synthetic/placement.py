@@ -4,14 +4,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hf_handdiff.data.synthetic.rasterizer import project_points
+from hf_handdiff.data.synthetic.rasterizer import NEAR_PLANE_M, project_points
 
 EVERYDAY_SHARE = 0.45
 FIELD_OF_VIEW_DEG = (15.0, 70.0)
 SPAN = (0.35, 0.95)
 OFF_AXIS_SHARE = 0.4
 BORDER_CUT_SHARE = 0.15
-MIN_DEPTH_M = 0.06
+MIN_DEPTH_M = 0.08
+ARM_DEPTH_SHARE = 0.6
+MAX_TRIES = 12
 
 
 @dataclass
@@ -78,8 +80,35 @@ def sample_intrinsics(image_size: int, rng: np.random.Generator) -> np.ndarray:
     return np.array([[focal, 0.0, centre[0]], [0.0, focal, centre[1]], [0.0, 0.0, 1.0]])
 
 
-def sample_placement(vertices: np.ndarray, image_size: int, rng: np.random.Generator) -> Placement:
-    """Turn the hand `vertices` (V, 3), wrist at 0, and set it so that its box takes a sampled share of the image."""
+def sample_placement(
+    vertices: np.ndarray, arm: np.ndarray, image_size: int, rng: np.random.Generator
+) -> Placement:
+    """Turn the hand `vertices` (V, 3), wrist at 0, and set it so that its box takes a sampled share of the image.
+
+    Views where the person's own arm, of points `arm` (A, 3), would stand between the camera and the hand are drawn
+    again.
+    """
+    for _ in range(MAX_TRIES):
+        placement = _draw_placement(vertices, image_size, rng)
+        if not arm_in_the_way(vertices, arm, placement, image_size):
+            break
+    return placement
+
+
+def arm_in_the_way(vertices: np.ndarray, arm: np.ndarray, placement: Placement, image_size: int) -> bool:
+    """Whether the arm comes close to the camera within its view."""
+    in_camera = arm @ placement.rotation.T + placement.translation_m
+    hand_depth = (vertices @ placement.rotation[2]).mean() + placement.translation_m[2]
+    near = in_camera[:, 2] < max(ARM_DEPTH_SHARE * hand_depth, MIN_DEPTH_M)
+    if not near.any():
+        return False
+    offset = in_camera[near, :2] * placement.intrinsics_px[0, 0] / np.maximum(in_camera[near, 2:], NEAR_PLANE_M)
+    pixels = offset + placement.intrinsics_px[:2, 2]
+    margin = 0.25 * image_size
+    return bool(((pixels > -margin) & (pixels < image_size + margin)).all(1).any())
+
+
+def _draw_placement(vertices: np.ndarray, image_size: int, rng: np.random.Generator) -> Placement:
     rotation = sample_rotation(rng)
     intrinsics = sample_intrinsics(image_size, rng)
     span = np.clip(rng.normal(0.68, 0.1), *SPAN) if rng.random() < 0.6 else rng.uniform(*SPAN)

@@ -37,7 +37,7 @@ def sample_skin(rng: np.random.Generator) -> tuple[Material, float]:
         kind=KIND_SKIN, base=srgb_to_linear(base), second=srgb_to_linear(palm), accent=srgb_to_linear(nail),
         flush=1.0 - blood * np.array([0.02, 0.28, 0.24]), roughness=rng.uniform(0.38, 0.62),
         specular=rng.uniform(0.018, 0.04), frequency=rng.uniform(350.0, 900.0), blotch_frequency=rng.uniform(40, 140),
-        fine_amount=rng.uniform(0.02, 0.16), blotch_amount=rng.uniform(0.05, 0.28), bump=rng.uniform(0.04, 0.22),
+        fine_amount=rng.uniform(0.01, 0.09), blotch_amount=rng.uniform(0.03, 0.2), bump=rng.uniform(0.03, 0.14),
         crease=rng.uniform(0.1, 0.5), scatter=1.0, offset=rng.uniform(0.0, 32.0, 3),
     )  # fmt: skip
     return material, tone

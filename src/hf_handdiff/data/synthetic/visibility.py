@@ -6,9 +6,11 @@ from hf_handdiff.data.synthetic.hand_mesh import RenderHand
 from hf_handdiff.data.synthetic.rasterizer import NO_FACE, rasterize, screen_points
 from hf_handdiff.data.synthetic.renderer import VisibilityBuffer
 from hf_handdiff.data.synthetic.shading import SUPERSAMPLING
+from hf_handdiff.hand.topology import FINGERTIPS
 
 # The unoccluded hand is counted on a coarse grid that reaches one image size beyond the image on every side.
 COUNTING_SCALE = 0.5
+TIP_RETREAT = 0.25  # tips lie on the silhouette: look this share of the last bone farther in
 SAMPLE_OFFSETS_PX = np.array([[0.0, 0.0], [0.8, 0.0], [-0.8, 0.0], [0.0, 0.8], [0.0, -0.8]])
 
 
@@ -25,13 +27,16 @@ def joint_visibility(
     size = buffer.face_ids.shape[0]
     first_face = buffer.first_face[hand_object]
     visible = np.zeros(21, bool)
+    probes_px = keypoints_px.copy()
+    tips = list(FINGERTIPS)
+    probes_px[tips] += TIP_RETREAT * (keypoints_px[[tip - 1 for tip in tips]] - keypoints_px[tips])
     for joint in range(21):
         x, y = keypoints_px[joint]
         if not (0.0 <= x < image_size and 0.0 <= y < image_size):
             continue
         if covered is not None and covered[int(y), int(x)]:
             continue
-        samples = np.floor((keypoints_px[joint] + SAMPLE_OFFSETS_PX) * SUPERSAMPLING).astype(int)
+        samples = np.floor((probes_px[joint] + SAMPLE_OFFSETS_PX) * SUPERSAMPLING).astype(int)
         columns, rows = np.clip(samples, 0, size - 1).T
         faces = buffer.face_ids[rows, columns] - first_face
         own = (faces >= 0) & (faces < len(hand.faces))

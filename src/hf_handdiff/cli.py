@@ -1,0 +1,231 @@
+"""The command `handdiff`. Heavy modules are loaded by the subcommands, so that `--help` is quick."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from hf_handdiff import __version__
+from hf_handdiff.errors import InputError
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run `handdiff`; return the exit status: 0 done, 1 something failed, 2 wrong usage."""
+    parser = build_parser()
+    arguments = parser.parse_args(argv)
+    try:
+        return arguments.run(arguments)
+    except InputError as error:
+        print(f"handdiff: error: {error}", file=sys.stderr)
+        return 1
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser of the command and its subcommands; each sets `run`, arguments -> exit status."""
+    from hf_handdiff.evaluation.commands import add_benchmark_parser, add_evaluate_parser
+
+    parser = argparse.ArgumentParser(
+        prog="handdiff", description="From one photo of a hand to a distribution of 3D hand meshes."
+    )
+    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
+    subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    _add_predict_parser(subparsers)
+    _add_data_parser(subparsers)
+    add_evaluate_parser(subparsers)
+    add_benchmark_parser(subparsers)
+    return parser
+
+
+# ------------------------------------------------------------------------------------------------ predict
+
+
+def _add_predict_parser(subparsers) -> None:
+    parser = subparsers.add_parser(
+        "predict",
+        help="predict the hands of images",
+        description="Predict the hands of images. For each image NAME it writes NAME.json (joints, meshes "
+        "and their expected error, in metres), NAME.glb (the answer and the hypotheses as "
+        "meshes) and NAME.png (what was found, drawn on the photo).",
+    )
+    parser.add_argument("images", nargs="+", metavar="IMAGE", help="image files")
+    parser.add_argument("--out", required=True, metavar="DIR", help="folder of the results")
+    parser.add_argument(
+        "--hand",
+        choices=("left", "right"),
+        help="which hand it is (default: what the detector says, else right)",
+    )
+    parser.add_argument(
+        "--num-hypotheses",
+        type=_positive_int,
+        default=20,
+        metavar="N",
+        help="hands to draw from the distribution (default: 20)",
+    )
+    parser.add_argument(
+        "--seed", type=_seed, default=0, metavar="S", help="the same seed gives the same answer (default: 0)"
+    )
+    parser.add_argument(
+        "--checkpoint",
+        metavar="PATH_OR_REPO",
+        help="checkpoint folder or Hub repository (default: the one in the package)",
+    )
+    place = parser.add_mutually_exclusive_group()
+    place.add_argument(
+        "--box",
+        type=_box,
+        metavar="x0,y0,x1,y1",
+        help="box around the hand in px (default: the image shows the hand and little else)",
+    )
+    place.add_argument(
+        "--boxes",
+        type=_boxes_file,
+        metavar="FILE.json",
+        help="JSON object that maps image names to boxes [x0, y0, x1, y1] or null",
+    )
+    place.add_argument(
+        "--detector",
+        choices=("mediapipe",),
+        help="find the hands; several in one image become NAME_0, NAME_1, ... (needs the extra [mediapipe])",
+    )
+    parser.add_argument(
+        "--intrinsics",
+        type=_intrinsics,
+        metavar="fx,fy,cx,cy",
+        help="the camera in px; adds the hand's place in the camera frame",
+    )
+    parser.add_argument(
+        "--steps",
+        type=_positive_int,
+        metavar="N",
+        help="denoising steps of the joints (default: the checkpoint's)",
+    )
+    parser.add_argument(
+        "--mesh-steps",
+        type=_positive_int,
+        metavar="N",
+        help="denoising steps of the meshes (default: the checkpoint's)",
+    )
+    parser.add_argument(
+        "--aggregation",
+        choices=("mean", "median", "medoid"),
+        default="mean",
+        help="how the hypotheses become one answer (default: mean)",
+    )
+    parser.add_argument(
+        "--save-vertices",
+        action="store_true",
+        help="also write NAME.npz with every array, all vertices included",
+    )
+    parser.add_argument("--device", metavar="NAME", help="cpu, cuda, ... (default: a GPU if there is one)")
+    parser.set_defaults(run=_run_predict)
+
+
+def _run_predict(arguments: argparse.Namespace) -> int:
+    from hf_handdiff.prediction import PredictionSettings, predict_files
+
+    settings = PredictionSettings(
+        out=Path(arguments.out),
+        checkpoint=arguments.checkpoint,
+        hand=arguments.hand,
+        box=arguments.box,
+        boxes=arguments.boxes,
+        detector=arguments.detector,
+        intrinsics=arguments.intrinsics,
+        num_hypotheses=arguments.num_hypotheses,
+        seed=arguments.seed,
+        steps=arguments.steps,
+        mesh_steps=arguments.mesh_steps,
+        aggregation=arguments.aggregation,
+        save_vertices=arguments.save_vertices,
+        device=arguments.device,
+    )
+    failed = predict_files(arguments.images, settings)
+    if failed and len(arguments.images) > 1:
+        print(f"handdiff: {failed} of {len(arguments.images)} images failed", file=sys.stderr)
+    return 1 if failed else 0
+
+
+# ------------------------------------------------------------------------------------------------ data
+
+
+def _add_data_parser(subparsers) -> None:
+    parser = subparsers.add_parser("data", help="make data sets")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    synthetic = commands.add_parser(
+        "synthetic",
+        help="render a corpus of hands",
+        description="Render hands with exact ground truth into a folder of Parquet shards. A sample depends "
+        "on the seed and its index alone. Needs the extra [synthetic].",
+    )
+    synthetic.add_argument("--out", required=True, metavar="DIR", help="folder of the corpus")
+    synthetic.add_argument("--num-samples", type=_positive_int, required=True, metavar="N")
+    synthetic.add_argument("--seed", type=_seed, default=0, metavar="S", help="(default: 0)")
+    synthetic.add_argument(
+        "--num-workers", type=_positive_int, default=1, metavar="N", help="processes (default: 1)"
+    )
+    synthetic.add_argument("--split", default="train", metavar="NAME", help="(default: train)")
+    synthetic.set_defaults(run=_run_data_synthetic)
+
+
+def _run_data_synthetic(arguments: argparse.Namespace) -> int:
+    from hf_handdiff.data.synthetic import write_corpus
+
+    write_corpus(
+        arguments.out, arguments.num_samples, arguments.seed, arguments.num_workers, split=arguments.split
+    )
+    return 0
+
+
+# ------------------------------------------------------------------------------------------------ types
+
+
+def _positive_int(text: str) -> int:
+    value = _whole_number(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"expected a whole number of at least 1, got '{text}'")
+    return value
+
+
+def _seed(text: str) -> int:
+    value = _whole_number(text)
+    if value < 0:
+        raise argparse.ArgumentTypeError(f"expected a whole number of at least 0, got '{text}'")
+    return value
+
+
+def _whole_number(text: str) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"expected a whole number, got '{text}'") from None
+
+
+def _box(text: str) -> tuple[float, ...]:
+    from hf_handdiff.prediction import check_box
+
+    return _checked(lambda: check_box(text.split(","), "box"))
+
+
+def _boxes_file(text: str):
+    from hf_handdiff.prediction import load_boxes
+
+    return _checked(lambda: load_boxes(text))
+
+
+def _intrinsics(text: str) -> tuple[float, ...]:
+    from hf_handdiff.prediction import check_intrinsics
+
+    return _checked(lambda: check_intrinsics(text.split(","), "intrinsics"))
+
+
+def _checked(check):
+    try:
+        return check()
+    except InputError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+if __name__ == "__main__":
+    sys.exit(main())

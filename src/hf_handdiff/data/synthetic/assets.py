@@ -1,0 +1,56 @@
+"""What every sample of a split shares: the hand, the light environments, the noise."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+
+from hf_handdiff.data.synthetic.environment import ENVIRONMENT_SPLITS, Environment, load_environments
+from hf_handdiff.data.synthetic.hand_mesh import RenderHand
+from hf_handdiff.data.synthetic.shading import noise_volume
+from hf_handdiff.hand.poses import RECORDED_POSES_PATH, sample_poses
+
+POSE_BLOCK = 1000
+POSES_PER_SAMPLE = 2
+RECORDED_SHARE = 0.3
+
+
+@dataclass
+class SceneAssets:
+    """Loaded once a process, read-only: `split` names the environments and enters every sample's random stream."""
+
+    split: str
+    hand: RenderHand
+    environments: list[Environment]
+    noise: np.ndarray
+    _pose_block: tuple[tuple[int, int], np.ndarray] | None = field(default=None, repr=False)
+
+    @classmethod
+    def load(cls, split: str = "train") -> "SceneAssets":
+        """The assets of `split`: "train", "validation" or "test"."""
+        if split not in ENVIRONMENT_SPLITS:
+            raise ValueError(f"split must be one of {sorted(ENVIRONMENT_SPLITS)}, got {split!r}")
+        return cls(split, RenderHand("full"), load_environments(ENVIRONMENT_SPLITS[split]), noise_volume())
+
+    def random_stream(self, seed: int, index: int) -> np.random.Generator:
+        """The generator that sample `index` of `seed` draws everything from."""
+        return np.random.default_rng([seed, self._split_number(), index])
+
+    def poses(self, seed: int, index: int) -> np.ndarray:
+        """The poses (POSES_PER_SAMPLE, 16, 3) of sample `index`: its hand's and a second hand's; no global rotation.
+
+        The sampler is made for thousands at a time, so poses are drawn in blocks of POSE_BLOCK indices, each from
+        its own stream: which poses a sample gets does not depend on what was made before it.
+        """
+        block = index // POSE_BLOCK
+        if self._pose_block is None or self._pose_block[0] != (seed, block):
+            state = np.random.SeedSequence([seed, self._split_number(), block, POSE_BLOCK]).generate_state(1, np.uint64)
+            recorded_share = RECORDED_SHARE if RECORDED_POSES_PATH.exists() else 0.0
+            generator = torch.Generator().manual_seed(int(state[0] >> 1))
+            poses = sample_poses(POSE_BLOCK * POSES_PER_SAMPLE, generator, recorded_share).numpy().astype(np.float32)
+            poses[:, 0] = 0.0
+            self._pose_block = (seed, block), poses.reshape(POSE_BLOCK, POSES_PER_SAMPLE, 16, 3)
+        return self._pose_block[1][index % POSE_BLOCK]
+
+    def _split_number(self) -> int:
+        return sorted(ENVIRONMENT_SPLITS).index(self.split)

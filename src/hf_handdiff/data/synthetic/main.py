@@ -1,0 +1,49 @@
+"""The command that makes a synthetic corpus."""
+
+import argparse
+import sys
+
+DESCRIPTION = """\
+Make a synthetic hand corpus: rendered crops with 2D and 3D joints, mesh, camera and visibility, as Parquet.
+
+Sample i depends on the seed, the split and i alone. A run that was stopped is carried on by the same command.
+Different splits use different light environments and never share a sample.
+"""
+
+
+def build_parser(parser: argparse.ArgumentParser | None = None) -> argparse.ArgumentParser:
+    """The arguments of the command, added to `parser` or to a new one."""
+    if parser is None:
+        parser = argparse.ArgumentParser(
+            prog="python -m hf_handdiff.data.synthetic", description=DESCRIPTION,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )  # fmt: skip
+    parser.add_argument("--out", required=True, metavar="DIR", help="folder for the Parquet shards; made if missing")
+    parser.add_argument("--num-samples", type=int, required=True, metavar="N", help="how many samples to make")
+    parser.add_argument("--seed", type=int, default=0, metavar="S", help="seed of the corpus (default: %(default)s)")
+    parser.add_argument("--num-workers", type=int, default=1, metavar="W",
+                        help="processes of one thread each; the result does not depend on it (default: %(default)s)")  # fmt: skip
+    parser.add_argument("--split", choices=("train", "validation", "test"), default="train",
+                        help="which light environments to use, and the name of the files (default: %(default)s)")  # fmt: skip
+    parser.add_argument("--quiet", action="store_true", help="no progress bar")
+    return parser
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command; returns its exit status."""
+    return run(build_parser().parse_args(argv))
+
+
+def run(args: argparse.Namespace) -> int:
+    """Make the corpus that parsed `args` ask for; returns the exit status."""
+    from hf_handdiff.data.synthetic.writer import write_corpus
+
+    try:
+        out = write_corpus(
+            args.out, args.num_samples, args.seed, args.num_workers, args.split, progress=not args.quiet
+        )
+    except (ValueError, OSError, RuntimeError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    print(f"{args.num_samples} samples: {out}")
+    return 0

@@ -1,0 +1,133 @@
+"""Putting a scene together: a hand in a pose before a camera, with what it wears and what hides it."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from hf_handdiff.data.synthetic.hand_mesh import RenderHand
+from hf_handdiff.data.synthetic.materials import Material
+from hf_handdiff.data.synthetic.mesh import Mesh, ball, capsule, random_solid
+from hf_handdiff.data.synthetic.materials import random_object_material
+from hf_handdiff.data.synthetic.occluders import (
+    KIND_SHARES,
+    KINDS,
+    OCCLUDED_SHARE,
+    Occlusion,
+    flat_patches,
+    second_hand_offset,
+    solid_in_front,
+    solid_in_palm,
+)
+from hf_handdiff.data.synthetic.placement import (
+    Placement,
+    random_rotation,
+    sample_intrinsics,
+    sample_placement,
+)
+from hf_handdiff.data.synthetic.rasterizer import project_points
+from hf_handdiff.data.synthetic.skin import sample_skin
+from hf_handdiff.data.synthetic.wearables import random_wearables
+
+MAX_SHAPE = 2.5
+
+
+@dataclass
+class HandInstance:
+    """One hand of a scene: parameters, skin, and its meshes in its own axes with the wrist at 0.
+
+    pose_rad (16, 3) without global rotation; joints (21, 3) m; meshes: skin first, then what it wears.
+    """
+
+    pose_rad: np.ndarray
+    shape: np.ndarray
+    skin: Material
+    skin_tone: float
+    joints: np.ndarray
+    meshes: list[Mesh]
+
+
+def sample_hand(
+    hand: RenderHand, pose: np.ndarray, rng: np.random.Generator, skin: tuple[Material, float] | None = None
+) -> HandInstance:
+    """A hand in `pose` (16, 3), of a random shape and skin, with a forearm that may be dressed."""
+    shape = np.clip(rng.normal(size=10), -MAX_SHAPE, MAX_SHAPE).astype(np.float32)
+    material, tone = sample_skin(rng) if skin is None else skin
+    posed = hand.pose(pose, shape)
+    vertices, joints = posed.vertices - posed.joints[0], posed.joints - posed.joints[0]
+    flexion, deviation = rng.normal(0.0, 0.4), rng.normal(0.0, 0.2)
+    direction = np.array([1.0, np.tan(np.clip(flexion, -1.0, 1.0)), np.tan(np.clip(deviation, -0.5, 0.5))])
+    forearm = hand.forearm_points(
+        vertices, direction / np.linalg.norm(direction), rng.uniform(0.24, 0.45), rng.uniform(1.15, 1.6)
+    )
+    meshes = [hand.skin_mesh(vertices, forearm, material)]
+    meshes += random_wearables(hand.forearm_rings(forearm), rng)
+    return HandInstance(pose, shape, material, tone, joints, meshes)
+
+
+def sample_occlusion(
+    hand: RenderHand, instance: HandInstance, other_pose: np.ndarray, placement: Placement, image_size: int,
+    rng: np.random.Generator,
+) -> Occlusion:  # fmt: skip
+    """Nothing, or one or two things that hide parts of the hand; a second hand takes `other_pose` (16, 3)."""
+    occlusion = Occlusion()
+    if rng.random() >= OCCLUDED_SHARE:
+        return occlusion
+    vertices = instance.meshes[0].points[: hand.num_hand_vertices]
+    vertices = vertices @ placement.rotation.T + placement.translation_m
+    for _ in range(2 if rng.random() < 0.2 else 1):
+        kind = KINDS[rng.choice(len(KINDS), p=KIND_SHARES)]
+        if kind == "front":
+            occlusion.meshes.append(solid_in_front(vertices, rng))
+        elif kind == "held":
+            held = solid_in_palm(instance.joints, rng)
+            occlusion.meshes.append(held.moved(placement.rotation, placement.translation_m))
+        elif kind == "second_hand":
+            occlusion.meshes += _second_hand(hand, instance, other_pose, vertices, rng)
+        else:
+            pixels = project_points(vertices, placement.intrinsics_px)
+            box = np.concatenate([pixels.min(0), pixels.max(0)])
+            occlusion.patches += flat_patches(image_size, box, rng)
+    return occlusion
+
+
+def _second_hand(
+    hand: RenderHand, instance: HandInstance, pose: np.ndarray, vertices_m: np.ndarray, rng: np.random.Generator
+) -> list[Mesh]:
+    """Another hand beside or in front of `vertices_m`, most often the same person's left one."""
+    skin = (instance.skin, instance.skin_tone) if rng.random() < 0.75 else None
+    other = sample_hand(hand, pose, rng, skin)
+    size = np.linalg.norm(np.ptp(vertices_m, axis=0)[:2])
+    centre = vertices_m.mean(0) + second_hand_offset(size, rng)
+    centre[2] = max(centre[2], 0.5 * vertices_m[:, 2].min())
+    left = rng.random() < 0.75
+    rotation = random_rotation(rng)
+    middle = other.joints.mean(0) * ([-1.0, 1.0, 1.0] if left else [1.0, 1.0, 1.0])
+    meshes = [mesh.mirrored() if left else mesh for mesh in other.meshes]
+    return [mesh.moved(rotation, centre - rotation @ middle) for mesh in meshes]
+
+
+def scene_without_hand(
+    image_size: int, rng: np.random.Generator
+) -> tuple[list[Mesh], np.ndarray, np.ndarray]:
+    """Meshes in camera axes, intrinsics (3, 3) and the middle (3,) of a scene that holds things but no hand."""
+    intrinsics = sample_intrinsics(image_size, rng)
+    middle = np.array([0.0, 0.0, intrinsics[0, 0] * 0.2 / image_size])
+    middle[:2] = (0.5 * image_size - intrinsics[:2, 2]) * middle[2] / intrinsics[0, 0]
+    meshes = []
+    for _ in range(rng.integers(0, 4)):
+        if rng.random() < 0.5:
+            thing = random_solid(rng, random_object_material(rng))
+        elif rng.random() < 0.5:
+            thing = capsule(rng.uniform(0.02, 0.045), rng.uniform(0.15, 0.35), sample_skin(rng)[0], rng.uniform(0.6, 1.0))
+        else:
+            thing = ball(rng.uniform(0.03, 0.08), sample_skin(rng)[0], rng.uniform(1.0, 1.4))
+        meshes.append(thing.moved(random_rotation(rng), middle + rng.normal(0.0, 0.05, 3) * [1.0, 1.0, 0.5]))
+    return meshes, intrinsics, middle
+
+
+def assemble(
+    instance: HandInstance, placement: Placement, occlusion: Occlusion
+) -> list[Mesh]:
+    """All meshes in camera axes; the hand itself is the first."""
+    worn = [mesh.moved(placement.rotation, placement.translation_m) for mesh in instance.meshes]
+    return worn + occlusion.meshes

@@ -1,0 +1,159 @@
+"""Writing a synthetic corpus: Parquet shards made by worker processes, resumable, in any order."""
+
+import json
+import multiprocessing
+import os
+import queue
+from pathlib import Path
+
+from tqdm import tqdm
+
+from hf_handdiff.data.features import CORPUS_FEATURES
+
+SHARD_ROWS = 1000
+PROGRESS_ROWS = 10
+GENERATOR_VERSION = 1
+WAIT_S = 1.0
+
+
+def shard_name(split: str, shard: int, num_shards: int) -> str:
+    """The file name of a shard, as `datasets` and the Hub know them."""
+    return f"{split}-{shard:05d}-of-{num_shards:05d}.parquet"
+
+
+def write_corpus(
+    out: str | Path, num_samples: int, seed: int, num_workers: int = 1, split: str = "train", *,
+    shard_rows: int = SHARD_ROWS, progress: bool = True,
+) -> Path:  # fmt: skip
+    """Make samples 0 .. num_samples - 1 of `seed` and write them to the folder `out`.
+
+    Shards of `shard_rows` rows are written aside and renamed when complete; shards that exist are skipped, so that
+    a run that was stopped is carried on by the same command. What is written depends on the seed, the split and
+    the counts alone, not on `num_workers`.
+
+    Raises:
+        ValueError: a count is not positive, or `out` holds a corpus made with other settings.
+    """
+    for name, value in (("num_samples", num_samples), ("num_workers", num_workers), ("shard_rows", shard_rows)):
+        if value < 1:
+            raise ValueError(f"{name} must be at least 1, got {value}")
+    if seed < 0:
+        raise ValueError(f"seed must not be negative, got {seed}")
+    out = Path(out)
+    out.mkdir(parents=True, exist_ok=True)
+    num_shards = -(-num_samples // shard_rows)
+    settings = {
+        "generator": "hf_handdiff.data.synthetic", "generator_version": GENERATOR_VERSION, "seed": seed,
+        "num_samples": num_samples, "shard_rows": shard_rows, "split": split,
+    }  # fmt: skip
+    _claim_folder(out / f"{split}.json", settings)
+    jobs = []
+    for shard in range(num_shards):
+        path = out / shard_name(split, shard, num_shards)
+        if not path.exists():
+            jobs.append((path, seed, shard * shard_rows, min((shard + 1) * shard_rows, num_samples)))
+    todo = sum(stop - start for _, _, start, stop in jobs)
+    with tqdm(total=num_samples, initial=num_samples - todo, unit="sample", disable=not progress) as bar:
+        if num_workers == 1:
+            _work(iter(jobs), split, bar.update)
+        elif jobs:
+            _run_workers(jobs, split, min(num_workers, len(jobs)), bar)
+    return out
+
+
+def _claim_folder(path: Path, settings: dict) -> None:
+    """Write the settings of a corpus beside it, or check that those there are the same."""
+    if path.exists():
+        found = json.loads(path.read_text())
+        if found != settings:
+            different = [f"{k} {found.get(k)!r}, not {settings[k]!r}" for k in settings if found.get(k) != settings[k]]
+            raise ValueError(f"out: {path.parent} holds a corpus with {'; '.join(different)}: take another folder")
+        return
+    aside = path.with_name(f".{path.name}.{os.getpid()}")
+    aside.write_text(json.dumps(settings, indent=2) + "\n")
+    aside.replace(path)
+
+
+def _work(jobs, split: str, report) -> None:
+    """Make the shards of `jobs`, telling `report` how many rows were made since it was last told."""
+    import torch
+
+    from hf_handdiff.data.synthetic.assets import SceneAssets
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        assets = SceneAssets.load(split)
+        for job in jobs:
+            _write_shard(*job, assets, report)
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _write_shard(path: Path, seed: int, start: int, stop: int, assets, report) -> None:
+    """Rows `start` .. `stop` - 1, written aside and renamed to `path`."""
+    from datasets import Dataset
+
+    from hf_handdiff.data.synthetic.generator import generate_sample
+
+    columns: dict[str, list] = {name: [] for name in CORPUS_FEATURES}
+    for index in range(start, stop):
+        row = generate_sample(seed, index, assets)
+        for name, values in columns.items():
+            values.append(row[name])
+        if (index + 1 - start) % PROGRESS_ROWS == 0 or index + 1 == stop:
+            report((index - start) % PROGRESS_ROWS + 1)
+    aside = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        Dataset.from_dict(columns, features=CORPUS_FEATURES).to_parquet(str(aside))
+        aside.replace(path)
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+def _worker(jobs, split: str, messages) -> None:
+    """A worker process: takes shards from the queue `jobs` until there are none."""
+    try:
+        _work(iter(jobs.get, None), split, messages.put)
+    except Exception as error:  # told to the parent, which raises it
+        messages.put(f"{type(error).__name__}: {error}")
+        raise
+
+
+def _run_workers(jobs: list, split: str, num_workers: int, bar: tqdm) -> None:
+    """Share `jobs` out to processes of one thread each; raises RuntimeError when one of them fails."""
+    context = multiprocessing.get_context("spawn")
+    todo, messages = context.Queue(), context.Queue()
+    for job in [*jobs, *[None] * num_workers]:
+        todo.put(job)
+    threads = {name: os.environ.get(name) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")}
+    os.environ.update(dict.fromkeys(threads, "1"))
+    processes = [context.Process(target=_worker, args=(todo, split, messages), daemon=True) for _ in range(num_workers)]
+    try:
+        for process in processes:
+            process.start()
+    finally:
+        for name, value in threads.items():
+            os.environ.pop(name) if value is None else os.environ.update({name: value})
+    left = sum(stop - start for _, _, start, stop in jobs)
+    try:
+        while left:
+            try:
+                message = messages.get(timeout=WAIT_S)
+            except queue.Empty:
+                if all(not process.is_alive() for process in processes):
+                    raise RuntimeError("the workers ended before the corpus was complete: run again to carry on")
+                continue
+            if isinstance(message, str):
+                raise RuntimeError(f"a worker failed: {message}")
+            left -= message
+            bar.update(message)
+        for process in processes:
+            process.join()
+    finally:
+        for process in processes:
+            if process.is_alive():
+                process.terminate()
+            process.join()
+    if any(process.exitcode for process in processes):
+        raise RuntimeError("a worker failed after its last row: run again to carry on")

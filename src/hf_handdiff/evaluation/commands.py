@@ -1,0 +1,314 @@
+"""`handdiff evaluate` and `handdiff benchmark`: arguments, and the wiring of a checkpoint to the protocol.
+
+The only place of this package that knows the pipelines. Heavy modules load when a command runs, not for its
+help.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from hf_handdiff.evaluation.protocol import HandBatch, Prediction, Predictor, Scores
+
+_SHEET_SIZE = 6
+
+
+# -- arguments ---------------------------------------------------------------------------------------------
+
+
+def _whole_number(lowest: int):
+    def parse(text: str) -> int:
+        try:
+            value = int(text)
+        except ValueError:
+            value = lowest - 1
+        if value < lowest:
+            raise argparse.ArgumentTypeError(f"expected a whole number of at least {lowest}, got '{text}'")
+        return value
+
+    return parse
+
+
+def _numbers_of_hypotheses(text: str) -> list[int]:
+    return sorted({_whole_number(1)(part) for part in text.split(",")})
+
+
+def _add_pipeline_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--checkpoint",
+        metavar="PATH_OR_REPO",
+        help="checkpoint folder or Hub repository (default: the one in the package)",
+    )
+    parser.add_argument("--device", metavar="NAME", help="cpu, cuda, ... (default: a GPU if there is one)")
+    parser.add_argument(
+        "--num-inference-steps",
+        type=_whole_number(1),
+        metavar="N",
+        help="denoising steps of the joints (default: the checkpoint's)",
+    )
+    parser.add_argument(
+        "--num-mesh-inference-steps",
+        type=_whole_number(1),
+        metavar="N",
+        help="denoising steps of the meshes (default: the checkpoint's)",
+    )
+    parser.add_argument("--guidance-scale", type=float, metavar="X", help="(default: the checkpoint's)")
+
+
+def add_evaluate_parser(subparsers) -> None:
+    """Add `evaluate` to the subparsers of `handdiff`; sets `run`, arguments -> exit status."""
+    parser = subparsers.add_parser(
+        "evaluate",
+        help="measure a checkpoint on annotated images",
+        description="Measure accuracy, spread and calibration on a data set in the corpus schema. Prints "
+        "tables and writes results.json, report.md, calibration.json and pictures of the best and worst "
+        "hands. A run that was stopped goes on where it was when it is started again.",
+    )
+    parser.add_argument("--data", required=True, metavar="PATH_OR_REPO", help="Parquet folder, or Hub id")
+    parser.add_argument("--out", required=True, metavar="DIR", help="folder of the results")
+    parser.add_argument("--split", default="test", metavar="NAME", help="(default: test)")
+    parser.add_argument(
+        "--num-samples", type=_whole_number(1), metavar="S", help="first S images (default: all)"
+    )
+    parser.add_argument(
+        "--num-hypotheses",
+        type=_whole_number(1),
+        default=20,
+        metavar="N",
+        help="hands an image (default: 20)",
+    )
+    parser.add_argument("--aggregation", choices=("mean", "median", "medoid"), default="mean")
+    parser.add_argument("--batch-size", type=_whole_number(1), default=8, metavar="B", help="(default: 8)")
+    parser.add_argument("--seed", type=_whole_number(0), default=0, metavar="S", help="(default: 0)")
+    parser.add_argument(
+        "--true-keypoints",
+        action="store_true",
+        help="give the true 2D keypoints to the pipeline, to see what the lifting alone can do",
+    )
+    parser.add_argument("--streaming", action="store_true", help="read the data as a stream")
+    parser.add_argument(
+        "--write-calibration",
+        action="store_true",
+        help="keep the fitted calibration of joint_std in the checkpoint folder; for validation data only",
+    )
+    _add_pipeline_arguments(parser)
+    parser.set_defaults(run=run_evaluate)
+
+
+def add_benchmark_parser(subparsers) -> None:
+    """Add `benchmark` to the subparsers of `handdiff`; sets `run`, arguments -> exit status."""
+    parser = subparsers.add_parser(
+        "benchmark",
+        help="time and memory of a checkpoint",
+        description="Measure the time for one image by the number of hypotheses, the cost of one more, the "
+        "image encoder's share and how often it runs, the time from a fresh start to the first answer, and "
+        "memory.",
+    )
+    parser.add_argument("--image", metavar="PATH", help="(default: noise; the time does not depend on it)")
+    parser.add_argument(
+        "--num-hypotheses",
+        type=_numbers_of_hypotheses,
+        default=[1, 5, 20, 50],
+        metavar="N,N,...",
+        help="(default: 1,5,20,50)",
+    )
+    parser.add_argument("--repeats", type=_whole_number(1), default=7, metavar="R", help="(default: 7)")
+    parser.add_argument("--json", metavar="FILE", help="also write the figures as JSON")
+    _add_pipeline_arguments(parser)
+    parser.set_defaults(run=run_benchmark)
+
+
+# -- a checkpoint as a predictor ---------------------------------------------------------------------------
+
+
+def _pipeline_options(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Keyword arguments of the pipeline that decide its numbers."""
+    return {
+        "num_inference_steps": arguments.num_inference_steps,
+        "num_mesh_inference_steps": arguments.num_mesh_inference_steps,
+        "guidance_scale": arguments.guidance_scale,
+    }
+
+
+def checkpoint_digest(checkpoint: str) -> str:
+    """Name of a checkpoint with a digest of its files: retrained weights are not taken for the old ones."""
+    folder = Path(checkpoint)
+    if not folder.is_dir():
+        return checkpoint
+    digest = hashlib.sha256()
+    for path in sorted(folder.rglob("*")):
+        if path.suffix in (".safetensors", ".json"):
+            digest.update(path.relative_to(folder).as_posix().encode())
+            digest.update(path.read_bytes())
+    return f"{folder.name} sha256:{digest.hexdigest()[:16]}"
+
+
+def pipeline_predictor(
+    pipeline: Any, num_hypotheses: int, aggregation: str, true_keypoints: bool, **options: Any
+) -> Predictor:
+    """A `CascadedHandPipeline` as the protocol calls it.
+
+    Args:
+        pipeline: the pipeline.
+        num_hypotheses: N.
+        aggregation: of the one answer.
+        true_keypoints: the pipeline gets the true 2D keypoints instead of its own estimate.
+        options: further keyword arguments of the pipeline.
+    """
+
+    def predict(batch: HandBatch) -> Prediction:
+        return pipeline(
+            batch.images,
+            intrinsics=batch.intrinsics_px.numpy(),
+            keypoints_2d=batch.keypoints_px.numpy() if true_keypoints else None,
+            num_hypotheses=num_hypotheses,
+            aggregation=aggregation,
+            generator=batch.seeds,
+            output_type="pt",
+            **options,
+        )
+
+    return predict
+
+
+# -- evaluate ----------------------------------------------------------------------------------------------
+
+
+def run_evaluate(arguments: argparse.Namespace) -> int:
+    """`handdiff evaluate`: returns the exit status, 1 if some predictions were not finite."""
+    from hf_handdiff import DEFAULT_CHECKPOINT
+    from hf_handdiff.data.corpus import load_corpus
+    from hf_handdiff.errors import InputError
+    from hf_handdiff.evaluation import protocol, report
+    from hf_handdiff.prediction import load_pipeline
+
+    checkpoint = arguments.checkpoint or DEFAULT_CHECKPOINT
+    options = _pipeline_options(arguments)
+    try:
+        dataset = load_corpus(arguments.data, split=arguments.split, streaming=arguments.streaming)
+    except (OSError, ValueError) as error:
+        raise InputError(f"--data: {error}") from error
+    pipeline = load_pipeline(checkpoint, arguments.device)
+    predict = pipeline_predictor(
+        pipeline, arguments.num_hypotheses, arguments.aggregation, arguments.true_keypoints, **options
+    )
+    shown = {**options, "aggregation": arguments.aggregation}
+    shown["true_keypoints"] = arguments.true_keypoints or None
+    settings = protocol.EvaluationSettings(
+        predictor=checkpoint_digest(checkpoint),
+        data=str(arguments.data),
+        split=arguments.split,
+        num_hypotheses=arguments.num_hypotheses,
+        seed=arguments.seed,
+        options=", ".join(f"{name} {value}" for name, value in shown.items() if value is not None),
+    )
+    out = Path(arguments.out)
+    scores = protocol.run_protocol(
+        predict,
+        dataset,
+        settings,
+        out,
+        num_samples=arguments.num_samples,
+        batch_size=arguments.batch_size,
+        blind=protocol.sample_blind_hands(),
+    )
+    results = report.summarise(scores, settings)
+    written = list(report.write_report(results, out))
+    print(report.render_report(results))
+    written += _keep_calibration(scores, out, checkpoint if arguments.write_calibration else None)
+    written += draw_sheets(predict, dataset, scores, settings.seed, out)
+    print("written: " + ", ".join(map(str, written)))
+    return 1 if results["num_failed"] else 0
+
+
+def _keep_calibration(scores: Scores, out: Path, checkpoint: str | None) -> list[Path]:
+    """Fit the calibration to this run's data and write it; where it is wanted, also into the checkpoint."""
+    import numpy as np
+    import torch
+
+    from hf_handdiff.errors import InputError
+    from hf_handdiff.evaluation.calibration import fit_joint_std, write_calibration
+    from hf_handdiff.files import replace_file
+
+    rows = scores["has_hand"].astype(bool)
+    spread, error = scores["spread_stage2"][rows], scores["mean_joint_error"][rows]
+    try:
+        calibration = fit_joint_std(torch.from_numpy(spread), torch.from_numpy(error))
+    except InputError:  # a handful of samples: nothing to fit
+        if checkpoint is not None:
+            raise
+        return []
+    path = out / "calibration.json"
+    with replace_file(path) as temporary:
+        temporary.write_text(json.dumps(calibration.to_dict(), indent=2) + "\n")
+    floor_mm = 1000 * float(np.mean(calibration.floor[1:].numpy()))
+    scale = float(calibration.scale[1:].mean())
+    print(f"calibration fitted to this data: scale {scale:.2f}, floor {floor_mm:.1f} mm")
+    return [path] if checkpoint is None else [path, write_calibration(checkpoint, calibration)]
+
+
+def draw_sheets(predict: Predictor, dataset: Any, scores: Scores, seed: int, out: Path) -> list[Path]:
+    """Overlays of the best and of the worst hands by PA-MPJPE, predicted once more with their own seeds."""
+    import numpy as np
+
+    from hf_handdiff.evaluation.protocol import collate, rows_between
+    from hf_handdiff.files import replace_file
+    from hf_handdiff.viz import contact_sheet, draw_prediction
+
+    errors = scores["pa_joint_error"].mean(axis=1)
+    order = [sample for sample in np.argsort(errors) if np.isfinite(errors[sample])]
+    written = []
+    for name, chosen in (("best", order[:_SHEET_SIZE]), ("worst", order[::-1][:_SHEET_SIZE])):
+        pictures, labels = [], []
+        for sample in chosen:
+            index = int(scores["index"][sample])
+            batch = collate(list(rows_between(dataset, index, index + 1)), index, seed)
+            picture = draw_prediction(
+                batch.images[0], predict(batch), intrinsics=batch.intrinsics_px[0].numpy(), panel=240
+            )
+            pictures.append(picture)
+            share = scores["visible_share"][sample]
+            labels.append(
+                f"{batch.sample_ids[0]}: PA-MPJPE {1000 * errors[sample]:.1f} mm, visible share {share:.2f}"
+            )
+        path = out / f"{name}.jpg"
+        with replace_file(path) as temporary:
+            contact_sheet(pictures, columns=1, labels=labels).save(temporary, quality=88)
+        written.append(path)
+    return written
+
+
+# -- benchmark ---------------------------------------------------------------------------------------------
+
+
+def run_benchmark(arguments: argparse.Namespace) -> int:
+    """`handdiff benchmark`: returns the exit status, 1 if the image encoder ran more than once an image."""
+    import numpy as np
+
+    from hf_handdiff import DEFAULT_CHECKPOINT
+    from hf_handdiff.evaluation import benchmark
+    from hf_handdiff.files import replace_file
+    from hf_handdiff.images import load_image
+    from hf_handdiff.prediction import load_pipeline
+
+    checkpoint = arguments.checkpoint or DEFAULT_CHECKPOINT
+    if arguments.image is None:
+        image = np.random.default_rng(0).integers(0, 256, size=(224, 224, 3), dtype=np.uint8)
+    else:
+        image = load_image(arguments.image, "--image")
+    pipeline = load_pipeline(checkpoint, arguments.device)
+    figures = benchmark.measure_pipeline(
+        pipeline, image, arguments.num_hypotheses, arguments.repeats, **_pipeline_options(arguments)
+    )
+    figures["checkpoint"] = checkpoint_digest(checkpoint)
+    figures["fresh_process"] = benchmark.measure_fresh_process(checkpoint, arguments.device, image)
+    print(benchmark.render_benchmark(figures))
+    if arguments.json is not None:
+        with replace_file(arguments.json) as temporary:
+            temporary.write_text(json.dumps(figures, indent=2) + "\n")
+    return 0 if figures["encoder_calls_per_image"] == 1 else 1

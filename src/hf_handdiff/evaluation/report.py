@@ -1,0 +1,494 @@
+"""From per-sample measures to results: a dictionary for `results.json` and Markdown tables for people.
+
+Lengths are millimetres here, and say so in their names; shares of a whole are fractions unless a name says
+percent. A figure that cannot be told (no meshes, one hypothesis, an empty group) is None in the results and
+"-" in the tables.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from hf_handdiff.aggregation import AGGREGATIONS
+from hf_handdiff.evaluation import metrics
+from hf_handdiff.evaluation.calibration import reliability
+from hf_handdiff.evaluation.protocol import EvaluationSettings, Scores
+from hf_handdiff.files import replace_file
+from hf_handdiff.hand.topology import JOINT_NAMES
+
+COVERAGE_LEVELS = (0.5, 0.8, 0.9)
+STAGES = ("stage1", "stage2")
+_M_TO_MM = 1000.0
+
+
+# -- figures -----------------------------------------------------------------------------------------------
+
+
+class _Measures:
+    """Per-sample measures of some samples, as tensors; a measure that was not taken gives None."""
+
+    def __init__(self, scores: Scores, rows: np.ndarray):
+        self._scores, self._rows = scores, rows
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._scores
+
+    def __getitem__(self, name: str) -> Tensor:
+        return torch.from_numpy(self._scores[name][self._rows])
+
+    def mean(self, name: str, factor: float = 1.0) -> float | None:
+        """Mean over samples and everything else, NaN left out."""
+        return _number(self[name].double().nanmean() * factor) if name in self else None
+
+    def mean_mm(self, name: str) -> float | None:
+        return self.mean(name, _M_TO_MM)
+
+
+def _number(value: Any) -> float | None:
+    """A plain finite float, or None."""
+    value = float(value)
+    return value if math.isfinite(value) else None
+
+
+def _accuracy(measures: _Measures) -> dict[str, Any]:
+    figures = {
+        "pa_mpjpe_mm": measures.mean_mm("pa_joint_error"),
+        "pa_mpvpe_mm": measures.mean_mm("pa_vertices"),
+        "pa_mpjpe_rotation_only_mm": measures.mean_mm("pa_joints_rotation"),
+        "pa_mpvpe_rotation_only_mm": measures.mean_mm("pa_vertices_rotation"),
+        "mpjpe_root_relative_mm": measures.mean_mm("joint_error"),
+        "mpvpe_root_relative_mm": measures.mean_mm("vertex_error"),
+        "mpjpe_scale_translation_mm": measures.mean_mm("scale_translation_error"),
+        "pa_joint_auc_0_to_50mm": _number(metrics.auc(measures["pa_joint_error"])),
+        "f_score_5mm": measures.mean("f_score_5mm"),
+        "f_score_15mm": measures.mean("f_score_15mm"),
+    }
+    median = measures["pa_joint_error"].double().mean(dim=1)
+    figures["pa_mpjpe_median_mm"] = _number(median.nanmedian() * _M_TO_MM)
+    return figures
+
+
+def _hypotheses(measures: _Measures, best_of: Iterable[int]) -> dict[str, Any]:
+    """Aggregated answers, a single sample, best-of-n and its control."""
+    figures: dict[str, Any] = {
+        "aggregated": {
+            method: {
+                "pa_mpjpe_mm": measures.mean_mm(f"{method}_pa_joints"),
+                "pa_mpvpe_mm": measures.mean_mm(f"{method}_pa_vertices"),
+                "mpjpe_root_relative_mm": measures.mean_mm(f"{method}_joint_error"),
+            }
+            for method in AGGREGATIONS
+        },
+        "single_sample": {
+            "pa_mpjpe_mm": measures.mean_mm("hypothesis_pa_joints"),
+            "pa_mpvpe_mm": measures.mean_mm("hypothesis_pa_vertices"),
+            "mpjpe_root_relative_mm": measures.mean_mm("hypothesis_joint_error"),
+        },
+        "stage1": {
+            "pa_mpjpe_mm": measures.mean_mm("stage1_pa_joints"),
+            "single_sample_pa_mpjpe_mm": measures.mean_mm("stage1_hypothesis_pa_joints"),
+            "mpjpe_root_relative_mm": measures.mean_mm("stage1_joint_error"),
+        },
+    }
+    columns = {
+        "pa_mpjpe_mm": "hypothesis_pa_joints",
+        "pa_mpvpe_mm": "hypothesis_pa_vertices",
+        "stage1_pa_mpjpe_mm": "stage1_hypothesis_pa_joints",
+        "blind_pa_mpjpe_mm": "blind_pa_joints",
+        "blind_pa_mpvpe_mm": "blind_pa_vertices",
+    }
+    figures["best_of"] = {
+        str(n): {
+            column: _number(metrics.best_of_n(measures[name], n).double().nanmean() * _M_TO_MM)
+            if name in measures
+            else None
+            for column, name in columns.items()
+        }
+        for n in best_of
+    }
+    return figures
+
+
+def _keypoints(measures: _Measures) -> dict[str, Any]:
+    errors, visible = measures["keypoint_error"].double(), measures["keypoints_visible"]
+    return {
+        "error_percent_of_box": _number(100 * errors.nanmean()),
+        "visible_error_percent_of_box": _number(100 * errors[visible].nanmean()),
+        "hidden_error_percent_of_box": _number(100 * errors[~visible].nanmean()),
+        "median_error_percent_of_box": _number(100 * errors.nanmedian()),
+        "error_px": measures.mean("keypoint_error_px"),
+    }
+
+
+def _distribution(measures: _Measures, stage: str, num_hypotheses: int) -> dict[str, Any] | None:
+    """Spread and calibration of one stage's hypotheses; the wrist, being the origin, is left out."""
+    if f"spread_{stage}" not in measures:
+        return None
+    pooled = measures[f"rank_{stage}"][:, 1:].reshape(-1, 1)
+    published = measures[f"rank_median_{stage}"][:, 1:].reshape(-1, 1)
+    spreads = measures[f"spread_{stage}"].double()[:, 1:]
+    several = num_hypotheses > 1
+    covered = metrics.coverage(pooled, num_hypotheses, list(COVERAGE_LEVELS))[:, 0]
+    return {
+        "spread_mm": _number(spreads.nanmean() * _M_TO_MM) if several else None,
+        "coverage": {
+            f"{100 * level:.0f}%": _number(share) if several else None
+            for level, share in zip(COVERAGE_LEVELS, covered, strict=True)
+        },
+        "ece": _number(metrics.quantile_ece(pooled, num_hypotheses)),
+        "ece_published_definition": _number(metrics.quantile_ece(published, num_hypotheses)),
+        "energy_score_mm": _number(measures[f"energy_{stage}"].double()[:, 1:].nanmean() * _M_TO_MM),
+        "energy_score_whole_hand_mm": measures.mean_mm(f"energy_hand_{stage}"),
+    }
+
+
+def _joint_std(measures: _Measures) -> dict[str, Any]:
+    """Does the calibrated radius `joint_std` tell the error? The wrist, being the origin, is left out."""
+    radius, error = measures["joint_std"].double()[:, 1:], measures["joint_error"].double()[:, 1:]
+    known = torch.isfinite(radius).all(dim=1) & torch.isfinite(error).all(dim=1)
+    radius, error = radius[known], error[known]
+    if len(radius) == 0:
+        return {}
+    checked = reliability(radius, error)
+    return {
+        "predicted_rms_mm": _number(radius.square().mean().sqrt() * _M_TO_MM),
+        "observed_rms_mm": _number(error.square().mean().sqrt() * _M_TO_MM),
+        "mean_square_ratio": _number(checked.mean_square_ratio),
+        "ence": _number(checked.ence),
+        "correlation_over_joints": _number(metrics.pearson_correlation(radius.flatten(), error.flatten())),
+        "correlation_per_joint": _number(metrics.pearson_correlation(radius, error).mean()),
+        "rank_correlation_of_hands": _number(metrics.spearman_correlation(radius.mean(1), error.mean(1))),
+        "ause": _number(metrics.ause(radius.flatten(), error.flatten())),
+        "ause_knowing_nothing": _number(
+            1 - metrics.sparsification(error.flatten(), error.flatten())[2].mean()
+        ),
+        "reliability_predicted_mm": (checked.predicted_rms * _M_TO_MM).tolist(),
+        "reliability_observed_mm": (checked.observed_rms * _M_TO_MM).tolist(),
+    }
+
+
+def _spread_and_visibility(measures: _Measures, stage: str) -> dict[str, Any] | None:
+    """Does the spread grow where joints are hidden?
+
+    Joints are compared with themselves: tips always spread more than knuckles, and are hidden more often.
+    """
+    if f"spread_{stage}" not in measures:
+        return None
+    spreads, hidden = measures[f"spread_{stage}"].double()[:, 1:], ~measures["keypoints_visible"][:, 1:]
+    known = torch.isfinite(spreads).all(dim=1)
+    spreads, hidden, share = spreads[known], hidden[known], measures["visible_share"].double()[known]
+    if len(spreads) == 0:
+        return None
+    visible_mean = metrics.masked_mean(spreads, ~hidden, dim=0)  # (20,)
+    hidden_mean = metrics.masked_mean(spreads, hidden, dim=0)
+    correlation = metrics.pearson_correlation(hidden.double(), spreads)
+    changing = hidden.any(dim=0) & (~hidden).any(dim=0)
+    figures = {
+        "visible_joints_spread_mm": _number(spreads[~hidden].mean() * _M_TO_MM),
+        "hidden_joints_spread_mm": _number(spreads[hidden].mean() * _M_TO_MM),
+        "hidden_over_visible_same_joint": _number((hidden_mean / visible_mean).nanmean()),
+        "correlation_hidden_spread_same_joint": _number(correlation[changing].mean()),
+        "correlation_hidden_share_spread_of_hand": None,
+    }
+    if torch.isfinite(share).all():
+        figures["correlation_hidden_share_spread_of_hand"] = _number(
+            metrics.pearson_correlation(1 - share, spreads.mean(dim=1))
+        )
+    return figures
+
+
+def _hand_score(scores: Scores) -> dict[str, Any]:
+    """How well `hand_score` tells images with a hand from images without."""
+    has_hand, score = scores["has_hand"].astype(bool), scores["hand_score"]
+    positive, negative = score[has_hand], score[~has_hand]
+    both = len(positive) > 0 and len(negative) > 0
+    pairs = np.sign(positive[:, None] - negative)  # 1 where the image with a hand scores higher
+    return {
+        "images_with_hand": int(has_hand.sum()),
+        "images_without_hand": int((~has_hand).sum()),
+        "mean_with_hand": _number(positive.mean()) if len(positive) else None,
+        "mean_without_hand": _number(negative.mean()) if len(negative) else None,
+        "accuracy_at_half": _number(((score >= 0.5) == has_hand).mean()),
+        "area_under_roc": _number((1 + pairs.mean()) / 2) if both else None,
+    }
+
+
+def _by_joint(measures: _Measures) -> dict[str, dict[str, float | None]]:
+    columns = {
+        "pa_error_mm": "pa_joint_error",
+        "root_relative_error_mm": "joint_error",
+        "joint_std_mm": "joint_std",
+        "spread_stage1_mm": "spread_stage1",
+        "spread_stage2_mm": "spread_stage2",
+        "keypoint_error_percent_of_box": "keypoint_error",
+    }
+    table: dict[str, dict[str, float | None]] = {name: {} for name in JOINT_NAMES}
+    for column, measure in columns.items():
+        if measure not in measures:
+            continue
+        factor = 100 if "percent" in column else _M_TO_MM
+        for name, value in zip(JOINT_NAMES, measures[measure].double().nanmean(dim=0) * factor, strict=True):
+            table[name][column] = _number(value)
+    return table
+
+
+def _group(measures: _Measures, settings: EvaluationSettings, num_samples: int) -> dict[str, Any]:
+    """Everything that is told both for all samples and for each group of them."""
+    return {
+        "num_samples": num_samples,
+        "accuracy": _accuracy(measures),
+        **_hypotheses(measures, settings.best_of()),
+        "keypoints_2d": _keypoints(measures),
+        "distribution": {stage: _distribution(measures, stage, settings.num_hypotheses) for stage in STAGES},
+        "joint_std": _joint_std(measures),
+    }
+
+
+def summarise(scores: Scores, settings: EvaluationSettings) -> dict[str, Any]:
+    """All results of a run, ready for JSON.
+
+    Hands whose prediction is not finite count in `num_failed`; the means are over the others.
+
+    Args:
+        scores: per-sample measures of `protocol.run_protocol`.
+        settings: of the same run.
+    """
+    has_hand = scores["has_hand"].astype(bool)
+    failed = has_hand & ~np.isfinite(scores["pa_joint_error"]).all(axis=1)
+    measured = has_hand & ~failed
+    if not measured.any():
+        raise ValueError("no image with a hand got a finite prediction: there is nothing to report")
+    measures = _Measures(scores, measured)
+    seconds = scores["seconds"]
+    results = {
+        "settings": asdict(settings),
+        "num_images": len(has_hand),
+        "num_failed": int(failed.sum()),
+        **_group(measures, settings, int(measured.sum())),
+        "spread_and_visibility": {stage: _spread_and_visibility(measures, stage) for stage in STAGES},
+        "hand_score": _hand_score(scores),
+        "by_visible_share": {},
+        "by_joint": _by_joint(measures),
+        "median_ms_per_image": _number(1000 * np.median(seconds)),
+    }
+    for name, rows in metrics.visible_groups(torch.from_numpy(scores["visible_share"])).items():
+        rows = rows.numpy() & measured
+        if rows.any():
+            results["by_visible_share"][name] = _group(_Measures(scores, rows), settings, int(rows.sum()))
+    return results
+
+
+# -- tables ------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Table:
+    """A titled table of strings; `note` stands below it."""
+
+    title: str
+    header: list[str]
+    rows: list[list[str]]
+    note: str = ""
+
+    def markdown(self) -> str:
+        """The table in Markdown, its columns padded so that it can be read as it is."""
+        lines = [self.header, *self.rows]
+        widths = [max(len(line[column]) for line in lines) for column in range(len(self.header))]
+
+        def row(cells: list[str]) -> str:
+            padded = [
+                cell.ljust(width) if column == 0 else cell.rjust(width)
+                for column, (cell, width) in enumerate(zip(cells, widths, strict=True))
+            ]
+            return "| " + " | ".join(padded) + " |"
+
+        rules = ["-" * (widths[0] + 2), *("-" * (width + 1) + ":" for width in widths[1:])]
+        body = [row(self.header), "|" + "|".join(rules) + "|", *map(row, self.rows)]
+        text = f"## {self.title}\n\n" + "\n".join(body)
+        return f"{text}\n\n{self.note}" if self.note else text
+
+
+def _text(value: float | None, digits: int = 2) -> str:
+    return "-" if value is None else f"{value:.{digits}f}"
+
+
+def _answers_table(results: dict[str, Any]) -> Table:
+    accuracy, rows = results["accuracy"], []
+
+    def add(name: str, joints: float | None, vertices: float | None, root_relative: float | None) -> None:
+        rows.append([name, _text(joints), _text(vertices), _text(root_relative)])
+
+    for method, figures in results["aggregated"].items():
+        name = f"aggregated: {'geometric ' if method == 'median' else ''}{method}"
+        add(name, figures["pa_mpjpe_mm"], figures["pa_mpvpe_mm"], figures["mpjpe_root_relative_mm"])
+    single = results["single_sample"]
+    add("single sample", single["pa_mpjpe_mm"], single["pa_mpvpe_mm"], single["mpjpe_root_relative_mm"])
+    for n, figures in results["best_of"].items():
+        add(f"best of {n} (oracle)", figures["pa_mpjpe_mm"], figures["pa_mpvpe_mm"], None)
+        blind = figures["blind_pa_mpjpe_mm"], figures["blind_pa_mpvpe_mm"]
+        if blind[0] is not None:
+            add(f"best of {n} blind random hands", *blind, None)
+    stage1 = results["stage1"]
+    if stage1["pa_mpjpe_mm"] is not None:
+        add("stage 1 alone: mean", stage1["pa_mpjpe_mm"], None, stage1["mpjpe_root_relative_mm"])
+        add("stage 1 alone: single sample", stage1["single_sample_pa_mpjpe_mm"], None, None)
+    note = (
+        "PA as in the official scripts (scale, reflections allowed); with rotations only the answer has "
+        f"{_text(accuracy['pa_mpjpe_rotation_only_mm'])} / {_text(accuracy['pa_mpvpe_rotation_only_mm'])} mm. "
+        f"Median over hands: {_text(accuracy['pa_mpjpe_median_mm'])} mm; aligned by scale and translation: "
+        f" {_text(accuracy['mpjpe_scale_translation_mm'])} mm. PA joint AUC, 0-50 mm: "
+        f"{_text(accuracy['pa_joint_auc_0_to_50mm'], 3)}; F@5 {_text(accuracy['f_score_5mm'], 3)}, "
+        f"F@15 {_text(accuracy['f_score_15mm'], 3)}. Best-of-N is chosen per sample by the truth, for joints "
+        "and meshes apart: read it beside its blind control."
+    )
+    return Table("Accuracy (mm)", ["answer", "PA-MPJPE", "PA-MPVPE", "MPJPE root-relative"], rows, note)
+
+
+def _keypoints_table(results: dict[str, Any]) -> Table:
+    figures = results["keypoints_2d"]
+    rows = [
+        [name, _text(figures[key])]
+        for name, key in (
+            ("all", "error_percent_of_box"),
+            ("visible", "visible_error_percent_of_box"),
+            ("hidden", "hidden_error_percent_of_box"),
+            ("all, median", "median_error_percent_of_box"),
+        )
+    ]
+    return Table("2D keypoint error (% of the hand's box, longer side)", ["keypoints", "%"], rows)
+
+
+def _distribution_table(results: dict[str, Any]) -> Table:
+    rows = []
+    for stage in STAGES:
+        figures = results["distribution"][stage]
+        if figures is None:
+            continue
+        covered = [_text(None if v is None else 100 * v, 1) for v in figures["coverage"].values()]
+        rows.append(
+            [stage, _text(figures["spread_mm"]), *covered, _text(figures["ece"], 3)]
+            + [_text(figures["ece_published_definition"], 3), _text(figures["energy_score_mm"])]
+        )
+    levels = [f"covered at {100 * level:.0f} %" for level in COVERAGE_LEVELS]
+    header = ["hypotheses", "spread mm", *levels, "ECE", "ECE as published", "energy score mm"]
+    note = (
+        "Per joint, wrist-relative. Spread: RMS distance to the mean of the hypotheses. Covered below the "
+        "level means over-confident. ECE: 0 calibrated, 0.5 worst; the published definition measures from "
+        "the hypotheses' own median, which makes few of them look over-confident; the other does not."
+    )
+    return Table("Distribution", header, rows, note)
+
+
+def _joint_std_table(results: dict[str, Any]) -> Table:
+    names = {
+        "predicted_rms_mm": ("joint_std, RMS mm", 2),
+        "observed_rms_mm": ("true distance, RMS mm", 2),
+        "mean_square_ratio": ("mean (distance / joint_std)^2; 1 is calibrated", 2),
+        "ence": ("expected normalised calibration error", 3),
+        "correlation_per_joint": ("correlation with the error, per joint", 3),
+        "correlation_over_joints": ("correlation with the error, all joints", 3),
+        "rank_correlation_of_hands": ("rank correlation of whole hands", 3),
+        "ause": ("AUSE (0 best)", 3),
+        "ause_knowing_nothing": ("AUSE of an uncertainty that knows nothing", 3),
+    }
+    figures = results["joint_std"]
+    rows = [[name, _text(figures[key], digits)] for key, (name, digits) in names.items() if key in figures]
+    return Table("Calibrated radius joint_std", ["figure", "value"], rows)
+
+
+def _visible_share_table(results: dict[str, Any]) -> Table:
+    header = ["visible share", "images", "PA-MPJPE", "PA-MPVPE", "MPJPE", "single", "best of N", "blind"]
+    header += ["spread 1", "spread 2", "joint_std", "covered at 80 %", "ECE", "energy", "2D %"]
+    rows = []
+    for name, group in [("all", results), *results["by_visible_share"].items()]:
+        accuracy, best = group["accuracy"], list(group["best_of"].values())[-1]
+        stage1, stage2 = (group["distribution"][stage] or {} for stage in STAGES)
+        covered = (stage2.get("coverage") or {}).get("80%")
+        values = [
+            accuracy["pa_mpjpe_mm"],
+            accuracy["pa_mpvpe_mm"],
+            accuracy["mpjpe_root_relative_mm"],
+            group["single_sample"]["pa_mpjpe_mm"],
+            best["pa_mpjpe_mm"],
+            best["blind_pa_mpjpe_mm"],
+            stage1.get("spread_mm"),
+            stage2.get("spread_mm"),
+            group["joint_std"].get("predicted_rms_mm"),
+            None if covered is None else 100 * covered,
+        ]
+        row = [name, str(group["num_samples"]), *map(_text, values), _text(stage2.get("ece"), 3)]
+        row += [_text(stage2.get("energy_score_mm")), _text(group["keypoints_2d"]["error_percent_of_box"])]
+        rows.append(row)
+    note = f"mm; N = {results['settings']['num_hypotheses']}; calibration of the stage-2 hypotheses."
+    return Table("By visible share of the hand", header, rows, note)
+
+
+def _occlusion_table(results: dict[str, Any]) -> Table:
+    header = ["hypotheses", "visible joints mm", "hidden joints mm", "hidden / visible, same joint"]
+    header += ["correlation, same joint", "correlation with hidden share"]
+    rows = []
+    for stage, figures in results["spread_and_visibility"].items():
+        if figures is not None:
+            values = list(figures.values())
+            rows.append([stage, *map(_text, values[:3]), *(_text(value, 3) for value in values[3:])])
+    note = "Spread should be larger where a joint is hidden: a ratio above 1, correlations above 0."
+    return Table("Does the spread grow when fingers are hidden?", header, rows, note)
+
+
+def _hand_score_table(results: dict[str, Any]) -> Table:
+    figures = results["hand_score"]
+    rows = [
+        ["images with a hand", str(figures["images_with_hand"]), _text(figures["mean_with_hand"], 3)],
+        ["images without", str(figures["images_without_hand"]), _text(figures["mean_without_hand"], 3)],
+    ]
+    note = (
+        f"Accuracy at 0.5: {_text(figures['accuracy_at_half'], 3)}; area under the ROC curve: "
+        f"{_text(figures['area_under_roc'], 3)}."
+    )
+    return Table("Hand score", ["", "images", "mean score"], rows, note)
+
+
+def render_report(results: dict[str, Any]) -> str:
+    """The results as Markdown, also good to read in a terminal."""
+    settings = results["settings"]
+    lines = [
+        "# Evaluation",
+        "",
+        f"- predictor: {settings['predictor']}{' ' + settings['options'] if settings['options'] else ''}",
+        f"- data: {settings['data']}, split {settings['split']}: {results['num_samples']} images with a hand"
+        f" of {results['num_images']}",
+        f"- hypotheses: {settings['num_hypotheses']} an image, seed {settings['seed']}",
+        f"- time: {_text(results['median_ms_per_image'], 1)} ms an image (median)",
+    ]
+    if results["num_failed"]:
+        lines.append(f"- **{results['num_failed']} predictions were not finite and count in no mean**")
+    tables = (
+        _answers_table,
+        _visible_share_table,
+        _distribution_table,
+        _joint_std_table,
+        _occlusion_table,
+        _keypoints_table,
+        _hand_score_table,
+    )
+    return "\n".join(lines) + "\n\n" + "\n\n".join(table(results).markdown() for table in tables) + "\n"
+
+
+def write_report(results: dict[str, Any], out: str | Path) -> tuple[Path, Path]:
+    """Write `results.json` and `report.md` into a folder, each under its name only when whole."""
+    out = Path(out)
+    json_path, report_path = out / "results.json", out / "report.md"
+    with replace_file(json_path) as temporary:
+        temporary.write_text(json.dumps(results, indent=2, allow_nan=False) + "\n")
+    with replace_file(report_path) as temporary:
+        temporary.write_text(render_report(results))
+    return json_path, report_path

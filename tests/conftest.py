@@ -1,0 +1,63 @@
+"""Real but tiny components that tests of several rooms share. No network, no shared folder."""
+
+import os
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+import numpy as np
+import pytest
+import torch
+
+from hf_handdiff.hand import HandLayer
+
+
+@pytest.fixture(scope="session")
+def hand_layer():
+    return HandLayer.open_hand()
+
+
+@pytest.fixture(scope="session")
+def tiny_pipeline(hand_layer):
+    """A cascade with untrained, small networks; every part is of the real classes."""
+    from hf_handdiff import CascadedHandPipeline
+    from hf_handdiff.models import (
+        HandImageEncoder,
+        HandImageEncoderConfig,
+        JointDenoiser,
+        JointDenoiserConfig,
+        MeshAutoencoder,
+        MeshAutoencoderConfig,
+        MeshLatentDenoiser,
+        MeshLatentDenoiserConfig,
+    )
+    from hf_handdiff.pipelines.denoising import default_scheduler
+
+    torch.manual_seed(0)
+    encoder = HandImageEncoder(HandImageEncoderConfig()).eval()
+    # Untrained landmarks lie in one corner: spread them over the crop so that views make sense.
+    with torch.no_grad():
+        encoder.landmark_head.bias.copy_(0.2 + 0.6 * torch.rand(42))
+    autoencoder = MeshAutoencoder(MeshAutoencoderConfig(encoder_hidden_size=32)).eval()
+    autoencoder.faces.copy_(hand_layer.faces)
+    autoencoder.joint_regressor.copy_(hand_layer.mesh_to_joints)
+    pipeline = CascadedHandPipeline(
+        image_encoder=encoder,
+        joint_denoiser=JointDenoiser(JointDenoiserConfig(hidden_size=64, num_blocks=2)).eval(),
+        mesh_autoencoder=autoencoder,
+        mesh_latent_denoiser=MeshLatentDenoiser(MeshLatentDenoiserConfig(hidden_size=64, num_blocks=2)).eval(),
+        joint_scheduler=default_scheduler(),
+        mesh_scheduler=default_scheduler(),
+        num_inference_steps=4,
+        num_mesh_inference_steps=3,
+    )
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline
+
+
+@pytest.fixture(scope="session")
+def photo():
+    """(150, 200, 3) uint8, nothing in particular."""
+    rng = np.random.default_rng(0)
+    blocks = rng.integers(0, 256, (15, 20, 3), dtype=np.uint8)
+    return np.kron(blocks, np.ones((10, 10, 1), np.uint8))

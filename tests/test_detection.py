@@ -1,0 +1,77 @@
+"""The detector's own part: windows, sides, duplicates. MediaPipe itself is stood in for."""
+
+import sys
+from types import ModuleType, SimpleNamespace
+
+import numpy as np
+import pytest
+
+from hf_handdiff import detection
+from hf_handdiff.errors import InputError
+
+
+class FakeHands:
+    """Finds one hand wherever its marker colour is, in MediaPipe's form; says "Right" of a left hand."""
+
+    def __init__(self, **options):
+        self.calls = 0
+
+    def process(self, window):
+        self.calls += 1
+        assert window.shape[0] == window.shape[1]
+        rows, columns = np.nonzero((window == (255, 0, 0)).all(axis=-1))
+        if len(rows) == 0:
+            return SimpleNamespace(multi_hand_landmarks=None, multi_handedness=None)
+        xs = np.linspace(columns.min(), columns.max() + 1, 21) / len(window)
+        ys = np.linspace(rows.min(), rows.max() + 1, 21) / len(window)
+        points = [SimpleNamespace(x=x, y=y) for x, y in zip(xs, ys, strict=True)]
+        side = SimpleNamespace(label="Right", score=0.9)
+        return SimpleNamespace(
+            multi_hand_landmarks=[SimpleNamespace(landmark=points)],
+            multi_handedness=[SimpleNamespace(classification=[side])],
+        )
+
+    def close(self):
+        pass
+
+
+@pytest.fixture
+def detector(monkeypatch):
+    module = ModuleType("mediapipe.python.solutions.hands")
+    module.Hands = FakeHands
+    for name in ("mediapipe", "mediapipe.python", "mediapipe.python.solutions"):
+        monkeypatch.setitem(sys.modules, name, ModuleType(name))
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    return detection.MediaPipeHandDetector()
+
+
+@pytest.mark.parametrize("place", [(20, 30, 60, 80), (150, 40, 190, 90), (90, 60, 130, 100), (0, 0, 30, 40)])
+def test_a_hand_is_found_once_in_photo_pixels(detector, place):
+    photo = np.zeros((120, 200, 3), np.uint8)
+    x0, y0, x1, y1 = place
+    photo[y0:y1, x0:x1] = (255, 0, 0)
+    hands = detector.detect(photo)
+    assert len(hands) == 1
+    np.testing.assert_allclose(hands[0].box, place, atol=1e-6)
+    assert hands[0].handedness == "left" and hands[0].keypoints.shape == (21, 2)
+
+
+def test_no_hand(detector):
+    assert detector.detect(np.zeros((50, 40, 3), np.uint8)) == []
+
+
+@pytest.mark.parametrize("size", [(512, 384), (384, 683), (100, 100), (5, 300), (1, 1)])
+def test_windows_cover_the_photo(size):
+    height, width = size
+    covered = np.zeros(size, bool)
+    for left, top, right, bottom in detection._windows(height, width):
+        assert 0 <= left < right <= width and 0 <= top < bottom <= height
+        covered[top:bottom, left:right] = True
+    assert covered.all()
+
+
+def test_missing_mediapipe_is_one_sentence(monkeypatch):
+    monkeypatch.setitem(sys.modules, "mediapipe", None)
+    monkeypatch.delitem(sys.modules, "mediapipe.python.solutions.hands", raising=False)
+    with pytest.raises(InputError, match="pip install"):
+        detection.MediaPipeHandDetector()

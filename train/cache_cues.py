@@ -1,0 +1,79 @@
+"""Run the frozen image encoder over an augmented corpus once and keep what it said, for stages 1 and 2.
+
+    python train/cache_cues.py --corpus corpora/synthetic --image_encoder runs/image_encoder/model --out corpora/cues
+
+Use samples that the image encoder was *not* trained on (`--skip`), so that its errors are those that it will make on
+new images.
+"""
+
+import argparse
+
+import numpy as np
+import torch
+from cues import Cues, CueWriter
+from image_batches import CorpusBatches
+from loop import step_generator
+from tqdm.auto import tqdm
+
+from hf_handdiff.camera import crop_to_pixels, view_from_keypoints
+from hf_handdiff.data.augmentation import augment_batch, centre_crop_batch
+from hf_handdiff.models import HandImageEncoder
+from hf_handdiff.pipelines.perception import image_cues
+
+
+@torch.no_grad()
+def cues_of_batch(image_encoder: HandImageEncoder, batch: dict[str, torch.Tensor]) -> Cues:
+    """Cues and ground truth, in the view frame, of those crops of an augmented batch that show a hand."""
+    batch = {name: value[batch["has_hand"]] for name, value in batch.items()}
+    parameter = next(image_encoder.parameters())
+    encoded = image_encoder(batch["pixel_values"].to(parameter.device, parameter.dtype))
+    size = batch["pixel_values"].shape[-1]
+    crops = torch.tensor([size / 2, size / 2, size], dtype=torch.float32).expand(len(batch["joints_m"]), 3)
+    keypoints = crop_to_pixels(encoded.keypoints.float().cpu(), crops)
+    view = view_from_keypoints(keypoints, encoded.keypoint_scores.float().cpu(), batch["intrinsics_px"])
+    wrist = batch["joints_m"][:, :1]
+    to_view = view.rotation.transpose(-1, -2)
+    return Cues(
+        image=image_cues(image_encoder, encoded, keypoints, crops, view),
+        joints=(batch["joints_m"] - wrist) @ to_view,
+        vertices=(batch["vertices_m"] - wrist) @ to_view,
+        visible=batch["keypoints_visible"],
+    )
+
+
+def main(argv=None):
+    """Parse the flags and write the cache."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    add = parser.add_argument
+    add("--corpus", required=True, help="folder or Hub id of a corpus")
+    add("--split", default="train")
+    add("--image_encoder", required=True, help="folder of the trained HandImageEncoder")
+    add("--out", required=True)
+    add("--out_split", help="name of the split in --out; default: --split")
+    add("--passes", type=int, default=1, help="augmented passes over the corpus")
+    add("--skip", type=int, default=0, help="leave out the first samples")
+    add("--num_samples", type=int, help="use this many samples; default: all")
+    add("--no_augmentation", action="store_true", help="plain crops, for validation")
+    add("--batch_size", type=int, default=64)
+    add("--seed", type=int, default=0)
+    args = parser.parse_args(argv)
+
+    image_encoder = HandImageEncoder.from_pretrained(args.image_encoder).eval()
+    batches = CorpusBatches(args.corpus, args.split, with_vertices=True)
+    stop = len(batches) if args.num_samples is None else min(len(batches), args.skip + args.num_samples)
+    rows = np.tile(np.arange(args.skip, stop), args.passes)
+    writer = CueWriter(args.out, args.out_split or args.split)
+    starts = range(0, len(rows), args.batch_size)
+    for number, start in enumerate(tqdm(starts, unit="batch")):
+        raw = batches.rows(rows[start : start + args.batch_size])
+        generator = step_generator(args.seed, number, 0)
+        writer.add(
+            cues_of_batch(
+                image_encoder, centre_crop_batch(raw) if args.no_augmentation else augment_batch(raw, generator)
+            )
+        )
+    writer.close(**{key: value for key, value in vars(args).items() if value is not None})
+
+
+if __name__ == "__main__":
+    main()

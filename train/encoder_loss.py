@@ -1,0 +1,89 @@
+"""What the image encoder is trained on: pure functions of its output and an augmented batch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+
+from hf_handdiff.camera import rays_of_pixels, rotation_to_axis
+from hf_handdiff.models.image_encoder import HandImageEncoderOutput
+
+
+@dataclass(frozen=True)
+class LossWeights:
+    """Weights of the terms, which then are all of about the same size at the start.
+
+    keypoints, initial_keypoints: L1 in crop units of the refined points and of the landmark head alone.
+    heatmap: Kullback-Leibler divergence of the posterior from a Gaussian of `heatmap_std` (crop units) at the truth.
+    visibility, presence: cross-entropies of the keypoint scores and of the hand score.
+    joints: L1 of the auxiliary 3D points, metres.
+    hidden, outside: weight of a 2D point that is hidden, or outside of the crop, where a visible one has 1.
+    """
+
+    keypoints: float = 10.0
+    initial_keypoints: float = 5.0
+    heatmap: float = 0.1
+    visibility: float = 0.2
+    presence: float = 0.2
+    joints: float = 10.0
+    hidden: float = 0.4
+    outside: float = 0.1
+    heatmap_std: float = 0.03
+
+
+def encoder_loss(
+    output: HandImageEncoderOutput, batch: dict[str, torch.Tensor], weights: LossWeights
+) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+    """Weighted sum and the single terms (unweighted means) for a batch of `augment_batch`."""
+    has_hand = batch["has_hand"].float()  # (B,)
+    truth, visible = batch["keypoints"], batch["keypoints_visible"].float()
+    in_crop = ((truth >= 0) & (truth <= 1)).all(dim=-1).float()  # (B, 21)
+    weight = visible + (1 - visible) * (in_crop * weights.hidden + (1 - in_crop) * weights.outside)
+    weight = weight * has_hand[:, None]
+
+    scores = F.binary_cross_entropy_with_logits(output.keypoint_score_logits, visible, reduction="none")
+    divergence = heatmap_divergence(output.heatmap_logits, truth, weights.heatmap_std)
+    error_3d = (output.joints - view_joints(batch)).abs().sum(dim=-1)  # (B, 21)
+    terms = {
+        "keypoints": _mean((output.keypoints - truth).abs().sum(dim=-1), weight),
+        "initial_keypoints": _mean((output.initial_keypoints - truth).abs().sum(dim=-1), weight),
+        "heatmap": _mean(divergence, weight * in_crop),
+        "visibility": _mean(scores, has_hand[:, None].expand_as(scores)),
+        "presence": F.binary_cross_entropy_with_logits(output.hand_logit, has_hand),
+        "joints": _mean(error_3d, has_hand[:, None].expand_as(error_3d)),
+    }
+    total = sum(getattr(weights, name) * value for name, value in terms.items())
+    return total, {name: value.detach() for name, value in terms.items()}
+
+
+def heatmap_divergence(logits: torch.Tensor, truth: torch.Tensor, std: float) -> torch.Tensor:
+    """KL(target || posterior) per keypoint, for targets that are Gaussians round the truth.
+
+    logits (B, 21, H, W), truth (B, 21, 2) crop units -> (B, 21), in nats; never negative.
+    """
+    height, width = logits.shape[-2:]
+    x = (torch.arange(width, device=logits.device) + 0.5) / width
+    y = (torch.arange(height, device=logits.device) + 0.5) / height
+    squares = (x - truth[..., :1]).square()[:, :, None] + (y - truth[..., 1:]).square()[..., None]
+    target = (-0.5 * squares / std**2).flatten(2).log_softmax(dim=-1)
+    posterior = logits.flatten(2).log_softmax(dim=-1)
+    return (target.exp() * (target - posterior)).sum(dim=-1)
+
+
+def view_joints(batch: dict[str, torch.Tensor]) -> torch.Tensor:
+    """The true joints (B, 21, 3), m, wrist-relative, in the frame that looks at the middle of the crop.
+
+    The network does not know where in the camera's picture its crop lies, so only this frame can be told from the crop.
+    """
+    size = batch["pixel_values"].shape[-1]
+    middle = torch.full_like(batch["joints_m"][:, :1, :2], size / 2)
+    rotation = rotation_to_axis(rays_of_pixels(middle, batch["intrinsics_px"])[:, 0])
+    joints = batch["joints_m"] - batch["joints_m"][:, :1]
+    return joints @ rotation.transpose(1, 2)
+
+
+def _mean(values: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+    """Weighted mean; 0 where nothing counts."""
+    return (values * weight).sum() / weight.sum().clamp_min(1e-6)

@@ -1,0 +1,160 @@
+"""Fine-tune the image encoder on a synthetic corpus, from the converted landmark network.
+
+    python scripts/convert_hand_landmark.py mediapipe-0.10.21-*.whl --out checkpoints/image_encoder_initial
+    accelerate launch train/image_encoder.py --config train/configs/image_encoder.yaml --corpus CORPUS \
+        --initial checkpoints/image_encoder_initial
+
+The converted part learns at `--pretrained_lr_factor` times the learning rate.  Every validation also leaves the averaged
+model in `output_dir/validation/model`, for `scripts/check_real_keypoints.py`: watch that photos are not forgotten.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from cpu_depthwise import use_quick_backward
+from encoder_loss import LossWeights, encoder_loss, view_joints
+from loop import argument_parser, parse, save_aside, train
+from PIL import Image, ImageDraw
+
+from hf_handdiff.data.augmentation import augment_batch, centre_crop_batch
+from hf_handdiff.data.corpus import load_corpus
+from hf_handdiff.evaluation.metrics import pa_error
+from hf_handdiff.hand.topology import BONES
+from hf_handdiff.models.image_encoder import HandImageEncoder
+
+COLUMNS = ["image", "has_hand", "keypoints_2d_px", "keypoints_visible", "joints_m", "intrinsics_px"]
+
+
+class ImageEncoderTask:
+    """2D keypoints, their visibility, presence of a hand and rough 3D points, from augmented renders."""
+
+    def __init__(self, args):
+        self.args = args
+        self.weights = LossWeights()
+        self.model = HandImageEncoder.from_pretrained(args.initial).to(memory_format=torch.channels_last)
+        self.rows = load_corpus(args.corpus, "train").select_columns(COLUMNS).with_format("torch")
+        unseen = load_corpus(args.corpus, args.validation_split).select_columns(COLUMNS).with_format("torch")
+        self.unseen = unseen.select(range(min(args.num_validation_images, len(unseen))))
+        if args.quick_cpu_backward:
+            use_quick_backward(self.model)
+
+    def parameter_groups(self, learning_rate):
+        """A small rate for what was converted, the full one for what is new."""
+        return [
+            {"params": self.model.new_parameters(), "lr": learning_rate},
+            {"params": self.model.pretrained_parameters(), "lr": learning_rate * self.args.pretrained_lr_factor},
+        ]
+
+    def batch(self, batch_size, generator):
+        """Rows drawn with replacement, augmented."""
+        index = torch.randint(len(self.rows), (batch_size,), generator=generator).tolist()
+        return augment_batch(stack_rows(self.rows[index]), generator)
+
+    def loss(self, model, batch, generator):
+        """See `encoder_loss`."""
+        device = next(model.parameters()).device
+        batch = {name: value.to(device) for name, value in batch.items()}
+        pixels = batch["pixel_values"].contiguous(memory_format=torch.channels_last)
+        loss, terms = encoder_loss(model(pixels), batch, self.weights)
+        return loss, {name: value.item() for name, value in terms.items()}
+
+    def validate(self, model):
+        """Figures on upright crops and on crops at any angle of images that are never trained on."""
+        figures = {}
+        upright = [centre_crop_batch(stack_rows(rows)) for rows in self._unseen_batches()]
+        generator = torch.Generator().manual_seed(20240607)
+        augmented = [augment_batch(stack_rows(rows), generator) for rows in self._unseen_batches()]
+        for name, batches in (("plain", upright), ("augmented", augmented)):
+            outputs = [self._answer(model, batch) for batch in batches]
+            truth = {key: torch.cat([batch[key] for batch in batches]) for key in batches[0] if key != "pixel_values"}
+            truth["joints"] = torch.cat([view_joints(batch) for batch in batches])
+            answer = {key: torch.cat([output[key] for output in outputs]) for key in outputs[0]}
+            figures |= {f"{name}_{key}": value for key, value in keypoint_figures(answer, truth).items()}
+            picture = keypoint_sheet(batches[0], outputs[0]["keypoints"])
+        folder = Path(self.args.output_dir) / "validation" / "model"
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        save_aside(folder, model.save_pretrained)
+        return figures, picture
+
+    def save(self, model, folder):
+        """Weights and config."""
+        model.save_pretrained(folder)
+
+    def _unseen_batches(self, size: int = 64):
+        for start in range(0, len(self.unseen), size):
+            yield self.unseen[start : start + size]
+
+    @staticmethod
+    def _answer(model, batch):
+        device = next(model.parameters()).device
+        output = model(batch["pixel_values"].to(device).contiguous(memory_format=torch.channels_last))
+        names = ("keypoints", "initial_keypoints", "keypoint_scores", "hand_logit", "joints")
+        return {name: output[name].float().cpu() for name in names}
+
+
+def stack_rows(rows: dict) -> dict[str, torch.Tensor]:
+    """Rows of the corpus in torch format, every column one tensor."""
+    return {name: value if torch.is_tensor(value) else torch.stack(list(value)) for name, value in rows.items()}
+
+
+def keypoint_figures(answer: dict[str, torch.Tensor], truth: dict[str, torch.Tensor]) -> dict[str, float]:
+    """2D error in % of the hand's box, accuracy of both scores, and the 3D error in mm after Procrustes."""
+    hand = truth["has_hand"]
+    points, visible = truth["keypoints"][hand], truth["keypoints_visible"][hand]
+    box = (points.amax(1) - points.amin(1)).amax(-1)[:, None]
+
+    def percent(name):
+        return 100 * (answer[name][hand] - points).norm(dim=-1) / box
+
+    refined = percent("keypoints")
+    scores = answer["keypoint_scores"][hand]
+    return {
+        "keypoints_%": refined.mean().item(),
+        "visible_%": refined[visible].mean().item(),
+        "hidden_%": refined[~visible].mean().item(),
+        "initial_%": percent("initial_keypoints").mean().item(),
+        "visibility_accuracy": ((scores > 0.5) == visible).float().mean().item(),
+        "hand_accuracy": ((answer["hand_logit"] > 0) == hand).float().mean().item(),
+        "joints_pa_mm": 1000 * pa_error(answer["joints"][hand], truth["joints"][hand]).mean().item(),
+    }
+
+
+def keypoint_sheet(batch: dict[str, torch.Tensor], estimate: torch.Tensor, columns: int = 8, rows: int = 4):
+    """Crops with the truth (green; hidden joints dark) and the estimate (red)."""
+    pixels = (batch["pixel_values"] * 255).round().to(torch.uint8).permute(0, 2, 3, 1).numpy()
+    size = pixels.shape[1]
+    sheet = Image.new("RGB", (columns * size, rows * size))
+    for index in range(min(len(pixels), columns * rows)):
+        picture = Image.fromarray(np.ascontiguousarray(pixels[index]))
+        draw = ImageDraw.Draw(picture)
+        if batch["has_hand"][index]:
+            truth, found = size * batch["keypoints"][index].numpy(), size * estimate[index].numpy()
+            for parent, child in BONES:
+                seen = bool(batch["keypoints_visible"][index, child])
+                draw.line([tuple(truth[parent]), tuple(truth[child])], fill=(0, 255 if seen else 110, 0))
+                draw.line([tuple(found[parent]), tuple(found[child])], fill=(255, 40, 40))
+        sheet.paste(picture, (index % columns * size, index // columns * size))
+    return sheet
+
+
+def main(argv=None):
+    """Parse the flags and train."""
+    parser = argument_parser(__doc__)
+    add = parser.add_argument
+    add("--corpus", help="folder of Parquet shards, or a Hub id")
+    add("--initial", help="checkpoint to start from: see scripts/convert_hand_landmark.py")
+    add("--validation_split", default="validation", help="split of the corpus that is never trained on")
+    add("--num_validation_images", type=int, default=512)
+    add("--pretrained_lr_factor", type=float, default=0.1, help="rate of the converted part over that of the new part")
+    add("--quick_cpu_backward", action="store_true", help="see cpu_depthwise.py; for CPUs with bfloat16 units")
+    args = parse(parser, argv)
+    for flag in ("corpus", "initial"):
+        if getattr(args, flag) is None:
+            parser.error(f"--{flag} is needed, on the command line or in the file of --config")
+    torch.manual_seed(args.seed)
+    return train(ImageEncoderTask(args), args)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,175 @@
+"""Train stage 2, the mesh latent denoiser: one joint hypothesis and image cues -> distribution of meshes.
+
+The joints that it is given are fresh samples of the frozen stage 1, drawn anew for every batch, with a share of
+ground truth and of dropped conditions. The image encoder, the autoencoder and stage 1 stay as they are.
+
+    accelerate launch train/stage2.py --config train/configs/stage2.yaml
+"""
+
+import torch
+from cues import CueCache
+from loop import argument_parser, parse, train
+from pictures import skeleton_sheet
+
+from hf_handdiff.evaluation.metrics import pa_error
+from hf_handdiff.models import JointDenoiser, MeshAutoencoder, MeshLatentDenoiser, MeshLatentDenoiserConfig
+from hf_handdiff.pipelines.denoising import default_scheduler
+from hf_handdiff.pipelines.sampling import sample_joints, sample_meshes
+
+
+class Stage2Task:
+    """Denoise mesh latents, given joints and the image's cues."""
+
+    def __init__(self, args):
+        self.args = args
+        self.scheduler = default_scheduler()
+        self.joint_scheduler = default_scheduler()
+        self.stage1 = JointDenoiser.from_pretrained(args.joint_denoiser).eval().requires_grad_(False)
+        self.autoencoder = MeshAutoencoder.from_pretrained(args.mesh_autoencoder).eval().requires_grad_(False)
+        self.cues = CueCache(args.cues, "train")
+        self.unseen = CueCache(args.cues, "validation")
+        features = self.cues.first(1).image
+        if args.init_from:
+            self.model = MeshLatentDenoiser.from_pretrained(args.init_from)
+        else:
+            config = MeshLatentDenoiserConfig(
+                hidden_size=args.hidden_size,
+                num_blocks=args.num_blocks,
+                latent_tokens=self.autoencoder.config.latent_tokens,
+                latent_channels=self.autoencoder.config.latent_channels,
+                point_feature_size=features.point_features.shape[-1],
+                global_feature_size=features.global_features.shape[-1],
+            )
+            self.model = MeshLatentDenoiser(config)
+        # In the latent loss each dimension counts as much as it moves the vertices.
+        std = torch.tensor(self.autoencoder.config.latent_std).view(self.autoencoder.latent_shape)
+        self.latent_weight = std.square() / std.square().mean()
+
+    def parameter_groups(self, learning_rate):
+        """All alike."""
+        return [{"params": list(self.model.parameters()), "lr": learning_rate}]
+
+    def batch(self, batch_size, generator):
+        """Cues of rendered images."""
+        return self.cues.sample(batch_size, generator)
+
+    @torch.no_grad()
+    def _hypotheses(self, cues, generator, device) -> torch.Tensor:
+        """(B, 21, 3) m: a fresh sample of stage 1 each, or the truth for a share of them."""
+        count = len(cues.joints)
+        noise = torch.randn(count, 1, 21, 3, generator=generator)
+        image = cues.image
+        joints = sample_joints(
+            self.stage1.to(device),
+            self.joint_scheduler,
+            noise,
+            image.keypoints,
+            image.keypoint_scores,
+            image.view_scale,
+            self.args.joint_sampling_steps,
+        )[:, 0]
+        truth = torch.rand(count, generator=generator) < self.args.true_joints_share
+        return torch.where(truth[:, None, None], cues.joints, joints)
+
+    def loss(self, model, batch, generator):
+        """Mean squared error of the clean latent, weighted as it moves vertices, and of the decoded vertices."""
+        device = next(model.parameters()).device
+        self.autoencoder.to(device)
+        count = len(batch.joints)
+        joints = self._hypotheses(batch, generator, device).to(device)
+        truth = batch.vertices.to(device)
+        with torch.no_grad(), torch.autocast(device.type, enabled=False):
+            clean = self.autoencoder.encode(truth)
+        times = torch.randint(self.scheduler.config.num_train_timesteps, (count,), generator=generator)
+        noise = torch.randn(clean.shape, generator=generator).to(device)
+        use_joints = torch.rand(count, generator=generator) >= self.args.joints_dropout
+        use_image = torch.rand(count, generator=generator) >= self.args.image_dropout
+        noisy = self.scheduler.add_noise(clean, noise, times.to(device))
+        predicted = model(
+            noisy, times.to(device), joints, batch.image.to(device), use_joints.to(device), use_image.to(device)
+        ).float()
+        error = predicted - clean
+        latent_loss = (self.latent_weight.to(device) * error.square()).mean()
+        rows = slice(0, self.args.decoded_rows)
+        with torch.autocast(device.type, enabled=False):
+            offset = self.autoencoder.decode(predicted[rows]) - truth[rows]
+        vertex_loss = (offset / self.autoencoder.config.vertex_scale).square().mean()
+        joint_offset = self.autoencoder.joints_from_vertices(offset)
+        joint_loss = (joint_offset / self.autoencoder.config.vertex_scale).square().mean()
+        loss = latent_loss + self.args.vertex_weight * (vertex_loss + joint_loss)
+        return loss, {
+            "latent": latent_loss.item(),
+            "vertex_mm": 1000 * offset.detach().norm(dim=-1).mean().item(),
+        }
+
+    def validate(self, model):
+        """PA errors of single samples, the mean of 20 and the best of 20 through the whole cascade."""
+        cues = self.unseen.first(self.args.validation_samples)
+        device = next(model.parameters()).device
+        generator = torch.Generator().manual_seed(1)
+        count = len(cues.joints)
+        image = cues.image
+        hypotheses = sample_joints(
+            self.stage1.to(device),
+            self.joint_scheduler,
+            torch.randn(count, 20, 21, 3, generator=generator),
+            image.keypoints,
+            image.keypoint_scores,
+            image.view_scale,
+            10,
+        )
+        noise = torch.randn(count, 20, *self.autoencoder.latent_shape, generator=generator)
+        vertices, joints = sample_meshes(
+            model, self.autoencoder.to(device), self.scheduler, noise, hypotheses, image, num_steps=5
+        )
+        figures = {"stage1_mean_of_20_mm": 1000 * pa_error(hypotheses.mean(1), cues.joints).mean().item()}
+        self._figures("", joints, cues.joints, figures)
+        figures["mesh_mean_of_20_mm"] = 1000 * pa_error(vertices.mean(1), cues.vertices).mean().item()
+        figures["spread_stage1_mm"] = _spread_mm(hypotheses)
+        figures["spread_stage2_mm"] = _spread_mm(joints)
+        hidden = ~cues.visible
+        figures["hidden_joint_mm"] = 1000 * (joints.mean(1) - cues.joints).norm(dim=-1)[hidden].mean().item()
+        return figures, skeleton_sheet(cues.joints[:8], joints[:8])
+
+    @staticmethod
+    def _figures(prefix, samples, truth, figures):
+        single = 1000 * pa_error(samples, truth[:, None].expand_as(samples))
+        figures[f"{prefix}mean_of_20_mm"] = 1000 * pa_error(samples.mean(1), truth).mean().item()
+        figures[f"{prefix}single_mm"] = single.mean().item()
+        figures[f"{prefix}best_of_20_mm"] = single.amin(1).mean().item()
+        figures[f"{prefix}mpjpe_mm"] = 1000 * (samples.mean(1) - truth).norm(dim=-1).mean().item()
+
+    def save(self, model, folder):
+        """Weights and config."""
+        model.save_pretrained(folder)
+
+
+def _spread_mm(samples: torch.Tensor) -> float:
+    offsets = samples - samples.mean(1, keepdim=True)
+    return 1000 * offsets.square().sum(-1).mean().sqrt().item()
+
+
+def main(argv=None):
+    """Parse the flags and train."""
+    parser = argument_parser(__doc__)
+    add = parser.add_argument
+    add("--cues", default="corpora/cues", help="folder written by cache_cues.py")
+    add("--joint_denoiser", default="runs/stage1/model", help="folder of the frozen stage 1")
+    add("--mesh_autoencoder", default="runs/autoencoder/model", help="folder of the frozen autoencoder")
+    add("--hidden_size", type=int, default=704)
+    add("--num_blocks", type=int, default=4)
+    add("--joint_sampling_steps", type=int, default=4, help="denoising steps of the fresh samples of stage 1")
+    add("--true_joints_share", type=float, default=0.1, help="share of samples that get true joints")
+    add("--joints_dropout", type=float, default=0.1, help="share of samples that see no joints")
+    add("--image_dropout", type=float, default=0.1, help="share of samples that see no image")
+    add("--vertex_weight", type=float, default=1.0, help="weight of the loss on decoded vertices and joints")
+    add("--decoded_rows", type=int, default=128, help="rows of each batch that are decoded for that loss")
+    add("--validation_samples", type=int, default=500)
+    add("--init_from", help="folder of a MeshLatentDenoiser to go on from")
+    args = parse(parser, argv)
+    torch.manual_seed(args.seed)
+    return train(Stage2Task(args), args)
+
+
+if __name__ == "__main__":
+    main()
