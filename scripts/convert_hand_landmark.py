@@ -3,9 +3,10 @@
     pip download --no-deps mediapipe==0.10.21
     python scripts/convert_hand_landmark.py mediapipe-0.10.21-*.whl --out checkpoints/image_encoder_initial
 
-Source: `hand_landmark_full.tflite` in the wheel of MediaPipe 0.10.21, (c) Google, Apache License 2.0.  Of its four outputs
-the 2D landmarks (x and y), the presence score and the world landmarks are kept; relative depth and handedness are not.
-Needs `ai-edge-litert`.  The weights are float16 in the file and float32 in the checkpoint.
+Source: `hand_landmark_full.tflite` in the wheel of MediaPipe 0.10.21, (c) Google, Apache License 2.0.  Of its
+four outputs the 2D landmarks (x and y), the presence score and the world landmarks are kept; relative depth
+and handedness are not. Needs `ai-edge-litert`.  The weights are float16 in the file and float32 in the
+checkpoint.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ def read_from_archive(archive: Path) -> bytes:
 
 
 class LandmarkModel:
-    """The original network in the TFLite interpreter, with access to its weights in the order of the operators."""
+    """The original network in the TFLite interpreter, and its weights in the order of the operators."""
 
     def __init__(self, content: bytes):
         from ai_edge_litert.interpreter import Interpreter, OpResolverType
@@ -79,7 +80,7 @@ class LandmarkModel:
         return found
 
     def linear(self, output_name: str) -> tuple[np.ndarray, np.ndarray]:
-        """Weight (out, in) and bias (out,) of the linear layer that makes the named output (before its sigmoid)."""
+        """Weight (out, in) and bias (out,) of the linear layer behind an output (before its sigmoid)."""
         operators = list(self.interpreter._get_ops_details())
         target = {d["name"]: int(d["index"]) for d in self.interpreter.get_output_details()}[output_name]
         for operator in reversed(operators):
@@ -94,21 +95,24 @@ class LandmarkModel:
 
 
 def copy_weights(layer: nn.Module, weight: np.ndarray, bias: np.ndarray) -> None:
+    """Fills a layer, whose shape must fit."""
     if tuple(layer.weight.shape) != weight.shape:
-        raise SystemExit(f"layer of shape {tuple(layer.weight.shape)} does not take weights of {weight.shape}")
+        raise SystemExit(
+            f"layer of shape {tuple(layer.weight.shape)} does not take weights of {weight.shape}"
+        )
     with torch.no_grad():
         layer.weight.copy_(torch.from_numpy(weight))
         layer.bias.copy_(torch.from_numpy(bias))
 
 
 def convert(source: LandmarkModel, config: HandImageEncoderConfig) -> HandImageEncoder:
-    """The encoder with the backbone and the heads of the source; its new parts are initialised from torch's seed."""
+    """The encoder with the backbone and heads of the source; its new parts come from torch's generator."""
     model = HandImageEncoder(config).eval()
     ours = [module for module in model.backbone.modules() if isinstance(module, nn.Conv2d)]
     theirs = source.convolutions()
     if len(ours) != len(theirs):
         raise SystemExit(f"expected {len(ours)} convolutions, the file has {len(theirs)}")
-    for layer, (weight, bias) in zip(ours, theirs):
+    for layer, (weight, bias) in zip(ours, theirs, strict=True):
         copy_weights(layer, weight, bias)
 
     weight, bias = source.linear("Identity")
@@ -119,8 +123,10 @@ def convert(source: LandmarkModel, config: HandImageEncoderConfig) -> HandImageE
     return model
 
 
-def parity(source: LandmarkModel, model: HandImageEncoder, num_images: int = 4, seed: int = 0) -> dict[str, float]:
-    """Largest absolute differences on random images: noise, and smooth noise, which excites the network more."""
+def parity(
+    source: LandmarkModel, model: HandImageEncoder, num_images: int = 4, seed: int = 0
+) -> dict[str, float]:
+    """Largest absolute differences on random images: noise, and smooth noise, which excites it more."""
     rng = np.random.default_rng(seed)
     worst = {"landmarks (crop units)": 0.0, "presence (probability)": 0.0, "world (m, wrist-relative)": 0.0}
     for index in range(num_images):
@@ -135,13 +141,16 @@ def parity(source: LandmarkModel, model: HandImageEncoder, num_images: int = 4, 
             output.hand_logit[0].sigmoid().numpy() - expected["presence"],
             output.joints[0].numpy() - (expected["world"] - expected["world"][:1]),
         )
-        for name, difference in zip(worst, differences):
+        for name, difference in zip(worst, differences, strict=True):
             worst[name] = max(worst[name], float(np.abs(difference).max()))
     return worst
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    """Converts, checks and saves."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("wheel", type=Path, help="wheel of mediapipe 0.10.21")
     parser.add_argument("--out", type=Path, required=True, help="checkpoint folder to write")
     parser.add_argument("--seed", type=int, default=0, help="seed of the parts that are not converted")

@@ -135,6 +135,7 @@ def most_different(features: torch.Tensor, count: int) -> np.ndarray:
 
 
 def main() -> None:
+    """Fit, choose and write."""
     parser = argparse.ArgumentParser(description="Fit the open hand to recorded fingerspelling.")
     parser.add_argument("--out", type=Path, default=RECORDED_POSES_PATH)
     parser.add_argument("--keep", type=int, default=4500, help="poses to keep")
@@ -149,8 +150,9 @@ def main() -> None:
         raise SystemExit(f"expected hands of 21 landmarks, got {tuple(targets.shape)}")
     fit = fit_hands(layer, frames, targets, arguments.steps)
     overlap_mm = 1000 * sampler.overlap(fit.poses).numpy()
-    print(f"{len(targets)} hands: residual mm {np.percentile(fit.residual_mm, [50, 90, 99]).round(2)} (50, 90, 99 %)")
-    print(f"overlap mm {np.percentile(overlap_mm, [50, 90, 99]).round(2)} (50, 90, 99 %)")
+    for name, values in (("residual", fit.residual_mm), ("overlap", overlap_mm)):
+        low, high, worst = np.percentile(values, [50, 90, 99])
+        print(f"{len(targets)} hands, {name}: median {low:.2f} mm, 90 % {high:.2f} mm, 99 % {worst:.2f} mm")
     good = np.flatnonzero((fit.residual_mm < 7) & (overlap_mm < 8))
     with torch.no_grad():
         joints = layer.pose_joints(fit.poses[good], torch.zeros(len(good), NUM_SHAPE))

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import heapq
 from collections import Counter
-from typing import Iterable, NamedTuple
+from collections.abc import Iterable
+from typing import NamedTuple
 
 import numpy as np
 
@@ -54,7 +55,7 @@ def vertex_quadrics(points: np.ndarray, faces: np.ndarray) -> np.ndarray:
 def boundary_vertices(faces: np.ndarray) -> set[int]:
     """The vertices of edges that only one face has."""
     count = Counter(
-        (min(a, b), max(a, b)) for face in faces.tolist() for a, b in zip(face, face[1:] + face[:1])
+        (min(face[k], face[k - 1]), max(face[k], face[k - 1])) for face in faces.tolist() for k in range(3)
     )
     return {vertex for edge, faces_there in count.items() if faces_there == 1 for vertex in edge}
 
@@ -73,7 +74,7 @@ class _Mesh:
         self.homogeneous = np.stack([np.c_[points, np.ones(len(points))] for points in poses])
         self.quadrics = np.stack([vertex_quadrics(points, faces) for points in poses])
         self.faces = {
-            i: (tuple(f), tuple(t)) for i, (f, t) in enumerate(zip(faces.tolist(), texture_faces.tolist()))
+            i: (tuple(face), tuple(texture_faces[i].tolist())) for i, face in enumerate(faces.tolist())
         }
         self.around: list[set[int]] = [set() for _ in range(len(poses[0]))]
         for i, (face, _) in self.faces.items():

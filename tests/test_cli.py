@@ -1,9 +1,11 @@
 """The command line: what `handdiff predict` writes, and how it says no."""
 
+import functools
 import json
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,7 +13,8 @@ import torch
 import trimesh
 from PIL import Image
 
-from hf_handdiff import cli
+from hf_handdiff import cli, detection, prediction
+from hf_handdiff.detection import DetectedHand
 from hf_handdiff.hand import HandLayer
 from hf_handdiff.models import (
     HandImageEncoder,
@@ -69,6 +72,15 @@ def checkpoint(tmp_path_factory) -> str:
     folder = tmp_path_factory.mktemp("checkpoint")
     pipeline.save_pretrained(folder)
     return str(folder)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def load_each_checkpoint_once():
+    """Spare the tests most of their time."""
+    original = prediction.load_pipeline
+    prediction.load_pipeline = functools.cache(original)
+    yield
+    prediction.load_pipeline = original
 
 
 @pytest.fixture
@@ -236,6 +248,54 @@ def test_low_hand_score_is_said(checkpoint, photo, tmp_path, capsys, monkeypatch
     assert "warning: hand score 0.02 is low" in errors and "photo.jpg" in errors
 
 
+def test_every_hand_that_the_detector_finds_gets_its_own_files(checkpoint, photo, tmp_path, monkeypatch):
+    keypoints = np.stack([np.linspace(10, 40, 21), 20 + 10 * np.sin(np.arange(21))], axis=-1)
+    found = [
+        DetectedHand(np.array([10.0, 10, 40, 30]), "left", 0.9, keypoints),
+        DetectedHand(np.array([60.0, 20, 150, 110]), "right", 0.8, keypoints + 60),
+    ]
+
+    class Detector:
+        def detect(self, image):
+            return found[: 2 if image.shape[1] == 160 else 1]
+
+    monkeypatch.setattr(detection, "MediaPipeHandDetector", Detector)
+    small = tmp_path / "small.png"
+    Image.new("RGB", (80, 60), (20, 90, 30)).save(small)
+    out = tmp_path / "out"
+    assert predict(checkpoint, out, photo, small, "--detector", "mediapipe", "--detector-keypoints") == 0
+    records = {path.stem: read(path) for path in out.glob("*.json")}
+    assert set(records) == {"photo_0", "photo_1", "small"}
+    assert [records[f"photo_{k}"]["handedness"] for k in (0, 1)] == ["left", "right"]
+    assert records["photo_1"]["box_px"] == [60, 20, 150, 110]
+    np.testing.assert_allclose(records["photo_1"]["keypoints_2d_px"], keypoints + 60, atol=1e-4)
+    assert predict(checkpoint, out, small, "--detector", "mediapipe", "--hand", "right") == 0
+    assert read(out / "small.json")["handedness"] == "right"
+
+
+def test_no_hand_found_is_said(checkpoint, photo, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(detection, "MediaPipeHandDetector", lambda: SimpleNamespace(detect=lambda image: []))
+    assert predict(checkpoint, tmp_path / "out", photo, "--detector", "mediapipe") == 1
+    assert "found no hand" in capsys.readouterr().err
+
+
+def test_a_mistake_of_ours_does_not_stop_the_others(checkpoint, photo, tmp_path, capsys, monkeypatch):
+    other = tmp_path / "other.png"
+    Image.new("RGB", (50, 50)).save(other)
+    call = CascadedHandPipeline.__call__
+
+    def fail_on_the_small_one(self, images, **options):
+        if images.shape[0] == 50:
+            raise ZeroDivisionError("oops")
+        return call(self, images, **options)
+
+    monkeypatch.setattr(CascadedHandPipeline, "__call__", fail_on_the_small_one)
+    assert predict(checkpoint, tmp_path / "out", other, photo) == 1
+    assert (tmp_path / "out" / "photo.json").exists()
+    errors = capsys.readouterr().err
+    assert "unexpected ZeroDivisionError: oops" in errors and "1 of 2 images failed" in errors
+
+
 # ------------------------------------------------------------------------------------------------ bad input
 
 
@@ -276,6 +336,7 @@ def test_a_box_outside_the_image_is_refused(checkpoint, photo, tmp_path, capsys)
         (["--aggregation", "mode"], "median"),
         (["--boxes", "missing.json"], "cannot be read"),
         (["--box", "0,0,5,5", "--detector", "mediapipe"], "not allowed with"),
+        (["--detector-keypoints"], "together with --detector"),
         (["--nonsense"], "unrecognized"),
     ],
 )

@@ -1,9 +1,10 @@
 """Depthwise convolutions whose backward pass is quick on a CPU in bfloat16.
 
-oneDNN has no quick bfloat16 kernel for two gradients that MobileNet-like networks need: the weight's for 5x5 kernels and
-the input's for stride 2 (ten to thirty times slower than the others).  Both can be had from kernels that are quick: a 5x5
-kernel's gradient from four overlapping 3x3 ones, and the input's gradient from a forward convolution of the output's
-gradient, spread out with zeros, with the flipped kernel.  On two cores this trains the image encoder about twice as fast.
+oneDNN has no quick bfloat16 kernel for two gradients that MobileNet-like networks need: the weight's for 5x5
+kernels and the input's for stride 2 (ten to thirty times slower than the others).  Both can be had from
+kernels that are quick: a 5x5 kernel's gradient from four overlapping 3x3 ones, and the input's gradient from
+a forward convolution of the output's gradient, spread out with zeros, with the flipped kernel.  On two cores
+this trains the image encoder about twice as fast.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from torch import nn
 
 
 class _DepthwiseConv2d(torch.autograd.Function):
-    """y = depthwise convolution of x (B, C, H, W), padded by `near` and `far` px before and after each axis."""
+    """Depthwise convolution of x (B, C, H, W), padded `near` px before and `far` after, on both axes."""
 
     @staticmethod
     def forward(ctx, x, weight, bias, stride, near, far):
@@ -30,14 +31,16 @@ class _DepthwiseConv2d(torch.autograd.Function):
     def backward(ctx, grad):
         x, weight = ctx.saved_tensors
         grad = grad.contiguous(memory_format=torch.channels_last)
-        grad_x = _input_gradient(grad, weight, x.shape, ctx.stride, ctx.near) if ctx.needs_input_grad[0] else None
+        grad_x = (
+            _input_gradient(grad, weight, x.shape, ctx.stride, ctx.near) if ctx.needs_input_grad[0] else None
+        )
         padded = F.pad(x, (ctx.near, ctx.far, ctx.near, ctx.far))
         grad_weight = _weight_gradient(grad, padded, weight, ctx.stride)
         return grad_x, grad_weight, grad.sum(dim=(0, 2, 3)), None, None, None
 
 
 def _input_gradient(grad, weight, shape, stride, near):
-    """dx[m] = sum_t w[t] g[m + near - t], with g spread out by the stride: a convolution with the flipped kernel."""
+    """dx[m] = sum_t w[t] g[m + near - t], g spread out by the stride: a convolution, the kernel flipped."""
     kernel, channels = weight.shape[-1], weight.shape[0]
     flipped = weight.flip(2, 3)
     if stride == 1:
@@ -64,7 +67,17 @@ def _weight_gradient(grad, padded, weight, stride):
             window = padded[:, :, row : row + extent[0], column : column + extent[1]]
             window = window.contiguous(memory_format=torch.channels_last)
             result[:, :, row : row + 3, column : column + 3] = torch.ops.aten.convolution_backward(
-                grad, window, taps, None, [stride] * 2, [0, 0], [1, 1], False, [0, 0], channels, [False, True, False]
+                grad,
+                window,
+                taps,
+                None,
+                [stride] * 2,
+                [0, 0],
+                [1, 1],
+                False,
+                [0, 0],
+                channels,
+                [False, True, False],
             )[1]
     return result
 
@@ -80,14 +93,17 @@ def _forward(self: nn.Conv2d, x: torch.Tensor) -> torch.Tensor:
 
 
 def use_quick_backward(model: nn.Module) -> int:
-    """Lets every depthwise `SameConv2d` of the model (kernel 3 or 5) use the quick backward pass; returns how many.
+    """Lets every depthwise `SameConv2d` of the model (kernel 3 or 5) use the quick backward pass; returns how
+    many.
 
     The forward pass, the parameters and their names stay what they are.
     """
     chosen = [
         module
         for module in model.modules()
-        if isinstance(module, nn.Conv2d) and module.groups == module.in_channels > 1 and module.kernel_size[0] in (3, 5)
+        if isinstance(module, nn.Conv2d)
+        and module.groups == module.in_channels > 1
+        and module.kernel_size[0] in (3, 5)
     ]
     for module in chosen:
         module.forward = types.MethodType(_forward, module)

@@ -16,7 +16,8 @@ class LossWeights:
     """Weights of the terms, which then are all of about the same size at the start.
 
     keypoints, initial_keypoints: L1 in crop units of the refined points and of the landmark head alone.
-    heatmap: Kullback-Leibler divergence of the posterior from a Gaussian of `heatmap_std` (crop units) at the truth.
+    heatmap: Kullback-Leibler divergence of the posterior from a Gaussian of `heatmap_std` (crop units) at the
+        truth.
     visibility, presence: cross-entropies of the keypoint scores and of the hand score.
     joints: L1 of the auxiliary 3D points, metres.
     hidden, outside: weight of a 2D point that is hidden, or outside of the crop, where a visible one has 1.
@@ -75,7 +76,8 @@ def heatmap_divergence(logits: torch.Tensor, truth: torch.Tensor, std: float) ->
 def view_joints(batch: dict[str, torch.Tensor]) -> torch.Tensor:
     """The true joints (B, 21, 3), m, wrist-relative, in the frame that looks at the middle of the crop.
 
-    The network does not know where in the camera's picture its crop lies, so only this frame can be told from the crop.
+    The network does not know where in the camera's picture its crop lies, so only this frame can be told from
+    the crop.
     """
     size = batch["pixel_values"].shape[-1]
     middle = torch.full_like(batch["joints_m"][:, :1, :2], size / 2)

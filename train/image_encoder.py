@@ -4,8 +4,9 @@
     accelerate launch train/image_encoder.py --config train/configs/image_encoder.yaml --corpus CORPUS \
         --initial checkpoints/image_encoder_initial
 
-The converted part learns at `--pretrained_lr_factor` times the learning rate.  Every validation also leaves the averaged
-model in `output_dir/validation/model`, for `scripts/check_real_keypoints.py`: watch that photos are not forgotten.
+The converted part learns at `--pretrained_lr_factor` times the learning rate.  Every validation also leaves
+the averaged model in `output_dir/validation/model`, for `scripts/check_real_keypoints.py`: watch that photos
+are not forgotten.
 """
 
 from pathlib import Path
@@ -43,7 +44,10 @@ class ImageEncoderTask:
         """A small rate for what was converted, the full one for what is new."""
         return [
             {"params": self.model.new_parameters(), "lr": learning_rate},
-            {"params": self.model.pretrained_parameters(), "lr": learning_rate * self.args.pretrained_lr_factor},
+            {
+                "params": self.model.pretrained_parameters(),
+                "lr": learning_rate * self.args.pretrained_lr_factor,
+            },
         ]
 
     def batch(self, batch_size, generator):
@@ -67,7 +71,11 @@ class ImageEncoderTask:
         augmented = [augment_batch(stack_rows(rows), generator) for rows in self._unseen_batches()]
         for name, batches in (("plain", upright), ("augmented", augmented)):
             outputs = [self._answer(model, batch) for batch in batches]
-            truth = {key: torch.cat([batch[key] for batch in batches]) for key in batches[0] if key != "pixel_values"}
+            truth = {
+                key: torch.cat([batch[key] for batch in batches])
+                for key in batches[0]
+                if key != "pixel_values"
+            }
             truth["joints"] = torch.cat([view_joints(batch) for batch in batches])
             answer = {key: torch.cat([output[key] for output in outputs]) for key in outputs[0]}
             figures |= {f"{name}_{key}": value for key, value in keypoint_figures(answer, truth).items()}
@@ -95,7 +103,9 @@ class ImageEncoderTask:
 
 def stack_rows(rows: dict) -> dict[str, torch.Tensor]:
     """Rows of the corpus in torch format, every column one tensor."""
-    return {name: value if torch.is_tensor(value) else torch.stack(list(value)) for name, value in rows.items()}
+    return {
+        name: value if torch.is_tensor(value) else torch.stack(list(value)) for name, value in rows.items()
+    }
 
 
 def keypoint_figures(answer: dict[str, torch.Tensor], truth: dict[str, torch.Tensor]) -> dict[str, float]:
@@ -146,8 +156,15 @@ def main(argv=None):
     add("--initial", help="checkpoint to start from: see scripts/convert_hand_landmark.py")
     add("--validation_split", default="validation", help="split of the corpus that is never trained on")
     add("--num_validation_images", type=int, default=512)
-    add("--pretrained_lr_factor", type=float, default=0.1, help="rate of the converted part over that of the new part")
-    add("--quick_cpu_backward", action="store_true", help="see cpu_depthwise.py; for CPUs with bfloat16 units")
+    add(
+        "--pretrained_lr_factor",
+        type=float,
+        default=0.1,
+        help="rate of the converted part over that of the new part",
+    )
+    add(
+        "--quick_cpu_backward", action="store_true", help="see cpu_depthwise.py; for CPUs with bfloat16 units"
+    )
     args = parse(parser, argv)
     for flag in ("corpus", "initial"):
         if getattr(args, flag) is None:

@@ -16,9 +16,13 @@ from posed_hands import PosedHands
 from hf_handdiff.camera import project, view_from_keypoints
 from hf_handdiff.evaluation.metrics import pa_error
 from hf_handdiff.hand import HandLayer
+from hf_handdiff.hand.topology import JOINT_PARENTS
 from hf_handdiff.models import JointDenoiser, JointDenoiserConfig
 from hf_handdiff.pipelines.denoising import default_scheduler
 from hf_handdiff.pipelines.sampling import sample_joints
+
+
+_PARENTS = list(JOINT_PARENTS[1:])  # of each joint but the wrist
 
 
 def made_up_views(hands: PosedHands, count: int, generator: torch.Generator):
@@ -51,7 +55,7 @@ class Stage1Task:
             )
         self.cues = CueCache(args.cues, "train") if args.cues else None
         self.unseen_cues = CueCache(args.cues, "validation") if args.cues else None
-        self.unseen = made_up_views(self.hands, 1000, torch.Generator().manual_seed(987654321))
+        self.unseen = made_up_views(self.hands, args.validation_samples, torch.Generator().manual_seed(987654321))
 
     def parameter_groups(self, learning_rate):
         """All alike."""
@@ -79,16 +83,9 @@ class Stage1Task:
         noisy = self.scheduler.add_noise(clean, noise, times.to(device))
         predicted = model(noisy, times.to(device), points, scores, scale, conditioned.to(device)).float()
         error = predicted - clean
-        bones = (error[:, 1:] - error[:, self.parents]).square().mean()
+        bones = (error[:, 1:] - error[:, _PARENTS]).square().mean()
         loss = error.square().mean() + self.args.bone_weight * bones
         return loss, {"joint_mm": 1000 * config.joint_scale * error.norm(dim=-1).mean().item()}
-
-    @property
-    def parents(self):
-        """Parent of each joint but the wrist."""
-        from hf_handdiff.hand.topology import JOINT_PARENTS
-
-        return list(JOINT_PARENTS[1:])
 
     def validate(self, model):
         """PA error of single samples, the mean of 20 and the best of 20, on made-up views and on real cues."""
@@ -96,7 +93,7 @@ class Stage1Task:
         view, joints = self.unseen
         samples = self._validate(model, "made_up", view.points, view.scores, view.scale, joints, figures)
         if self.unseen_cues:
-            cues = self.unseen_cues.first(1000)
+            cues = self.unseen_cues.first(self.args.validation_samples)
             image = cues.image
             self._validate(
                 model, "images", image.keypoints, image.keypoint_scores, image.view_scale, cues.joints, figures
@@ -132,6 +129,7 @@ def main(argv=None):
     add("--bone_weight", type=float, default=0.5, help="weight of the loss on bone vectors")
     add("--cues", help="folder written by cache_cues.py: the image encoder's answers on a corpus")
     add("--cue_share", type=float, default=0.4, help="share of each batch that comes from --cues")
+    add("--validation_samples", type=int, default=1000)
     add("--init_from", help="folder of a JointDenoiser to go on from")
     args = parse(parser, argv)
     torch.manual_seed(args.seed)

@@ -176,12 +176,27 @@ def rotation_to_axis(direction: torch.Tensor) -> torch.Tensor:
     return torch.stack(rows, -2)
 
 
+def _solve_translation(rays: torch.Tensor, target: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+    """Least squares of tx - u tz = target_x and its like for y: rays, target (M, K, 2), weights (M, K) -> (M, 3)."""
+    one, zero = torch.ones_like(rays[..., 0]), torch.zeros_like(rays[..., 0])
+    rows = torch.stack(
+        [torch.stack([one, zero, -rays[..., 0]], -1), torch.stack([zero, one, -rays[..., 1]], -1)], dim=-2
+    )  # (M, K, 2, 3)
+    weights = weights / weights.sum(-1, keepdim=True).clamp_min(1e-9)
+    normal = torch.einsum("mk,mkia,mkib->mab", weights, rows, rows)
+    right = torch.einsum("mk,mkia,mki->ma", weights, rows, target)
+    ridge = 1e-7 * torch.eye(3, dtype=rays.dtype, device=rays.device)
+    return torch.linalg.solve(normal + ridge, right + 1e-7 * torch.tensor([0.0, 0.0, 0.5]).to(rays))
+
+
 def fit_translation(
     points: torch.Tensor, keypoints_px: torch.Tensor, intrinsics: torch.Tensor, weights: torch.Tensor
 ) -> torch.Tensor:
     """Where wrist-relative points must stand so that they project on 2D keypoints, by linear least squares.
 
     Each point gives two equations, X + tx - u (Z + tz) = 0 and the same for y, with u the ray through its pixel.
+    Weighted by 1 / (Z + tz)^2, in a second and a third pass, their residuals are those of the projection: without
+    it the hand would be drawn towards the camera.
 
     Args:
         points: (..., K, 3) m, camera axes, wrist at the origin.
@@ -202,16 +217,13 @@ def fit_translation(
     seen = torch.isfinite(keypoints_px).all(-1) & (weights > 0)
     rays = rays_of_pixels(torch.where(seen[..., None], keypoints_px, 0), intrinsics)[..., :2]  # (M, K, 2)
     weights = torch.where(seen, weights, 0)
-    one, zero = torch.ones_like(rays[..., 0]), torch.zeros_like(rays[..., 0])
-    rows = torch.stack(
-        [torch.stack([one, zero, -rays[..., 0]], -1), torch.stack([zero, one, -rays[..., 1]], -1)], dim=-2
-    )  # (M, K, 2, 3)
     target = rays * points[..., 2:] - points[..., :2]  # (M, K, 2)
-    normal = torch.einsum("mk,mkia,mkib->mab", weights, rows, rows)
-    right = torch.einsum("mk,mkia,mki->ma", weights, rows, target)
-    ridge = 1e-6 * torch.eye(3, dtype=points.dtype, device=points.device)
-    fallback = torch.tensor([0.0, 0.0, 0.5], dtype=points.dtype, device=points.device)
-    solution = torch.linalg.solve(normal + ridge, right + 1e-6 * fallback)
+    solution = torch.zeros(len(points), 3, dtype=points.dtype, device=points.device)
+    reweighted = weights
+    for _ in range(3):
+        solution = _solve_translation(rays, target, reweighted)
+        distance = (points[..., 2] + solution[:, 2:]).clamp_min(0.05)
+        reweighted = weights / distance.square()
     # In front of the camera, all of it; x and y are the best ones at that depth.
     depth = torch.maximum(solution[:, 2], 0.05 - points[..., 2].amin(-1))
     aside = rays * (points[..., 2:] + depth[:, None, None]) - points[..., :2]  # (M, K, 2)

@@ -90,6 +90,11 @@ def _add_predict_parser(subparsers) -> None:
         help="find the hands; several in one image become NAME_0, NAME_1, ... (needs the extra [mediapipe])",
     )
     parser.add_argument(
+        "--detector-keypoints",
+        action="store_true",
+        help="use the detector's 2D keypoints instead of the built-in estimate (needs --detector)",
+    )
+    parser.add_argument(
         "--intrinsics",
         type=_intrinsics,
         metavar="fx,fy,cx,cy",
@@ -119,12 +124,14 @@ def _add_predict_parser(subparsers) -> None:
         help="also write NAME.npz with every array, all vertices included",
     )
     parser.add_argument("--device", metavar="NAME", help="cpu, cuda, ... (default: a GPU if there is one)")
-    parser.set_defaults(run=_run_predict)
+    parser.set_defaults(run=_run_predict, usage_error=parser.error)
 
 
 def _run_predict(arguments: argparse.Namespace) -> int:
     from hf_handdiff.prediction import PredictionSettings, predict_files
 
+    if arguments.detector_keypoints and arguments.detector is None:
+        arguments.usage_error("argument --detector-keypoints: expected only together with --detector")
     settings = PredictionSettings(
         out=Path(arguments.out),
         checkpoint=arguments.checkpoint,
@@ -132,6 +139,7 @@ def _run_predict(arguments: argparse.Namespace) -> int:
         box=arguments.box,
         boxes=arguments.boxes,
         detector=arguments.detector,
+        detector_keypoints=arguments.detector_keypoints,
         intrinsics=arguments.intrinsics,
         num_hypotheses=arguments.num_hypotheses,
         seed=arguments.seed,
@@ -151,31 +159,13 @@ def _run_predict(arguments: argparse.Namespace) -> int:
 
 
 def _add_data_parser(subparsers) -> None:
+    from hf_handdiff.data.synthetic.main import DESCRIPTION, build_parser, run
+
     parser = subparsers.add_parser("data", help="make data sets")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    synthetic = commands.add_parser(
-        "synthetic",
-        help="render a corpus of hands",
-        description="Render hands with exact ground truth into a folder of Parquet shards. A sample depends "
-        "on the seed and its index alone. Needs the extra [synthetic].",
-    )
-    synthetic.add_argument("--out", required=True, metavar="DIR", help="folder of the corpus")
-    synthetic.add_argument("--num-samples", type=_positive_int, required=True, metavar="N")
-    synthetic.add_argument("--seed", type=_seed, default=0, metavar="S", help="(default: 0)")
-    synthetic.add_argument(
-        "--num-workers", type=_positive_int, default=1, metavar="N", help="processes (default: 1)"
-    )
-    synthetic.add_argument("--split", default="train", metavar="NAME", help="(default: train)")
-    synthetic.set_defaults(run=_run_data_synthetic)
-
-
-def _run_data_synthetic(arguments: argparse.Namespace) -> int:
-    from hf_handdiff.data.synthetic import write_corpus
-
-    write_corpus(
-        arguments.out, arguments.num_samples, arguments.seed, arguments.num_workers, split=arguments.split
-    )
-    return 0
+    synthetic = commands.add_parser("synthetic", help="render a corpus of hands", description=DESCRIPTION)
+    build_parser(synthetic)
+    synthetic.set_defaults(run=run)
 
 
 # ------------------------------------------------------------------------------------------------ types

@@ -8,13 +8,16 @@ import traceback
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from hf_handdiff.errors import InputError
 from hf_handdiff.files import replace_file
 from hf_handdiff.images import load_image
+
+if TYPE_CHECKING:
+    from hf_handdiff.pipelines import CascadedHandPipeline
 
 _PIPELINE_ERRORS = (InputError, OSError, ValueError, RuntimeError)
 
@@ -30,6 +33,7 @@ class PredictionSettings:
         box: (x0, y0, x1, y1) px around the hand, for every image.
         boxes: box or None by image name, instead of `box`.
         detector: "mediapipe", or None.
+        detector_keypoints: use the detector's 2D keypoints instead of the built-in estimate.
         intrinsics: (fx, fy, cx, cy) px, for every image.
         num_hypotheses, seed, steps, mesh_steps, aggregation: as in the pipeline.
         save_vertices: also write an NPZ file with every array.
@@ -42,6 +46,7 @@ class PredictionSettings:
     box: tuple[float, ...] | None = None
     boxes: dict[str, tuple[float, ...] | None] | None = None
     detector: str | None = None
+    detector_keypoints: bool = False
     intrinsics: tuple[float, ...] | None = None
     num_hypotheses: int = 20
     seed: int = 0
@@ -54,10 +59,17 @@ class PredictionSettings:
 
 @dataclass(frozen=True)
 class HandToPredict:
-    """One hand of an image: where it is (None: the whole image is the crop), and which hand."""
+    """One hand of an image.
+
+    Attributes:
+        box: (x0, y0, x1, y1) px around it, or None: the whole image is the crop.
+        handedness: "left" or "right".
+        keypoints: (21, 2) px that replace the built-in estimate, or None.
+    """
 
     box: tuple[float, ...] | None
     handedness: str
+    keypoints: np.ndarray | None = None
 
 
 class CheckpointError(InputError):
@@ -218,7 +230,11 @@ def _detecting_finder(settings: PredictionSettings) -> Callable[[str, np.ndarray
         if not found:
             raise InputError("the detector found no hand; give its place with --box x0,y0,x1,y1")
         return [
-            HandToPredict(tuple(float(value) for value in hand.box), settings.hand or hand.handedness)
+            HandToPredict(
+                box=tuple(float(value) for value in hand.box),
+                handedness=settings.hand or hand.handedness,
+                keypoints=hand.keypoints if settings.detector_keypoints else None,
+            )
             for hand in found
         ]
 
@@ -255,6 +271,7 @@ class _Predictor:
             image,
             handedness=hand.handedness,
             boxes=None if hand.box is None else np.array([hand.box]),
+            keypoints_2d=None if hand.keypoints is None else hand.keypoints[None],
             intrinsics=None if intrinsics is None else intrinsics[None],
             num_hypotheses=settings.num_hypotheses,
             num_inference_steps=settings.steps,
@@ -287,7 +304,7 @@ class _Predictor:
 
     def _load(self):
         if self._pipeline is None:
-            self._pipeline = _load_pipeline(self._checkpoint, self._settings.device)
+            self._pipeline = load_pipeline(self._checkpoint, self._settings.device)
         return self._pipeline
 
 
@@ -354,13 +371,23 @@ def _camera_matrix(intrinsics: tuple[float, ...] | None) -> np.ndarray | None:
     return np.array([[fx, 0.0, cx], [0.0, fy, cy], [0.0, 0.0, 1.0]])
 
 
-def _load_pipeline(checkpoint: str, device: str | None):
+def load_pipeline(checkpoint: str | None = None, device: str | None = None) -> CascadedHandPipeline:
+    """Load the cascade without progress bars, for a command.
+
+    Args:
+        checkpoint: folder or Hub repository; None is the checkpoint that comes with the package.
+        device: where the networks run; None: a GPU if there is one.
+
+    Raises:
+        CheckpointError: one line that says what is wrong with the checkpoint.
+    """
     import diffusers
     import torch
     import transformers
 
-    from hf_handdiff import CascadedHandPipeline
+    from hf_handdiff import DEFAULT_CHECKPOINT, CascadedHandPipeline
 
+    checkpoint = DEFAULT_CHECKPOINT if checkpoint is None else str(checkpoint)
     diffusers.utils.logging.disable_progress_bar()
     transformers.utils.logging.disable_progress_bar()
     looks_like_a_path = checkpoint.count("/") != 1 or checkpoint.startswith((".", "/", "~"))

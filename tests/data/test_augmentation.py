@@ -7,8 +7,9 @@ from hf_handdiff.camera import project
 from hf_handdiff.data.augmentation import AugmentationConfig, augment_batch, centre_crop_batch
 
 PLAIN = {
-    "brightness": (1.0, 1.0), "contrast": (1.0, 1.0), "saturation": (1.0, 1.0), "white_balance": 0.0, "hue_deg": 0.0,
-    "tone": 0.0, "grayscale_probability": 0.0, "blur_probability": 0.0, "noise_probability": 0.0,
+    "brightness": (1.0, 1.0), "contrast": (1.0, 1.0), "saturation": (1.0, 1.0), "white_balance": 0.0,
+    "hue_deg": 0.0, "tone": 0.0, "grayscale_probability": 0.0, "blur_probability": 0.0,
+    "noise_probability": 0.0,
 }  # fmt: skip
 NO_COLOUR = AugmentationConfig(**PLAIN, patch_probability=0.0)
 PATCHES = AugmentationConfig(**PLAIN, patch_probability=1.0)
@@ -104,7 +105,9 @@ def test_patches_hide_the_joints_that_they_cover():
         out = augment_batch(batch, torch.Generator().manual_seed(seed), PATCHES)
         inside = ((out["keypoints"] > 0.02) & (out["keypoints"] < 0.98)).all(-1) & out["has_hand"][:, None]
         painted = (brightness_at(out["pixel_values"], out["keypoints"]) - 128 / 255).abs() > 0.02
-        assert not (painted & inside & out["keypoints_visible"])[:, :].float().mean() > 0.02  # edges of patches
+        assert (
+            not (painted & inside & out["keypoints_visible"])[:, :].float().mean() > 0.02
+        )  # edges of patches
         crops["hidden"] += int((inside & ~out["keypoints_visible"]).sum())
         crops["seen"] += int((inside & out["keypoints_visible"]).sum())
     assert crops["hidden"] > 20 and crops["seen"] > 100

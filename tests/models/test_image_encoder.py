@@ -1,7 +1,12 @@
 import pytest
 import torch
 
-from hf_handdiff.models.image_encoder import HandImageEncoder, HandImageEncoderConfig, SameConv2d, refine_keypoints
+from hf_handdiff.models.image_encoder import (
+    HandImageEncoder,
+    HandImageEncoderConfig,
+    SameConv2d,
+    refine_keypoints,
+)
 
 
 @pytest.fixture(scope="module")
@@ -97,7 +102,8 @@ def test_bfloat16_keeps_the_landmarks(model, images):
         with torch.autocast("cpu", torch.bfloat16):
             found = model(images)
     assert found.initial_keypoints.dtype == torch.float32
-    assert (found.keypoints - expected.keypoints).abs().max() < 0.05
+    spread = expected.keypoints.std()  # the weights are random, so is the size of the landmarks
+    assert (found.keypoints - expected.keypoints).abs().max() < 0.1 * spread
 
 
 def test_every_parameter_learns(images):

@@ -1,12 +1,13 @@
-"""Batched augmentation of the synthetic corpus: random crops, colours, blur, noise and patches, labels kept consistent.
+"""Batched augmentation of a corpus: random crops, colours, blur, noise and patches, with their labels.
 
 Everything random is drawn from the generator that the caller passes; there is no other state.
 
-**Geometry.** A training crop is a similarity of the image (turn, scale, shift).  Turning an image by R about any point is
-exactly what the camera sees when the world turns by R about its optical axis, up to a shift of the principal point: with
-u = f X/Z + p and u' = s R (u - c) + c', u' = (s f) (R X)/Z + [s R (p - c) + c'].  So the 3D labels are multiplied by the
-rotation about the camera's z axis and the intrinsics get the new focal length and principal point; no approximation is
-made, whatever the place of the hand in the image, as long as pixels are square (fx = fy, no skew).
+**Geometry.** A training crop is a similarity of the image (turn, scale, shift).  Turning an image by R about
+any point is exactly what the camera sees when the world turns by R about its optical axis, up to a shift of
+the principal point: with u = f X/Z + p and u' = s R (u - c) + c', it is
+u' = (s f) (R X)/Z + [s R (p - c) + c'].  So the 3D labels are multiplied by the rotation about the camera's z
+axis and the intrinsics get the new focal length and principal point; no approximation is made, whatever the
+place of the hand in the image, as long as pixels are square (fx = fy, no skew).
 """
 
 from __future__ import annotations
@@ -25,27 +26,32 @@ class AugmentationConfig:
     """How strongly to augment; probabilities are per image.
 
     size: side of the crops in px.
-    any_rotation_probability: share of images turned by any angle; the others by up to `small_rotation_deg` either way.
+    any_rotation_probability: share of images turned by any angle; the others by up to `small_rotation_deg`
+        either way.
     scale: range of the factor on the crop's side (above 1 the hand is smaller than usual).
-    shift: largest shift of the crop either way, in sides of the keypoints' box.
-    brightness, contrast, saturation: ranges of factors; white_balance: largest relative gain of a channel, either way;
-        hue_deg: largest turn of the hue either way; tone: largest bend of the tone curve either way.
+    shift: largest shift of the crop either way, in sides of the keypoints' box; a crop with more room round
+        the box may shift by up to `loose_shift` times that room.
+    brightness, contrast, saturation: ranges of factors.
+    white_balance, hue_deg, tone: largest relative gain of a channel, turn of the hue, and bend of the tone
+        curve, all either way.
     grayscale_probability: share of gray images.
-    blur_probability, blur_px: share blurred and range of the standard deviation in px, along and across apart.
+    blur_probability, blur_px: share blurred and range of the standard deviation in px, along and across
+        apart.
     noise_probability, noise_std: share with noise and its largest standard deviation, of 0..1.
-    patch_probability, max_patches, patch_size: share of images with patches, how many at most, and the range of their
-        sides as a share of the crop.
+    patch_probability, max_patches, patch_size: share of images with patches, how many at most, and the range
+        of their sides as a share of the crop.
     """
 
     size: int = 224
     any_rotation_probability: float = 0.5
     small_rotation_deg: float = 30.0
-    scale: tuple[float, float] = (0.75, 1.35)
+    scale: tuple[float, float] = (0.72, 1.9)
     shift: float = 0.15
-    brightness: tuple[float, float] = (0.6, 1.45)
-    contrast: tuple[float, float] = (0.6, 1.4)
-    saturation: tuple[float, float] = (0.4, 1.5)
-    white_balance: float = 0.15
+    loose_shift: float = 0.4
+    brightness: tuple[float, float] = (0.7, 1.3)
+    contrast: tuple[float, float] = (0.7, 1.3)
+    saturation: tuple[float, float] = (0.5, 1.3)
+    white_balance: float = 0.1
     hue_deg: float = 12.0
     tone: float = 0.4
     grayscale_probability: float = 0.08
@@ -53,7 +59,7 @@ class AugmentationConfig:
     blur_px: tuple[float, float] = (0.3, 3.0)
     noise_probability: float = 0.35
     noise_std: float = 0.06
-    patch_probability: float = 0.4
+    patch_probability: float = 0.3
     max_patches: int = 3
     patch_size: tuple[float, float] = (0.08, 0.4)
 
@@ -64,15 +70,17 @@ def augment_batch(
     """Random crops of a corpus batch with their labels.
 
     Args:
-        batch: columns of the corpus: image (B, 3, H, W) uint8, has_hand (B,) bool, keypoints_2d_px (B, 21, 2),
-            keypoints_visible (B, 21) bool, joints_m (B, 21, 3), intrinsics_px (B, 3, 3); vertices_m (B, V, 3) if wanted.
+        batch: columns of the corpus: image (B, 3, H, W) uint8, has_hand (B,) bool, keypoints_2d_px
+            (B, 21, 2), keypoints_visible (B, 21) bool, joints_m (B, 21, 3), intrinsics_px (B, 3, 3); if
+            wanted, vertices_m (B, V, 3).
         generator: source of all randomness, on the batch's device.
         config: strengths; the default ones if None.
 
     Returns:
-        pixel_values (B, 3, S, S) float in 0..1, has_hand (B,) bool, keypoints (B, 21, 2) crop units, keypoints_visible
-        (B, 21) bool (False also outside the crop and under a patch), joints_m and vertices_m in the turned camera frame,
-        intrinsics_px (B, 3, 3) of the crop's pixels, rotation (B, 3, 3) about z from the old camera frame to the new.
+        pixel_values (B, 3, S, S) float in 0..1, has_hand (B,) bool, keypoints (B, 21, 2) crop units,
+        keypoints_visible (B, 21) bool (False also outside the crop and under a patch), joints_m and
+        vertices_m in the turned camera frame, intrinsics_px (B, 3, 3) of the crop's pixels, rotation
+        (B, 3, 3) about z from the old camera frame to the new.
     """
     config = config or AugmentationConfig()
     has_hand = batch["has_hand"].bool()
@@ -81,8 +89,7 @@ def augment_batch(
     cropped = crop_batch(batch, centre, side, angle, config.size)
     pixel_values = fill_outside(cropped.pop("pixel_values"), cropped.pop("inside"), generator)
 
-    masks, covered = sample_patches(cropped["keypoints"], config, generator)
-    pixel_values = paint_patches(pixel_values, masks, generator)
+    pixel_values, covered = add_patches(pixel_values, cropped["keypoints"], config, generator)
     pixel_values = jitter_colours(pixel_values, config, generator)
     pixel_values = blur(pixel_values, config, generator)
     pixel_values = add_noise(pixel_values, config, generator)
@@ -91,7 +98,7 @@ def augment_batch(
 
 
 def centre_crop_batch(batch: dict[str, torch.Tensor], size: int = 224) -> dict[str, torch.Tensor]:
-    """The crops and labels of `augment_batch` without anything random: what validation uses.  Outside is black."""
+    """The crops and labels of `augment_batch` without anything random, for validation.  Outside is black."""
     has_hand = batch["has_hand"].bool()
     box_centre, box_side = hand_boxes(batch["keypoints_2d_px"], has_hand, batch["image"].shape[-1])
     cropped = crop_batch(batch, box_centre, BOX_MARGIN * box_side, torch.zeros_like(box_side), size)
@@ -99,7 +106,7 @@ def centre_crop_batch(batch: dict[str, torch.Tensor], size: int = 224) -> dict[s
     return {"pixel_values": pixel_values, "has_hand": has_hand, **cropped}
 
 
-# ---------------------------------------------------------------------------------------------------------- geometry
+# -------------------------------------------------------------------------------------------------- geometry
 
 
 def hand_boxes(
@@ -123,11 +130,12 @@ def sample_crops(
     generator: torch.Generator,
     config: AugmentationConfig,
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Random crops: centre (B, 2) px, side (B,) px, angle (B,) rad by which the picture turns (x towards y)."""
+    """Random crops: centre (B, 2) px, side (B,) px, and the picture's turn (B,) rad, from x towards y."""
     centre, side = hand_boxes(keypoints_px, has_hand, image_size)
     count = len(side)
-    shift = _uniform((count, 2), -config.shift, config.shift, generator)
     scale = torch.exp(_uniform((count,), math.log(config.scale[0]), math.log(config.scale[1]), generator))
+    reach = (config.loose_shift * (BOX_MARGIN * scale - 1.0)).clamp_min(config.shift)
+    shift = reach[:, None] * _uniform((count, 2), -1.0, 1.0, generator)
     small = math.radians(config.small_rotation_deg)
     any_angle = _uniform((count,), -math.pi, math.pi, generator)
     small_angle = _uniform((count,), -small, small, generator)
@@ -138,15 +146,19 @@ def sample_crops(
 def crop_batch(
     batch: dict[str, torch.Tensor], centre: torch.Tensor, side: torch.Tensor, angle: torch.Tensor, size: int
 ) -> dict[str, torch.Tensor]:
-    """Cuts turned squares out of the images and carries the labels along; see the module's note on the geometry.
+    """Cuts turned squares out of the images and carries the labels along; see the module's note on the
+    geometry.
 
-    centre (B, 2) px, side (B,) px, angle (B,) rad.  Besides the labels: pixel_values (B, 3, S, S) float in 0..1, continued
-    beyond the image by its border, and inside (B, 1, S, S) bool, where the crop shows the image.
+    centre (B, 2) px, side (B,) px, angle (B,) rad.  Besides the labels: pixel_values (B, 3, S, S) float in
+    0..1, continued beyond the image by its border, and inside (B, 1, S, S) bool, where the crop shows the
+    image.
     """
     image = batch["image"]
     count, _, height, width = image.shape
     cosine, sine = angle.cos(), angle.sin()
-    turn = torch.stack([torch.stack([cosine, -sine], -1), torch.stack([sine, cosine], -1)], -2)  # (B, 2, 2) old to new
+    turn = torch.stack(
+        [torch.stack([cosine, -sine], -1), torch.stack([sine, cosine], -1)], -2
+    )  # (B, 2, 2) old to new
 
     # What affine_grid wants: from crop positions in -1..1 to image positions in -1..1 (both axes apart).
     image_extent = torch.tensor([width, height], dtype=centre.dtype, device=centre.device)
@@ -158,7 +170,9 @@ def crop_batch(
         image.to(torch.float32) / 255.0, grid, mode="bilinear", padding_mode="border", align_corners=False
     )
 
-    keypoints = torch.einsum("bij,bkj->bki", turn, batch["keypoints_2d_px"] - centre[:, None]) / side[:, None, None]
+    keypoints = (
+        torch.einsum("bij,bkj->bki", turn, batch["keypoints_2d_px"] - centre[:, None]) / side[:, None, None]
+    )
     keypoints = keypoints + 0.5
     in_crop = ((keypoints >= 0.0) & (keypoints <= 1.0)).all(dim=-1)
 
@@ -191,7 +205,7 @@ def crop_intrinsics(
     return result
 
 
-# -------------------------------------------------------------------------------------------------------- appearance
+# ------------------------------------------------------------------------------------------------ appearance
 
 
 def fill_outside(images: torch.Tensor, inside: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
@@ -203,55 +217,56 @@ def fill_outside(images: torch.Tensor, inside: torch.Tensor, generator: torch.Ge
     return torch.where(inside | keep, images, colour)
 
 
-def sample_patches(
-    keypoints: torch.Tensor, config: AugmentationConfig, generator: torch.Generator
+def add_patches(
+    images: torch.Tensor, keypoints: torch.Tensor, config: AugmentationConfig, generator: torch.Generator
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Random turned rectangles and ellipses: masks (B, P, S, S) bool, and which keypoints (B, 21) they cover."""
-    count, patches, size = len(keypoints), config.max_patches, config.size
+    """Random turned rectangles and ellipses over some images (B, 3, S, S); which of (B, 21) they cover.
+
+    A patch has one colour, or shows what the image before it in the batch has there, turned upside down.
+    """
+    count, patches, size = len(images), config.max_patches, config.size
+    chosen = _chance(count, config.patch_probability, generator)
     centre = _uniform((count, patches, 2), 0.0, 1.0, generator)
     half = _uniform((count, patches, 2), config.patch_size[0] / 2, config.patch_size[1] / 2, generator)
     angle = _uniform((count, patches), 0.0, math.pi, generator)
-    round_ = _chance((count, patches), 0.5, generator)
-    used = torch.rand((count, patches), generator=generator, device=generator.device) < 0.6
+    is_ellipse = _chance((count, patches), 0.5, generator)
+    used = _chance((count, patches), 0.6, generator)
     used[:, 0] = True
-    used &= _chance(count, config.patch_probability, generator)[:, None]
-
-    axis = (torch.arange(size, device=keypoints.device, dtype=keypoints.dtype) + 0.5) / size
-    cosine, sine = angle.cos(), angle.sin()
-
-    def contains(x: torch.Tensor, y: torch.Tensor, extra_dims: int) -> torch.Tensor:
-        """Whether positions, already relative to the centres, lie in the patches."""
-        shape = (count, patches) + (1,) * extra_dims
-        c, s = cosine.view(shape), sine.view(shape)
-        along = (c * x + s * y).abs() / half[..., 0].view(shape)
-        across = (c * y - s * x).abs() / half[..., 1].view(shape)
-        in_ellipse = along.square() + across.square() <= 1.0
-        in_rectangle = torch.maximum(along, across) <= 1.0
-        return torch.where(round_.view(shape), in_ellipse, in_rectangle) & used.view(shape)
-
-    grid_x = axis[None, None, None, :] - centre[..., 0, None, None]
-    grid_y = axis[None, None, :, None] - centre[..., 1, None, None]
-    masks = contains(grid_x, grid_y, 2)
-    relative = keypoints[:, None] - centre[:, :, None]  # (B, P, 21, 2)
-    covered = contains(relative[..., 0], relative[..., 1], 1).any(dim=1)
-    return masks, covered
-
-
-def paint_patches(images: torch.Tensor, masks: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-    """Paints masks (B, P, S, S): one colour, or what a neighbour in the batch shows there, turned upside down."""
-    count, patches = masks.shape[:2]
     colours = _uniform((count, patches, 3, 1, 1), 0.0, 1.0, generator)
     from_neighbour = _chance((count, patches), 0.5, generator)
-    neighbours = images.roll(1, dims=0).flip(-2)
-    for index in range(patches):
-        chosen = from_neighbour[:, index, None, None, None]
-        paint = torch.where(chosen, neighbours, colours[:, index])
-        images = torch.where(masks[:, index, None], paint, images)
-    return images
+
+    axis = (torch.arange(size, device=images.device, dtype=images.dtype) + 0.5) / size
+    result = images.clone()
+    covered = torch.zeros(keypoints.shape[:2], dtype=torch.bool, device=keypoints.device)
+    for i in chosen.nonzero()[:, 0].tolist():
+        for k in used[i].nonzero()[:, 0].tolist():
+            patch = (centre[i, k], half[i, k], angle[i, k], bool(is_ellipse[i, k]))
+            mask = _in_patch(axis[None, :], axis[:, None], *patch)
+            paint = images[i - 1].flip(1) if from_neighbour[i, k] else colours[i, k]
+            result[i] = torch.where(mask, paint, result[i])
+            covered[i] |= _in_patch(keypoints[i, :, 0], keypoints[i, :, 1], *patch)
+    return result, covered
 
 
-def jitter_colours(images: torch.Tensor, config: AugmentationConfig, generator: torch.Generator) -> torch.Tensor:
-    """Brightness, contrast, saturation, hue and white balance as one affine map of the colours, then a tone curve."""
+def _in_patch(
+    x: torch.Tensor,
+    y: torch.Tensor,
+    centre: torch.Tensor,
+    half: torch.Tensor,
+    angle: torch.Tensor,
+    is_ellipse: bool,
+) -> torch.Tensor:
+    """Whether positions lie in a patch with this centre (2,), half sides (2,) and turn; all in crop units."""
+    x, y = x - centre[0], y - centre[1]
+    along = (angle.cos() * x + angle.sin() * y).abs() / half[0]
+    across = (angle.cos() * y - angle.sin() * x).abs() / half[1]
+    return along.square() + across.square() <= 1.0 if is_ellipse else torch.maximum(along, across) <= 1.0
+
+
+def jitter_colours(
+    images: torch.Tensor, config: AugmentationConfig, generator: torch.Generator
+) -> torch.Tensor:
+    """Brightness, contrast, saturation, hue and white balance as affine maps of the colours; a tone curve."""
     count = len(images)
     device = images.device
     brightness = _uniform((count,), *config.brightness, generator)
@@ -267,16 +282,18 @@ def jitter_colours(images: torch.Tensor, config: AugmentationConfig, generator: 
     to_gray = luma.expand(3, 3)  # every output channel is the luma
     identity = torch.eye(3, device=device)
     # A turn about the gray axis (Rodrigues): identity cos + cross sin + outer (1 - cos).
-    cross = torch.tensor([[0.0, -1.0, 1.0], [1.0, 0.0, -1.0], [-1.0, 1.0, 0.0]], device=device) / math.sqrt(3.0)
+    third = 1.0 / math.sqrt(3.0)
+    cross = third * torch.tensor([[0.0, -1.0, 1.0], [1.0, 0.0, -1.0], [-1.0, 1.0, 0.0]], device=device)
     cosine, sine = hue.cos()[:, None, None], hue.sin()[:, None, None]
     turn = cosine * identity + sine * cross + (1.0 - cosine) / 3.0
     saturate = saturation[:, None, None] * identity + (1.0 - saturation)[:, None, None] * to_gray
     matrix = brightness[:, None, None] * gains[:, :, None] * (saturate @ turn)  # (B, 3, 3)
 
     coloured = torch.bmm(matrix, images.flatten(2)).unflatten(2, images.shape[-2:])
-    middle = torch.einsum("c,bchw->b", luma, coloured)[:, None, None, None] / images[0, 0].numel()
-    coloured = ((coloured - middle) * contrast[:, None, None, None] + middle).clamp_(0.0, 1.0)
-    return coloured + bend * coloured * (1.0 - coloured)
+    middle = (coloured.mean(dim=(2, 3)) @ luma)[:, None, None, None]
+    stretch = contrast[:, None, None, None]
+    coloured.mul_(stretch).add_(middle * (1.0 - stretch)).clamp_(0.0, 1.0)
+    return torch.addcmul((1.0 + bend) * coloured, coloured, coloured * -bend)
 
 
 def blur(images: torch.Tensor, config: AugmentationConfig, generator: torch.Generator) -> torch.Tensor:

@@ -15,8 +15,6 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from hf_handdiff.evaluation.protocol import HandBatch, Prediction, Predictor, Scores
 
-_SHEET_SIZE = 6
-
 
 # -- arguments ---------------------------------------------------------------------------------------------
 
@@ -96,6 +94,13 @@ def add_evaluate_parser(subparsers) -> None:
         action="store_true",
         help="keep the fitted calibration of joint_std in the checkpoint folder; for validation data only",
     )
+    parser.add_argument(
+        "--pictures",
+        type=_whole_number(0),
+        default=6,
+        metavar="K",
+        help="overlays of the K best and the K worst hands (default: 6)",
+    )
     _add_pipeline_arguments(parser)
     parser.set_defaults(run=run_evaluate)
 
@@ -146,6 +151,15 @@ def checkpoint_digest(checkpoint: str) -> str:
             digest.update(path.relative_to(folder).as_posix().encode())
             digest.update(path.read_bytes())
     return f"{folder.name} sha256:{digest.hexdigest()[:16]}"
+
+
+def data_digest(data: str) -> str:
+    """Name of a data set; of a folder with a digest of its shards' names and sizes."""
+    folder = Path(data)
+    if not folder.is_dir():
+        return data
+    shards = [(path.name, path.stat().st_size) for path in sorted(folder.glob("*.parquet"))]
+    return f"{folder.name} shards:{hashlib.sha256(repr(shards).encode()).hexdigest()[:16]}"
 
 
 def pipeline_predictor(
@@ -201,7 +215,7 @@ def run_evaluate(arguments: argparse.Namespace) -> int:
     shown["true_keypoints"] = arguments.true_keypoints or None
     settings = protocol.EvaluationSettings(
         predictor=checkpoint_digest(checkpoint),
-        data=str(arguments.data),
+        data=data_digest(arguments.data),
         split=arguments.split,
         num_hypotheses=arguments.num_hypotheses,
         seed=arguments.seed,
@@ -221,7 +235,7 @@ def run_evaluate(arguments: argparse.Namespace) -> int:
     written = list(report.write_report(results, out))
     print(report.render_report(results))
     written += _keep_calibration(scores, out, checkpoint if arguments.write_calibration else None)
-    written += draw_sheets(predict, dataset, scores, settings.seed, out)
+    written += draw_sheets(predict, dataset, scores, settings.seed, out, arguments.pictures)
     print("written: " + ", ".join(map(str, written)))
     return 1 if results["num_failed"] else 0
 
@@ -252,8 +266,10 @@ def _keep_calibration(scores: Scores, out: Path, checkpoint: str | None) -> list
     return [path] if checkpoint is None else [path, write_calibration(checkpoint, calibration)]
 
 
-def draw_sheets(predict: Predictor, dataset: Any, scores: Scores, seed: int, out: Path) -> list[Path]:
-    """Overlays of the best and of the worst hands by PA-MPJPE, predicted once more with their own seeds."""
+def draw_sheets(
+    predict: Predictor, dataset: Any, scores: Scores, seed: int, out: Path, count: int
+) -> list[Path]:
+    """Overlays of the `count` best and worst hands by PA-MPJPE, predicted once more with their own seeds."""
     import numpy as np
 
     from hf_handdiff.evaluation.protocol import collate, rows_between
@@ -263,13 +279,15 @@ def draw_sheets(predict: Predictor, dataset: Any, scores: Scores, seed: int, out
     errors = scores["pa_joint_error"].mean(axis=1)
     order = [sample for sample in np.argsort(errors) if np.isfinite(errors[sample])]
     written = []
-    for name, chosen in (("best", order[:_SHEET_SIZE]), ("worst", order[::-1][:_SHEET_SIZE])):
+    for name, chosen in (("best", order[:count]), ("worst", order[::-1][:count])):
+        if not chosen:
+            continue
         pictures, labels = [], []
         for sample in chosen:
             index = int(scores["index"][sample])
             batch = collate(list(rows_between(dataset, index, index + 1)), index, seed)
             picture = draw_prediction(
-                batch.images[0], predict(batch), intrinsics=batch.intrinsics_px[0].numpy(), panel=240
+                batch.images[0], predict(batch), intrinsics=batch.intrinsics_px[0].numpy(), panel=300
             )
             pictures.append(picture)
             share = scores["visible_share"][sample]

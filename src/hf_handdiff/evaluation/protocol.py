@@ -96,8 +96,8 @@ class EvaluationSettings:
     """What decides the numbers of a run; a folder of results belongs to one of these.
 
     Attributes:
-        predictor: what was evaluated, e.g. a checkpoint's path and the digest of its weights.
-        data: path or Hub id of the data set.
+        predictor: what was evaluated, e.g. a checkpoint's name and the digest of its files.
+        data: name of the data set, or its Hub id.
         split: its split.
         num_hypotheses: N.
         seed: of the hypotheses and of the blind control.
@@ -154,7 +154,7 @@ def sample_blind_hands(size: int = _BLIND_POOL_SIZE, seed: int = 0) -> BlindHand
 
 def sample_seed(seed: int, index: int) -> int:
     """The seed of one sample of a run."""
-    return int(np.random.SeedSequence([seed, index]).generate_state(1, np.uint64)[0] >> 2)
+    return int(np.random.SeedSequence([seed, index]).generate_state(1, np.uint64)[0]) >> 2
 
 
 def check_columns(columns: Iterable[str] | None) -> None:

@@ -341,14 +341,15 @@ def _answers_table(results: dict[str, Any]) -> Table:
     if stage1["pa_mpjpe_mm"] is not None:
         add("stage 1 alone: mean", stage1["pa_mpjpe_mm"], None, stage1["mpjpe_root_relative_mm"])
         add("stage 1 alone: single sample", stage1["single_sample_pa_mpjpe_mm"], None, None)
+    keys = ("pa_mpjpe_rotation_only_mm", "pa_mpvpe_rotation_only_mm")
+    rotation_only = " / ".join(_text(accuracy[key]) for key in keys)
     note = (
         "PA as in the official scripts (scale, reflections allowed); with rotations only the answer has "
-        f"{_text(accuracy['pa_mpjpe_rotation_only_mm'])} / {_text(accuracy['pa_mpvpe_rotation_only_mm'])} mm. "
-        f"Median over hands: {_text(accuracy['pa_mpjpe_median_mm'])} mm; aligned by scale and translation: "
-        f" {_text(accuracy['mpjpe_scale_translation_mm'])} mm. PA joint AUC, 0-50 mm: "
-        f"{_text(accuracy['pa_joint_auc_0_to_50mm'], 3)}; F@5 {_text(accuracy['f_score_5mm'], 3)}, "
-        f"F@15 {_text(accuracy['f_score_15mm'], 3)}. Best-of-N is chosen per sample by the truth, for joints "
-        "and meshes apart: read it beside its blind control."
+        f"{rotation_only} mm. Median over hands: {_text(accuracy['pa_mpjpe_median_mm'])} mm PA-MPJPE. MPJPE "
+        f"after alignment by scale and translation: {_text(accuracy['mpjpe_scale_translation_mm'])} mm. PA "
+        f"joint AUC (0-50 mm) {_text(accuracy['pa_joint_auc_0_to_50mm'], 3)}, "
+        f"F@5 {_text(accuracy['f_score_5mm'], 3)}, F@15 {_text(accuracy['f_score_15mm'], 3)}. Best-of-N is "
+        "chosen per sample by the truth, for joints and meshes apart: read it beside its blind control."
     )
     return Table("Accuracy (mm)", ["answer", "PA-MPJPE", "PA-MPVPE", "MPJPE root-relative"], rows, note)
 

@@ -7,6 +7,7 @@ joints, its vertices follow the hand's, and it is there so that pictures look li
 from __future__ import annotations
 
 from functools import lru_cache
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -43,7 +44,7 @@ class ForearmTopology(NamedTuple):
 def _tube_faces(rings: list[np.ndarray], columns: int) -> np.ndarray:
     """Triangles between consecutive rings; ring and column indices run as in the hand's faces."""
     faces = []
-    for inner, outer in zip(rings, rings[1:]):
+    for inner, outer in pairwise(rings):
         a, b = inner[np.arange(columns)], inner[(np.arange(columns) + 1) % len(inner)]
         c, d = outer[np.arange(columns)], outer[(np.arange(columns) + 1) % len(outer)]
         faces += [np.stack([b, a, c], axis=1), np.stack([b, c, d], axis=1)]

@@ -8,9 +8,9 @@ this package or an official MANO file of the user.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Mapping
 
 import numpy as np
 import torch
@@ -100,7 +100,7 @@ class HandLayer(nn.Module):
         self.register_buffer(name, torch.as_tensor(np.array(array, np.float32)))
 
     @classmethod
-    def from_arrays(cls, arrays: Mapping[str, np.ndarray], mesh_to_joints=None) -> "HandLayer":
+    def from_arrays(cls, arrays: Mapping[str, np.ndarray], mesh_to_joints=None) -> HandLayer:
         """A layer from arrays under MANO's names (``v_template``, ``shapedirs``, ``f``, ...).
 
         Args:
@@ -120,7 +120,7 @@ class HandLayer(nn.Module):
         )
 
     @classmethod
-    def open_hand(cls, resolution: str = "standard") -> "HandLayer":
+    def open_hand(cls, resolution: str = "standard") -> HandLayer:
         """The open hand of this package.
 
         Args:
@@ -132,7 +132,7 @@ class HandLayer(nn.Module):
         return cls.from_arrays(load_open_hand_arrays(resolution))
 
     @classmethod
-    def from_mano_file(cls, path: str | Path) -> "HandLayer":
+    def from_mano_file(cls, path: str | Path) -> HandLayer:
         """A layer from an official ``MANO_RIGHT.pkl`` or from an npz file with the same arrays.
 
         Args:
@@ -154,6 +154,7 @@ class HandLayer(nn.Module):
 
     @property
     def num_vertices(self) -> int:
+        """Vertices of the mesh."""
         return self.template.shape[0]
 
     def rest_joints(self, shape: torch.Tensor) -> torch.Tensor:

@@ -8,7 +8,6 @@ and carries texture coordinates and a nail mask.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
@@ -17,7 +16,7 @@ import numpy as np
 ASSETS = Path(__file__).parent / "assets"
 
 OPEN_HAND_PATH = ASSETS / "open_hand.npz"
-"""778 vertices; ``smplx.MANO(path, ext="npz", is_rhand=True, use_pca=False, flat_hand_mean=True)`` loads it."""
+"""778 vertices, in MANO's format: ``smplx.MANO(path, ext="npz", use_pca=False, flat_hand_mean=True)``."""
 
 FULL_HAND_PATH = ASSETS / "open_hand_full.npz"
 """1,609 vertices with texture coordinates, nail mask and wrist loop."""

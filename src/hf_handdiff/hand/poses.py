@@ -14,6 +14,7 @@ whose thumb and fingers do not run through each other.
 from __future__ import annotations
 
 from functools import lru_cache
+from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -79,7 +80,7 @@ def limits_table() -> torch.Tensor:
     """``POSE_LIMITS`` as ``(16, 3, 2)`` radians: joint, axis, (lowest, highest); zeros for the wrist."""
     table = torch.zeros(NUM_ROTATIONS, 3, 2)
     for finger, joints in MANO_FINGERS.items():
-        for joint, limits in zip(joints, POSE_LIMITS[finger]):
+        for joint, limits in zip(joints, POSE_LIMITS[finger], strict=True):
             table[joint] = torch.tensor(limits)
     return table.deg2rad()
 
@@ -262,6 +263,8 @@ class PoseSampler:
             ``(count, 16, 3)`` axis-angle, radians, within ``POSE_LIMITS``; the global rotation is 0.
         """
         draw = _Draw(generator)
+        if count == 0:
+            return torch.zeros(0, NUM_ROTATIONS, 3, device=draw.device)
         chances = torch.tensor([recorded_share] + [(1 - recorded_share) * share for share in _KINDS.values()])
         kinds = torch.multinomial(chances.to(draw.device), count, replacement=True, generator=generator)
         poses = torch.empty(count, NUM_ROTATIONS, 3, device=draw.device)
@@ -272,6 +275,8 @@ class PoseSampler:
         return poses
 
     def _sample_kind(self, kind: str, count: int, draw: _Draw) -> torch.Tensor:
+        if kind == "flat":  # nothing can touch
+            return self._flat(count, draw)
         candidates = getattr(self, f"_{kind}")(int(count * _OVERSAMPLING.get(kind, 1.4)) + 7, draw)
         return candidates[torch.sort(self.overlap(candidates), stable=True).indices[:count]]
 
@@ -462,8 +467,8 @@ class PoseSampler:
             fits &= (between * backs["thumb"][thumb]).sum(-1) > 0.2
             thumb, own = thumb[fits], own[fits]
             chosen = draw.integers(len(own), keep)
-            parts = poses[thumb[chosen]][:, list(MANO_FINGERS["thumb"])], poses[own[chosen]][:, list(MANO_FINGERS[finger])]
-            table.append(torch.cat(parts, dim=1))
+            thumbs = poses[thumb[chosen]][:, list(MANO_FINGERS["thumb"])]
+            table.append(torch.cat([thumbs, poses[own[chosen]][:, list(MANO_FINGERS[finger])]], dim=1))
         return torch.stack(table)
 
     def _resting_thumbs(self) -> torch.Tensor:
@@ -489,18 +494,19 @@ class PoseSampler:
             rests.append(found[draw.integers(len(found), keep)])
         return torch.stack(rests)
 
-    def _rest_thumb(self, poses: torch.Tensor, where: torch.Tensor, number: torch.Tensor, draw: _Draw) -> None:
+    def _rest_thumb(self, poses, where: torch.Tensor, number: torch.Tensor, draw: _Draw) -> None:
         """Lay the thumb on a closed finger (0 index, 1 middle) in the rows ``where``, in place."""
         table = self._resting_thumbs().to(draw.device)
         chosen = table[number, draw.integers(table.shape[1], len(poses))]
         poses[:, 13:] = torch.where(where[:, None, None], chosen, poses[:, 13:])
 
     def _joints_and_backs(self, poses: torch.Tensor) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-        """The 21 joints ``(N, 21, 3)`` and for each finger the direction ``(N, 3)`` in which its nail looks."""
+        """The joints ``(N, 21, 3)`` and for each finger the direction ``(N, 3)`` in which its nail looks."""
         rest = poses.new_zeros(len(poses), NUM_SHAPE)
+        layer = self.layer.to(poses.device)
         with torch.no_grad():
-            world, _ = self.layer.kinematics(poses, rest)
-            joints = self.layer.pose_joints(poses, rest)
+            world, _ = layer.kinematics(poses, rest)
+            joints = layer.pose_joints(poses, rest)
         return joints, {f: world[:, chain[2]] @ self.frames[chain[2], 1] for f, chain in MANO_FINGERS.items()}
 
 
@@ -516,11 +522,16 @@ def _ball_centres(joints: torch.Tensor, balls: tuple[int, ...]) -> torch.Tensor:
 
 def _distance_to_segments(points, starts, ends) -> torch.Tensor:
     """``(N, K, S)`` distances of ``(N, K, 3)`` points to ``(N, S, 3)`` segments."""
+    # by scalar products only: the (N, K, S, 3) differences would cost three times as much
     along = ends - starts
-    length = (along**2).sum(-1)
-    offset = points[:, :, None] - starts[:, None]
-    share = ((offset * along[:, None]).sum(-1) / length[:, None]).clamp(0, 1)
-    return (offset - share[..., None] * along[:, None]).norm(dim=-1)
+    length = (along**2).sum(-1)[:, None]
+    start_along = (starts * along).sum(-1)[:, None]
+    projected = torch.baddbmm(-start_along, points, along.transpose(1, 2))  # (N, K, S)
+    share = (projected / length).clamp(0, 1)
+    squared = (points**2).sum(-1, keepdim=True) + (starts**2).sum(-1)[:, None]
+    squared = torch.baddbmm(squared, points, starts.transpose(1, 2), alpha=-2)
+    squared = squared - share * (2 * projected - share * length)
+    return squared.clamp(min=0).sqrt()
 
 
 @lru_cache(maxsize=1)
@@ -535,12 +546,13 @@ def _contact_pairs() -> list[tuple]:
         radii += [_PALM_RADIUS_M, *_FINGER_RADII_M]
     pairs = [((thumb[2], thumb[3]), _THUMB_RADIUS_M, starts, ends, torch.tensor(radii))]
     order = ("index", "middle", "ring", "little")
-    for one, other in [*zip(order, order[1:]), *zip(order[1:], order)]:
+    finger_radii, palm_radii = torch.tensor(_FINGER_RADII_M), torch.tensor([_PALM_RADIUS_M] * 4)
+    for one, other in [*pairwise(order), *pairwise(order[::-1])]:
         chain = FINGERS[other]
-        pairs.append((FINGERS[one][1:], _FINGER_RADII_M[1], chain[:-1], chain[1:], torch.tensor(_FINGER_RADII_M)))
+        pairs.append((FINGERS[one][1:], _FINGER_RADII_M[1], chain[:-1], chain[1:], finger_radii))
+    knuckles = [FINGERS[name][0] for name in order]
     for finger in order:
-        bones = [FINGERS[name][0] for name in order]
-        pairs.append((FINGERS[finger][2:], _FINGER_RADII_M[2], [0] * 4, bones, torch.tensor([_PALM_RADIUS_M] * 4)))
+        pairs.append((FINGERS[finger][2:], _FINGER_RADII_M[2], [0] * 4, knuckles, palm_radii))
     return pairs
 
 

@@ -1,11 +1,12 @@
 """The image encoder: a hand crop in, 2D keypoints with scores, a hand score and image features out.
 
-The backbone is the hand landmark network of MediaPipe 0.10.21 (Apache-2.0), written out as plain PyTorch stages so that
-its weights can be converted (`scripts/convert_hand_landmark.py`) and fine-tuned.  What is new is built so that it starts
-as "no change": right after the conversion the keypoints are exactly the landmarks of the original network.
+The backbone is the hand landmark network of MediaPipe 0.10.21 (Apache-2.0), written out as plain PyTorch
+stages so that its weights can be converted (`scripts/convert_hand_landmark.py`) and fine-tuned.  What is new
+is built so that it starts as "no change": right after the conversion the keypoints are exactly the landmarks
+of the original network.
 
-All 2D positions are in *crop units*: (x, y) from 0 to 1 over the crop, x right, y down, origin at the outer corner of the
-top-left pixel.
+All 2D positions are in *crop units*: (x, y) from 0 to 1 over the crop, x right, y down, origin at the outer
+corner of the top-left pixel.
 """
 
 from __future__ import annotations
@@ -24,8 +25,9 @@ from .base import HandModel
 
 NUM_KEYPOINTS = 21
 
-# The converted backbone: (kernel size, stride of the first block, output channels, hidden channels of every block).
-# It is EfficientNet-Lite0 without the squeeze-and-excite layers; the first hidden width of 64 is the original's.
+# The converted backbone: (kernel size, stride of the first block, output channels, hidden channels of every
+# block). It is EfficientNet-Lite0 without the squeeze-and-excite layers; the first hidden width of 64 is the
+# original's.
 BACKBONE_STAGES = {
     "stage1": (3, 2, 24, (64, 144)),
     "stage2": (5, 2, 40, (144, 240)),
@@ -42,15 +44,14 @@ class HandImageEncoderConfig(PretrainedConfig):
     """Configuration of [`HandImageEncoder`].
 
     Fields you may want to change:
-        feature_channels: channels C of the fused feature map (B, C, H/8, W/8) that the later stages sample from.
+        feature_channels: channels C of the fused feature map (B, C, H/8, W/8) that later stages sample.
         global_dim: size G of the global feature vector (B, G).
-        prior_std: standard deviation, in crop units, of the Gaussian prior round each initial landmark.  It is how far
-            the refinement can comfortably move a keypoint: two to three times this distance.  The converted network is
-            off by about 0.03 on real photos.
+        prior_std: standard deviation, in crop units, of the Gaussian prior round each initial landmark.  The
+            refinement can comfortably move a keypoint two to three times this far.
 
     Fields that follow from the converted weights:
-        image_size: side in pixels of the square input, a multiple of 32.  The backbone was trained at 224; another size
-            runs, but its landmarks are worth less.
+        image_size: side in pixels of the square input, a multiple of 32.  The backbone was trained at 224;
+            another size runs, but its landmarks are worth less.
     """
 
     model_type = "hand_image_encoder"
@@ -108,31 +109,39 @@ class HandImageEncoderOutput(ModelOutput):
 
 
 class SameConv2d(nn.Conv2d):
-    """A convolution padded as TensorFlow's "SAME" pads an even-sized input: with stride 2 one row more at the far side."""
+    """Padded as TensorFlow's "SAME" pads an even-sized input: with stride 2, one row more at the far side."""
 
-    def __init__(self, in_channels: int, out_channels: int, kernel_size: int, stride: int = 1, groups: int = 1):
+    def __init__(
+        self, in_channels: int, out_channels: int, kernel_size: int, stride: int = 1, groups: int = 1
+    ):
         symmetric = (kernel_size - 1) // 2 if stride == 1 else 0
         super().__init__(in_channels, out_channels, kernel_size, stride, padding=symmetric, groups=groups)
         total = kernel_size - stride
         self.far_side_padding = None if stride == 1 else (total // 2, total - total // 2) * 2
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """(B, C, H, W) -> (B, C', H / stride, W / stride)."""
         if self.far_side_padding is not None:
             x = F.pad(x, self.far_side_padding)
         return super().forward(x)
 
 
 class InvertedResidual(nn.Module):
-    """Expand (1x1), filter (depthwise), project (1x1), with a skip where the shape allows; the norms are folded in."""
+    """Expand (1x1), filter (depthwise), project (1x1), a skip where the shape allows; norms are folded in."""
 
-    def __init__(self, in_channels: int, hidden_channels: int, out_channels: int, kernel_size: int, stride: int):
+    def __init__(
+        self, in_channels: int, hidden_channels: int, out_channels: int, kernel_size: int, stride: int
+    ):
         super().__init__()
         self.expand = nn.Conv2d(in_channels, hidden_channels, 1)
-        self.depthwise = SameConv2d(hidden_channels, hidden_channels, kernel_size, stride, groups=hidden_channels)
+        self.depthwise = SameConv2d(
+            hidden_channels, hidden_channels, kernel_size, stride, groups=hidden_channels
+        )
         self.project = nn.Conv2d(hidden_channels, out_channels, 1)
         self.has_skip = stride == 1 and in_channels == out_channels
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """(B, C, H, W) -> (B, C', H / stride, W / stride)."""
         y = F.relu6(self.expand(x))
         y = F.relu6(self.depthwise(y))
         y = self.project(y)
@@ -140,7 +149,7 @@ class InvertedResidual(nn.Module):
 
 
 class HandLandmarkBackbone(nn.Module):
-    """The trunk of MediaPipe's hand landmark network: (B, 3, S, S) in 0..1 to maps at S/4, S/8, S/16, S/32 and a vector."""
+    """The trunk of MediaPipe's hand landmark network: images to maps at four scales and a pooled vector."""
 
     def __init__(self):
         super().__init__()
@@ -160,7 +169,7 @@ class HandLandmarkBackbone(nn.Module):
         self.final_depthwise = SameConv2d(POOLED_CHANNELS, POOLED_CHANNELS, 3, groups=POOLED_CHANNELS)
 
     def forward(self, x: torch.Tensor) -> tuple[list[torch.Tensor], torch.Tensor]:
-        """x (B, 3, S, S) -> maps [(B,24,S/4,S/4), (B,40,S/8,S/8), (B,112,S/16,S/16), (B,192,S/32,S/32)], pooled (B, 1152)."""
+        """(B, 3, S, S) -> maps of 24, 40, 112, 192 channels at S/4, S/8, S/16, S/32; pooled (B, 1152)."""
         x = F.relu6(self.stem(x))
         x = F.relu6(self.stem_depthwise(x))
         x = self.stem_project(x)
@@ -174,7 +183,7 @@ class HandLandmarkBackbone(nn.Module):
 
 
 class FeatureFusion(nn.Module):
-    """Brings the four maps to one map at S/8 by lateral 1x1 convolutions and a sum, then mixes it (B, C, S/8, S/8)."""
+    """Brings the four maps to one at S/8 by lateral 1x1 convolutions and a sum, then mixes it."""
 
     def __init__(self, channels: int):
         super().__init__()
@@ -186,6 +195,7 @@ class FeatureFusion(nn.Module):
         self.mix = nn.Conv2d(channels, channels, 3, padding=1)
 
     def forward(self, maps: list[torch.Tensor]) -> torch.Tensor:
+        """The backbone's four maps -> (B, C, S/8, S/8)."""
         quarter, eighth, sixteenth, thirty_second = maps
         size = eighth.shape[-2:]
         coarse = self.lateral_sixteenth(sixteenth) + _resize(
@@ -272,13 +282,16 @@ class HandImageEncoder(HandModel):
     def sample_features(feature_map: torch.Tensor, keypoints: torch.Tensor) -> torch.Tensor:
         """Bilinear samples of feature_map (B, C, H, W) at keypoints (B, K, 2) in crop units -> (B, K, C).
 
-        Positions outside the crop read the nearest border cell.  Sampled in float32 at any precision of the map.
+        Positions outside the crop read the nearest border cell.  Sampled in float32 at any precision of the
+        map.
         """
         grid = (2.0 * keypoints.float() - 1.0)[:, :, None]  # (B, K, 1, 2)
         samples = F.grid_sample(feature_map.float(), grid, padding_mode="border", align_corners=False)
         return samples.squeeze(-1).transpose(1, 2).to(feature_map.dtype)
 
-    def forward(self, pixel_values: torch.Tensor, return_dict: bool | None = None) -> HandImageEncoderOutput | tuple:
+    def forward(
+        self, pixel_values: torch.Tensor, return_dict: bool | None = None
+    ) -> HandImageEncoderOutput | tuple:
         """pixel_values (B, 3, S, S): RGB in 0..1, a right hand."""
         size = self.config.image_size
         if pixel_values.ndim != 4 or pixel_values.shape[1:] != (3, size, size):
@@ -286,14 +299,14 @@ class HandImageEncoder(HandModel):
         maps, pooled = self.backbone(pixel_values)
         feature_map = self.fusion(maps)
 
-        # 1. The heads of the original network, in float32: half precision would cost them a pixel.
-        heads = (self.landmark_head, self.world_head, self.presence_head)
-        landmarks, world, presence = _linears_float32(heads, pooled)
+        # 1. All that reads the pooled features, in float32: half precision would cost the landmarks a pixel.
+        heads = (self.landmark_head, self.world_head, self.presence_head, self.global_projection)
+        landmarks, world, presence, projected = _linears_float32(heads, pooled)
         initial_keypoints = landmarks.unflatten(1, (NUM_KEYPOINTS, 2))
         hand_logit = presence.squeeze(-1)
 
         # 2. Global features, and what they add to the 3D estimate.
-        global_features = self.global_norm(self.global_projection(pooled))
+        global_features = self.global_norm(projected.to(self.global_norm.weight.dtype))
         world = world + _linears_float32([self.world_correction], F.silu(global_features))[0]
         world = world.unflatten(1, (NUM_KEYPOINTS, 3))
 
@@ -324,10 +337,12 @@ def refine_keypoints(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Moves landmarks by what a heatmap adds to a Gaussian prior round them.
 
-    posterior = softmax(log prior + evidence) over the cells; the offset is the posterior's mean minus the prior's mean,
-    so evidence that is constant over the map gives an offset of exactly zero, also at the border.
+    posterior = softmax(log prior + evidence) over the cells; the offset is the posterior's mean minus the
+    prior's mean, so evidence that is constant over the map gives an offset of exactly zero, also at the
+    border.
 
-    landmarks (B, K, 2) crop units, evidence (B, K, H, W) -> keypoints (B, K, 2), logits of the posterior (B, K, H, W).
+    landmarks (B, K, 2) crop units, evidence (B, K, H, W) -> keypoints (B, K, 2), logits of the posterior (B,
+    K, H, W).
     """
     height, width = evidence.shape[-2:]
     x = (torch.arange(width, device=evidence.device, dtype=evidence.dtype) + 0.5) / width
@@ -350,10 +365,11 @@ def _expected_position(logits: torch.Tensor, x: torch.Tensor, y: torch.Tensor) -
 
 
 def _linears_float32(layers: Sequence[nn.Linear], x: torch.Tensor) -> tuple[torch.Tensor, ...]:
-    """Several layers on one input as one product, in float32 whatever the precision of the model or of an autocast.
+    """Several layers on one input as one product, in float32 whatever the precision of the model or of an
+    autocast.
 
-    One product on freshly joined weights, because a product with a single row of weights gives other last bits when
-    the weights lie elsewhere in memory, as they do after a reload.
+    One product on freshly joined weights, because a product with a single row of weights gives other last
+    bits when the weights lie elsewhere in memory, as they do after a reload.
     """
     with torch.autocast(device_type=x.device.type, enabled=False):
         weight = torch.cat([layer.weight.float() for layer in layers])

@@ -8,7 +8,7 @@ import torch
 from hf_handdiff.data.synthetic.environment import ENVIRONMENT_SPLITS, Environment, load_environments
 from hf_handdiff.data.synthetic.hand_mesh import RenderHand
 from hf_handdiff.data.synthetic.shading import noise_volume
-from hf_handdiff.hand.poses import RECORDED_POSES_PATH, sample_poses
+from hf_handdiff.hand.poses import sample_poses
 
 POSE_BLOCK = 1000
 POSES_PER_SAMPLE = 2
@@ -30,7 +30,7 @@ class SceneAssets:
         """The assets of `split`: "train", "validation" or "test"."""
         if split not in ENVIRONMENT_SPLITS:
             raise ValueError(f"split must be one of {sorted(ENVIRONMENT_SPLITS)}, got {split!r}")
-        return cls(split, RenderHand("full"), load_environments(ENVIRONMENT_SPLITS[split]), noise_volume())
+        return cls(split, RenderHand(), load_environments(ENVIRONMENT_SPLITS[split]), noise_volume())
 
     def random_stream(self, seed: int, index: int) -> np.random.Generator:
         """The generator that sample `index` of `seed` draws everything from."""
@@ -45,9 +45,8 @@ class SceneAssets:
         block = index // POSE_BLOCK
         if self._pose_block is None or self._pose_block[0] != (seed, block):
             state = np.random.SeedSequence([seed, self._split_number(), block, POSE_BLOCK]).generate_state(1, np.uint64)
-            recorded_share = RECORDED_SHARE if RECORDED_POSES_PATH.exists() else 0.0
             generator = torch.Generator().manual_seed(int(state[0] >> 1))
-            poses = sample_poses(POSE_BLOCK * POSES_PER_SAMPLE, generator, recorded_share).numpy().astype(np.float32)
+            poses = sample_poses(POSE_BLOCK * POSES_PER_SAMPLE, generator, RECORDED_SHARE).numpy().astype(np.float32)
             poses[:, 0] = 0.0
             self._pose_block = (seed, block), poses.reshape(POSE_BLOCK, POSES_PER_SAMPLE, 16, 3)
         return self._pose_block[1][index % POSE_BLOCK]

@@ -13,17 +13,19 @@ from hf_handdiff.data.synthetic.environment import (
     rotate_lighting,
     studio_lighting,
 )
+from hf_handdiff.data.synthetic.mesh import Mesh
 from hf_handdiff.data.synthetic.occluders import Occlusion, draw_patches
 from hf_handdiff.data.synthetic.placement import Placement, sample_placement
 from hf_handdiff.data.synthetic.rasterizer import project_points
 from hf_handdiff.data.synthetic.renderer import VisibilityBuffer, render
 from hf_handdiff.data.synthetic.scene import (
     HandInstance,
-    assemble,
+    place_meshes,
     sample_hand,
     sample_occlusion,
     scene_without_hand,
 )
+from hf_handdiff.data.synthetic.surfaces import SURFACE_SHARE, random_surface
 from hf_handdiff.data.synthetic.visibility import joint_visibility, visible_share
 from hf_handdiff.hand.rotations import matrix_to_axis_angle
 
@@ -95,27 +97,29 @@ def _sample_with_hand(
     instance = sample_hand(hand, poses[0], rng)
     own_vertices, arm = np.split(instance.meshes[0].points, [hand.num_hand_vertices])
     placement = sample_placement(own_vertices, arm, IMAGE_SIZE, rng)
+    meshes = place_meshes(instance, placement)
+    if rng.random() < SURFACE_SHARE:
+        meshes.append(random_surface(meshes[0].points, rng))
     occlusion = sample_occlusion(hand, instance, poses[1], placement, IMAGE_SIZE, rng)
     row = hand_labels(assets, instance, placement)
-    image, buffer, covered = _draw(assets, instance, placement, occlusion, lighting, background)
+    image, buffer, covered = _draw(assets, meshes, placement, occlusion, lighting, background)
     vertices = own_vertices @ placement.rotation.T + placement.translation_m
     share = visible_share(hand, vertices, placement.intrinsics_px, buffer, 0, IMAGE_SIZE, covered)
     if share < MIN_VISIBLE_SHARE and (occlusion.meshes or occlusion.patches):
-        image, buffer, covered = _draw(assets, instance, placement, Occlusion(), lighting, background)
+        image, buffer, covered = _draw(assets, meshes, placement, Occlusion(), lighting, background)
         share = visible_share(hand, vertices, placement.intrinsics_px, buffer, 0, IMAGE_SIZE, covered)
-    visible = joint_visibility(hand, row["joints_m"], row["keypoints_2d_px"], buffer, 0, IMAGE_SIZE, covered)
+    visible = joint_visibility(hand, row["joints_m"], placement.intrinsics_px, buffer, 0, IMAGE_SIZE, covered)
     row["keypoints_visible"] = visible.tolist()
     row["visible_share"] = share
     return row, image
 
 
 def _draw(
-    assets: SceneAssets, instance: HandInstance, placement: Placement, occlusion: Occlusion, lighting: Lighting,
+    assets: SceneAssets, meshes: list[Mesh], placement: Placement, occlusion: Occlusion, lighting: Lighting,
     background: np.ndarray,
 ) -> tuple[np.ndarray, VisibilityBuffer, np.ndarray]:  # fmt: skip
-    meshes = assemble(instance, placement, occlusion)
-    focus = placement.translation_m + placement.rotation @ instance.joints.mean(0)
-    image, buffer = render(meshes, placement.intrinsics_px, background, lighting, focus, assets.noise)
+    focus = meshes[0].points[: assets.hand.num_hand_vertices].mean(0)
+    image, buffer = render(meshes + occlusion.meshes, placement.intrinsics_px, background, lighting, focus, assets.noise)
     return image, buffer, draw_patches(image, occlusion.patches)
 
 

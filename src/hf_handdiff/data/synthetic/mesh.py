@@ -1,6 +1,6 @@
 """Triangle meshes of a scene, and made-up solids: boxes, lathe bodies (bottles, mugs, pens, balls), sheets."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -14,7 +14,7 @@ class Mesh:
 
     points (V, 3) m in whatever frame the holder says; faces (F, 3) int32, counter-clockwise from outside;
     rest (V, 3) m, where the surface texture is looked up; attributes (V, NUM_ATTRIBUTES) for skin;
-    material; smooth: whether normals are shared across edges.
+    material; casts_shadow: whether it throws shadows on others.
     """
 
     points: np.ndarray
@@ -22,16 +22,17 @@ class Mesh:
     rest: np.ndarray
     material: Material
     attributes: np.ndarray | None = None
+    casts_shadow: bool = True
 
     def moved(self, rotation: np.ndarray, translation: np.ndarray) -> "Mesh":
         """The mesh under x -> rotation x + translation, its texture moving along."""
         points = (self.points @ rotation.T + translation).astype(np.float32)
-        return Mesh(points, self.faces, self.rest, self.material, self.attributes)
+        return replace(self, points=points)
 
     def mirrored(self) -> "Mesh":
         """The mirror image across x = 0, its faces still counter-clockwise from outside."""
         points = self.points * np.array([-1.0, 1.0, 1.0], np.float32)
-        return Mesh(points, np.ascontiguousarray(self.faces[:, ::-1]), self.rest, self.material, self.attributes)
+        return replace(self, points=points, faces=np.ascontiguousarray(self.faces[:, ::-1]))
 
     def attribute_rows(self) -> np.ndarray:
         """The attributes, zeros for objects that have none."""
@@ -86,20 +87,52 @@ def fan_faces(loop: np.ndarray, centre: int) -> np.ndarray:
     return np.stack([np.roll(loop, -1), loop, np.full(len(loop), centre)], 1)
 
 
-def random_solid(rng: np.random.Generator, material: Material) -> Mesh:
-    """A random solid of a size that a hand can hold, around the origin, its long axis along y."""
-    kind = rng.choice(["box", "sheet", "can", "bottle", "pen", "ball", "mug"], p=[0.2, 0.14, 0.16, 0.16, 0.12, 0.12, 0.1])
+@dataclass
+class Solid:
+    """A mesh around the origin with its long axis along y, and its shape as "box", "round" or "ball".
+
+    half_extent (3,) m: half of its bounding box.
+    """
+
+    mesh: Mesh
+    kind: str
+    half_extent: np.ndarray
+
+    def distance(self, points: np.ndarray) -> np.ndarray:
+        """Signed distance (N,) m of `points` (N, 3) to the box, cylinder or ball around the mesh."""
+        if self.kind == "ball":
+            return np.linalg.norm(points, axis=1) - self.half_extent[0]
+        if self.kind == "round":
+            outside = np.stack(
+                [np.hypot(points[:, 0], points[:, 2]) - self.half_extent[0], np.abs(points[:, 1]) - self.half_extent[1]],
+                1,
+            )
+        else:
+            outside = np.abs(points) - self.half_extent
+        return np.linalg.norm(np.maximum(outside, 0.0), axis=1) + np.minimum(outside.max(1), 0.0)
+
+
+def random_solid(rng: np.random.Generator, material: Material) -> Solid:
+    """A random solid of a size that a hand can hold."""
+    kind, mesh = _random_solid_mesh(rng, material)
+    shape = {"box": "box", "sheet": "box", "ball": "ball"}.get(kind, "round")
+    return Solid(mesh, shape, 0.5 * np.ptp(mesh.points, axis=0))
+
+
+def _random_solid_mesh(rng: np.random.Generator, material: Material) -> tuple[str, Mesh]:
+    names = ["box", "sheet", "can", "bottle", "pen", "ball", "mug"]
+    kind = str(rng.choice(names, p=[0.2, 0.14, 0.16, 0.16, 0.12, 0.12, 0.1]))
     if kind == "box":
-        return box(rng.uniform([0.02, 0.05, 0.02], [0.08, 0.16, 0.08]), material)
+        return kind, box(rng.uniform([0.02, 0.05, 0.02], [0.08, 0.16, 0.08]), material)
     if kind == "sheet":
-        return box(rng.uniform([0.05, 0.09, 0.002], [0.14, 0.2, 0.012]), material)
+        return kind, box(rng.uniform([0.05, 0.09, 0.002], [0.14, 0.2, 0.012]), material)
     if kind == "ball":
-        return ball(rng.uniform(0.018, 0.05), material)
+        return kind, ball(rng.uniform(0.018, 0.05), material)
     radius = {"can": rng.uniform(0.02, 0.04), "bottle": rng.uniform(0.025, 0.042), "pen": rng.uniform(0.003, 0.012),
-              "mug": rng.uniform(0.032, 0.045)}[str(kind)]  # fmt: skip
+              "mug": rng.uniform(0.032, 0.045)}[kind]  # fmt: skip
     length = {"can": rng.uniform(0.06, 0.16), "bottle": rng.uniform(0.14, 0.26), "pen": rng.uniform(0.1, 0.2),
-              "mug": rng.uniform(0.07, 0.11)}[str(kind)]  # fmt: skip
-    return lathe(*_profile(str(kind), radius, length, rng), material)
+              "mug": rng.uniform(0.07, 0.11)}[kind]  # fmt: skip
+    return kind, lathe(*_profile(kind, radius, length, rng), material)
 
 
 def _profile(kind: str, radius: float, length: float, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:

@@ -1,4 +1,4 @@
-"""What hides a hand: things in front of it, things that it holds, another hand, flat patches on the image."""
+"""What hides a hand: things in front of it, another hand, flat patches on the image (what it holds: `grasps`)."""
 
 from dataclasses import dataclass, field
 
@@ -9,8 +9,9 @@ from hf_handdiff.data.synthetic.materials import random_color, random_object_mat
 from hf_handdiff.data.synthetic.mesh import Mesh, random_solid
 from hf_handdiff.data.synthetic.placement import random_rotation
 
-OCCLUDED_SHARE = 0.45
-KINDS, KIND_SHARES = ("front", "held", "second_hand", "patch"), (0.34, 0.26, 0.22, 0.18)
+HELD_SHARE = 0.12
+OTHERWISE_OCCLUDED_SHARE = 0.36
+KINDS, KIND_SHARES = ("front", "second_hand", "patch"), (0.45, 0.3, 0.25)
 
 
 @dataclass
@@ -31,7 +32,7 @@ class Occlusion:
 
 def solid_in_front(vertices_m: np.ndarray, rng: np.random.Generator) -> Mesh:
     """A solid between the camera and a random point of the hand `vertices_m` (V, 3), in camera axes."""
-    solid = random_solid(rng, random_object_material(rng))
+    solid = random_solid(rng, random_object_material(rng)).mesh
     target = vertices_m[rng.integers(len(vertices_m))]
     reach = np.linalg.norm(solid.points, axis=1).max()
     nearest = vertices_m[:, 2].min()
@@ -41,23 +42,6 @@ def solid_in_front(vertices_m: np.ndarray, rng: np.random.Generator) -> Mesh:
     away = rng.normal(size=3) * np.array([1.0, 1.0, 0.0])
     centre = centre + away / (np.linalg.norm(away) + 1e-9) * rng.uniform(0.0, 0.6) * reach * scale
     return solid.moved(random_rotation(rng) * scale, centre)
-
-
-def solid_in_palm(joints: np.ndarray, rng: np.random.Generator) -> Mesh:
-    """A solid against the palm, across it or along it, in hand axes (fingers -x, back +y, thumb +z), wrist at 0."""
-    solid = random_solid(rng, random_object_material(rng))
-    palm = 0.4 * joints[0] + 0.6 * joints[[5, 9, 13, 17]].mean(0)
-    half_width = 0.5 * np.ptp(solid.points[:, 0])
-    across = np.array([[1.0, 0.0, 0.0], [0.0, 0.0, -1.0], [0.0, 1.0, 0.0]])  # long axis y to z
-    along = np.array([[0.0, 1.0, 0.0], [-1.0, 0.0, 0.0], [0.0, 0.0, 1.0]])
-    turn = across if rng.random() < 0.75 else along
-    small = rng.normal(0.0, 0.25, 3)
-    wobble = np.array([[1, -small[2], small[1]], [small[2], 1, -small[0]], [-small[1], small[0], 1]])
-    wobble, _ = np.linalg.qr(wobble)
-    wobble *= np.sign(np.diag(wobble))
-    slide = rng.normal(0.0, 0.02) * np.array([0.0, 0.0, 1.0])
-    centre = palm + np.array([-0.012, -half_width - 0.013, 0.0]) + slide
-    return solid.moved(wobble @ turn, centre)
 
 
 def second_hand_offset(size_m: float, rng: np.random.Generator) -> np.ndarray:

@@ -63,7 +63,8 @@ def render(
     screen = screen_points(points, intrinsics_px, SUPERSAMPLING)
     rasterize(screen, faces, True, inverse_depth, face_ids)
 
-    to_shadow, shadow_maps = _shadow_maps(points, faces, lighting, focus_m)
+    casters = faces[np.repeat([mesh.casts_shadow for mesh in meshes], counts)]
+    to_shadow, shadow_maps = _shadow_maps(points, casters, lighting, focus_m)
     image = shade_image(
         np.ascontiguousarray(background, np.float32), face_ids, inverse_depth, screen, faces, face_objects, points,
         normals, rest, attributes, table, noise, lighting.directions.astype(np.float32),

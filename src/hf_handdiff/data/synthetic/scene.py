@@ -4,19 +4,20 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hf_handdiff.data.synthetic.hand_mesh import RenderHand
+from hf_handdiff.data.synthetic.grasps import sample_grasp
+from hf_handdiff.data.synthetic.hand_mesh import ForearmShape, RenderHand
 from hf_handdiff.data.synthetic.materials import Material
 from hf_handdiff.data.synthetic.mesh import Mesh, ball, capsule, random_solid
 from hf_handdiff.data.synthetic.materials import random_object_material
 from hf_handdiff.data.synthetic.occluders import (
     KIND_SHARES,
+    HELD_SHARE,
     KINDS,
-    OCCLUDED_SHARE,
+    OTHERWISE_OCCLUDED_SHARE,
     Occlusion,
     flat_patches,
     second_hand_offset,
     solid_in_front,
-    solid_in_palm,
 )
 from hf_handdiff.data.synthetic.placement import (
     Placement,
@@ -35,7 +36,7 @@ MAX_SHAPE = 2.5
 class HandInstance:
     """One hand of a scene: parameters, skin, and its meshes in its own axes with the wrist at 0.
 
-    pose_rad (16, 3) without global rotation; joints (21, 3) m; meshes: skin first, then what it wears.
+    pose_rad (16, 3) without global rotation; joints (21, 3) m; meshes: skin first, then what it wears and holds.
     """
 
     pose_rad: np.ndarray
@@ -49,18 +50,27 @@ class HandInstance:
 def sample_hand(
     hand: RenderHand, pose: np.ndarray, rng: np.random.Generator, skin: tuple[Material, float] | None = None
 ) -> HandInstance:
-    """A hand in `pose` (16, 3), of a random shape and skin, with a forearm that may be dressed."""
+    """A hand in `pose` (16, 3), of a random shape and skin, with a forearm that may be dressed.
+
+    For a share of the hands the pose is replaced by one that holds a solid, which is then the last of the meshes.
+    """
     shape = np.clip(rng.normal(size=10), -MAX_SHAPE, MAX_SHAPE).astype(np.float32)
+    held = None
+    if rng.random() < HELD_SHARE:
+        flat = hand.pose(np.zeros((16, 3), np.float32), shape).joints
+        pose, held = sample_grasp(flat - flat[0], rng)
     material, tone = sample_skin(rng) if skin is None else skin
     posed = hand.pose(pose, shape)
     vertices, joints = posed.vertices - posed.joints[0], posed.joints - posed.joints[0]
-    flexion, deviation = rng.normal(0.0, 0.4), rng.normal(0.0, 0.2)
-    direction = np.array([1.0, np.tan(np.clip(flexion, -1.0, 1.0)), np.tan(np.clip(deviation, -0.5, 0.5))])
-    forearm = hand.forearm_points(
-        vertices, direction / np.linalg.norm(direction), rng.uniform(0.24, 0.45), rng.uniform(1.15, 1.6)
-    )
-    meshes = [hand.skin_mesh(vertices, forearm, material)]
-    meshes += random_wearables(hand.forearm_rings(forearm), rng)
+    forearm = ForearmShape(
+        flexion_rad=float(np.clip(rng.normal(0.0, 0.4), -1.0, 1.1)),
+        deviation_rad=float(np.clip(rng.normal(0.0, 0.2), -0.4, 0.4)),
+        length_m=rng.uniform(0.24, 0.45), widening=rng.uniform(1.2, 1.6),
+    )  # fmt: skip
+    points = hand.with_forearm(vertices, forearm)
+    meshes = [hand.skin_mesh(points, material), *random_wearables(hand.forearm_rings(points), rng)]
+    if held is not None:
+        meshes.append(held)
     return HandInstance(pose, shape, material, tone, joints, meshes)
 
 
@@ -70,7 +80,7 @@ def sample_occlusion(
 ) -> Occlusion:  # fmt: skip
     """Nothing, or one or two things that hide parts of the hand; a second hand takes `other_pose` (16, 3)."""
     occlusion = Occlusion()
-    if rng.random() >= OCCLUDED_SHARE:
+    if rng.random() >= OTHERWISE_OCCLUDED_SHARE:
         return occlusion
     vertices = instance.meshes[0].points[: hand.num_hand_vertices]
     vertices = vertices @ placement.rotation.T + placement.translation_m
@@ -78,9 +88,6 @@ def sample_occlusion(
         kind = KINDS[rng.choice(len(KINDS), p=KIND_SHARES)]
         if kind == "front":
             occlusion.meshes.append(solid_in_front(vertices, rng))
-        elif kind == "held":
-            held = solid_in_palm(instance.joints, rng)
-            occlusion.meshes.append(held.moved(placement.rotation, placement.translation_m))
         elif kind == "second_hand":
             occlusion.meshes += _second_hand(hand, instance, other_pose, vertices, rng)
         else:
@@ -116,7 +123,7 @@ def scene_without_hand(
     meshes = []
     for _ in range(rng.integers(0, 4)):
         if rng.random() < 0.5:
-            thing = random_solid(rng, random_object_material(rng))
+            thing = random_solid(rng, random_object_material(rng)).mesh
         elif rng.random() < 0.5:
             thing = capsule(rng.uniform(0.02, 0.045), rng.uniform(0.15, 0.35), sample_skin(rng)[0], rng.uniform(0.6, 1.0))
         else:
@@ -125,9 +132,6 @@ def scene_without_hand(
     return meshes, intrinsics, middle
 
 
-def assemble(
-    instance: HandInstance, placement: Placement, occlusion: Occlusion
-) -> list[Mesh]:
-    """All meshes in camera axes; the hand itself is the first."""
-    worn = [mesh.moved(placement.rotation, placement.translation_m) for mesh in instance.meshes]
-    return worn + occlusion.meshes
+def place_meshes(instance: HandInstance, placement: Placement) -> list[Mesh]:
+    """The hand, what it wears and what it holds, in camera axes; the hand itself is the first."""
+    return [mesh.moved(placement.rotation, placement.translation_m) for mesh in instance.meshes]

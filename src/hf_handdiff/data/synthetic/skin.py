@@ -35,9 +35,9 @@ def sample_skin(rng: np.random.Generator) -> tuple[Material, float]:
     blood = rng.uniform(0.3, 1.0) * (1.0 - 0.6 * tone)
     material = Material(
         kind=KIND_SKIN, base=srgb_to_linear(base), second=srgb_to_linear(palm), accent=srgb_to_linear(nail),
-        flush=1.0 - blood * np.array([0.02, 0.28, 0.24]), roughness=rng.uniform(0.38, 0.62),
+        flush=1.0 - blood * np.array([0.02, 0.28, 0.24]), roughness=rng.uniform(0.42, 0.72),
         specular=rng.uniform(0.018, 0.04), frequency=rng.uniform(350.0, 900.0), blotch_frequency=rng.uniform(40, 140),
         fine_amount=rng.uniform(0.01, 0.09), blotch_amount=rng.uniform(0.03, 0.2), bump=rng.uniform(0.03, 0.14),
-        crease=rng.uniform(0.1, 0.5), scatter=1.0, offset=rng.uniform(0.0, 32.0, 3),
+        crease=rng.uniform(0.0, 0.3), scatter=1.0, offset=rng.uniform(0.0, 32.0, 3),
     )  # fmt: skip
     return material, tone

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from hf_handdiff.data.synthetic.hand_mesh import RenderHand
-from hf_handdiff.data.synthetic.rasterizer import NO_FACE, rasterize, screen_points
+from hf_handdiff.data.synthetic.hand_mesh import KNUCKLES, RenderHand
+from hf_handdiff.data.synthetic.rasterizer import NO_FACE, project_points, rasterize, screen_points
 from hf_handdiff.data.synthetic.renderer import VisibilityBuffer
 from hf_handdiff.data.synthetic.shading import SUPERSAMPLING
 from hf_handdiff.hand.topology import FINGERTIPS
@@ -15,10 +15,10 @@ SAMPLE_OFFSETS_PX = np.array([[0.0, 0.0], [0.8, 0.0], [-0.8, 0.0], [0.0, 0.8], [
 
 
 def joint_visibility(
-    hand: RenderHand, joints_m: np.ndarray, keypoints_px: np.ndarray, buffer: VisibilityBuffer, hand_object: int,
+    hand: RenderHand, joints_m: np.ndarray, intrinsics_px: np.ndarray, buffer: VisibilityBuffer, hand_object: int,
     image_size: int, covered: np.ndarray | None = None,
 ) -> np.ndarray:  # fmt: skip
-    """Whether each of `joints_m` (21, 3), in camera axes at `keypoints_px` (21, 2), can be seen: (21,) bool.
+    """Whether each of `joints_m` (21, 3), in camera axes, can be seen: (21,) bool.
 
     A joint lies inside the flesh. It counts as seen when the first surface at its pixel is flesh of its own bones
     and no farther in front of it than that flesh is thick; most of five samples around the pixel decide. `covered`
@@ -27,9 +27,9 @@ def joint_visibility(
     size = buffer.face_ids.shape[0]
     first_face = buffer.first_face[hand_object]
     visible = np.zeros(21, bool)
-    probes_px = keypoints_px.copy()
-    tips = list(FINGERTIPS)
-    probes_px[tips] += TIP_RETREAT * (keypoints_px[[tip - 1 for tip in tips]] - keypoints_px[tips])
+    probes_m = probe_points(joints_m)
+    keypoints_px, probes_px = project_points(joints_m, intrinsics_px), project_points(probes_m, intrinsics_px)
+    thickness_m = hand.flesh_depth_m * hand_scale(hand, joints_m)
     for joint in range(21):
         x, y = keypoints_px[joint]
         if not (0.0 <= x < image_size and 0.0 <= y < image_size):
@@ -41,9 +41,22 @@ def joint_visibility(
         faces = buffer.face_ids[rows, columns] - first_face
         own = (faces >= 0) & (faces < len(hand.faces))
         own[own] = hand.joint_faces[joint, faces[own]]
-        gap = joints_m[joint, 2] - 1.0 / np.maximum(buffer.inverse_depth[rows, columns], 1e-6)
-        visible[joint] = (own & (gap < hand.flesh_depth_m[joint])).sum() >= 3
+        gap = probes_m[joint, 2] - 1.0 / np.maximum(buffer.inverse_depth[rows, columns], 1e-6)
+        visible[joint] = (own & (gap < thickness_m[joint])).sum() >= 3
     return visible
+
+
+def probe_points(joints_m: np.ndarray) -> np.ndarray:
+    """Points (21, 3) well inside the flesh: the joints, and for the tips a point a little down the finger."""
+    probes = joints_m.copy()
+    tips = np.array(FINGERTIPS)
+    probes[tips] += TIP_RETREAT * (joints_m[tips - 1] - joints_m[tips])
+    return probes
+
+
+def hand_scale(hand: RenderHand, joints_m: np.ndarray) -> float:
+    """How large this hand is, by the length of its palm, against the mean shape."""
+    return float(np.linalg.norm(joints_m[KNUCKLES] - joints_m[0], axis=1).mean() / hand.palm_length_m)
 
 
 def visible_share(

@@ -12,7 +12,7 @@ from hf_handdiff.data.features import CORPUS_FEATURES
 
 SHARD_ROWS = 1000
 PROGRESS_ROWS = 10
-GENERATOR_VERSION = 1
+GENERATOR_VERSION = 2
 WAIT_S = 1.0
 
 

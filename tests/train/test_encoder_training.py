@@ -1,0 +1,86 @@
+import copy
+
+import torch
+from cpu_depthwise import use_quick_backward
+from encoder_loss import LossWeights, encoder_loss, heatmap_divergence, view_joints
+
+from hf_handdiff.camera import project
+from hf_handdiff.data.augmentation import augment_batch
+from hf_handdiff.models.image_encoder import HandImageEncoder, HandImageEncoderConfig, SameConv2d
+
+
+def make_batch(count=4):
+    generator = torch.Generator().manual_seed(0)
+    intrinsics = torch.tensor([[400.0, 0.0, 90.0], [0.0, 400.0, 130.0], [0.0, 0.0, 1.0]]).repeat(count, 1, 1)
+    joints = 0.16 * (torch.rand(count, 21, 3, generator=generator) - 0.5) + torch.tensor([0.02, -0.02, 0.6])
+    has_hand = torch.arange(count) < count - 1
+    batch = {
+        "image": torch.randint(256, (count, 3, 224, 224), generator=generator).to(torch.uint8),
+        "has_hand": has_hand,
+        "keypoints_2d_px": project(joints, intrinsics) * has_hand[:, None, None],
+        "keypoints_visible": (torch.rand(count, 21, generator=generator) < 0.7) & has_hand[:, None],
+        "joints_m": joints * has_hand[:, None, None],
+        "intrinsics_px": intrinsics,
+    }
+    return augment_batch(batch, generator)
+
+
+def test_quick_backward_gives_the_gradients_of_the_plain_one():
+    torch.manual_seed(0)
+    plain = torch.nn.Sequential(
+        SameConv2d(8, 8, 3, groups=8), SameConv2d(8, 8, 5, groups=8), SameConv2d(8, 8, 3, stride=2, groups=8),
+        SameConv2d(8, 8, 5, stride=2, groups=8), SameConv2d(8, 4, 3),
+    ).double()  # fmt: skip
+    quick = copy.deepcopy(plain)
+    assert use_quick_backward(quick) == 4
+    image = torch.rand(2, 8, 16, 16, dtype=torch.double)
+    first, second = image.clone().requires_grad_(), image.clone().requires_grad_()
+    expected, found = plain(first), quick(second)
+    torch.testing.assert_close(found, expected)
+    expected.square().sum().backward()
+    found.square().sum().backward()
+    torch.testing.assert_close(second.grad, first.grad)
+    for one, other in zip(plain.parameters(), quick.parameters(), strict=True):
+        torch.testing.assert_close(other.grad, one.grad)
+
+
+def test_loss_is_finite_and_falls_on_one_batch():
+    torch.manual_seed(0)
+    model, batch = HandImageEncoder(HandImageEncoderConfig()), make_batch()
+    optimizer = torch.optim.AdamW(model.new_parameters() + list(model.landmark_head.parameters()), lr=1e-3)
+    losses = []
+    for _ in range(5):
+        loss, terms = encoder_loss(model(batch["pixel_values"]), batch, LossWeights())
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert all(torch.isfinite(value) for value in terms.values())
+    assert losses[-1] < losses[0]
+
+
+def test_images_without_a_hand_only_train_the_hand_score():
+    torch.manual_seed(0)
+    model, batch = HandImageEncoder(HandImageEncoderConfig()), make_batch()
+    batch["has_hand"] = torch.zeros(4, dtype=torch.bool)
+    with torch.no_grad():
+        _, terms = encoder_loss(model(batch["pixel_values"]), batch, LossWeights())
+    assert terms["presence"] > 0
+    assert all(value == 0 for name, value in terms.items() if name != "presence")
+
+
+def test_divergence_is_zero_for_the_target_itself():
+    truth = torch.tensor([[[0.3, 0.7]]])
+    cells = (torch.arange(28) + 0.5) / 28
+    squares = (cells - 0.3).square()[None, :] + (cells - 0.7).square()[:, None]
+    logits = (-0.5 * squares / 0.03**2)[None, None] + 5.0
+    assert heatmap_divergence(logits, truth, 0.03).abs().max() < 1e-5
+    assert heatmap_divergence(torch.zeros(1, 1, 28, 28), truth, 0.03) > 1
+
+
+def test_view_joints_are_the_camera_joints_turned_about_the_wrist():
+    batch = make_batch()
+    joints = view_joints(batch)
+    lengths = (batch["joints_m"] - batch["joints_m"][:, :1]).norm(dim=-1)
+    assert (joints[:, 0] == 0).all()
+    torch.testing.assert_close(joints.norm(dim=-1), lengths)
