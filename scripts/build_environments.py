@@ -3,9 +3,9 @@
     pip download --no-deps bpy==5.0.1 -d DIR     # needs Python 3.11; the wheel is only unzipped, never run
     python scripts/build_environments.py DIR/bpy-5.0.1-*.whl
 
-The eight 1024x512 panoramas (by Greg Zaal, Poly Haven, CC0) become one npz of about 1.5 MB: for each a JPEG of
-the logarithm of its radiance (what is seen behind a hand needs no more) and a small 64x32 float16 map with the
-full range (what lights the hand). Needs the packages OpenEXR and opencv-python-headless.
+The eight 1024x512 panoramas (by Greg Zaal, Poly Haven, CC0) become one npz of about 0.8 MB: for each a JPEG
+of the logarithm of its radiance (what is seen behind a hand needs no more) and a small 64x32 float16 map
+with the full range (what lights the hand). Needs the packages OpenEXR and opencv-python-headless.
 """
 
 import argparse
@@ -47,16 +47,23 @@ def build(wheel: Path, out: Path) -> None:
             if not ok:
                 raise SystemExit(f"{name}: OpenCV could not encode the panorama")
             arrays[f"{key}/jpeg"] = jpeg.reshape(-1)
-            arrays[f"{key}/light"] = cv2.resize(panorama, LIGHT_MAP_SIZE, interpolation=cv2.INTER_AREA).astype(np.float16)
+            arrays[f"{key}/light"] = cv2.resize(
+                panorama, LIGHT_MAP_SIZE, interpolation=cv2.INTER_AREA
+            ).astype(np.float16)
     out.parent.mkdir(parents=True, exist_ok=True)
     np.savez_compressed(out, **arrays)
     print(f"{len(names)} environments, {out.stat().st_size / 1e6:.2f} MB: {out}")
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    """Run the command."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("wheel", type=Path, help="the downloaded bpy 5.0.1 wheel")
-    parser.add_argument("--out", type=Path, default=ENVIRONMENTS_PATH, help="default: the package's own asset")
+    parser.add_argument(
+        "--out", type=Path, default=ENVIRONMENTS_PATH, help="default: the package's own asset"
+    )
     args = parser.parse_args()
     build(args.wheel, args.out)
 

@@ -12,9 +12,9 @@ pytest.importorskip("cv2")
 
 from hf_handdiff.data.corpus import load_corpus
 from hf_handdiff.data.features import CORPUS_FEATURES
-from hf_handdiff.data.synthetic import SceneAssets, generate_sample, write_corpus
+from hf_handdiff.data.synthetic import SceneAssets, generate_sample, write_corpus, writer
 from hf_handdiff.data.synthetic import main as command
-from hf_handdiff.data.synthetic import writer
+from hf_handdiff.data.synthetic.environment import studio_lighting
 from hf_handdiff.data.synthetic.grasps import sample_grasp
 from hf_handdiff.data.synthetic.hand_mesh import ForearmShape
 from hf_handdiff.data.synthetic.materials import Material, random_object_material
@@ -39,7 +39,6 @@ from hf_handdiff.data.synthetic.visibility import (
     probe_points,
     visible_share,
 )
-from hf_handdiff.data.synthetic.environment import studio_lighting
 from hf_handdiff.hand.layer import HandLayer
 
 SEED = 1
@@ -86,7 +85,7 @@ def flat_hand_scene(assets, extra=()):
     return image, buffer, joints, intrinsics, skin.points[: hand.num_hand_vertices]
 
 
-# ---- rows ---------------------------------------------------------------------------------------------------
+# ---- rows
 
 
 def test_same_sample_twice_is_equal_to_the_byte(assets, samples):
@@ -124,7 +123,11 @@ def test_rows_without_hand_have_zero_labels(samples):
     empty = [row for row in samples if not row["has_hand"]]
     assert 1 <= len(empty) <= 10
     for row in empty:
-        assert not np.any(row["joints_m"]) and not np.any(row["vertices_m"]) and not any(row["keypoints_visible"])
+        assert (
+            not np.any(row["joints_m"])
+            and not np.any(row["vertices_m"])
+            and not any(row["keypoints_visible"])
+        )
         assert row["intrinsics_px"][0, 0] > 0.0
 
 
@@ -141,7 +144,9 @@ def test_vertices_and_joints_are_the_hand_layers(hands):
     shape = torch.tensor([row["shape"] for row in hands])
     translation = torch.tensor([row["translation_m"] for row in hands])[:, None]
     mesh = layer(pose, shape)
-    np.testing.assert_allclose(mesh.vertices + translation, np.stack([r["vertices_m"] for r in hands]), atol=1e-6)
+    np.testing.assert_allclose(
+        mesh.vertices + translation, np.stack([r["vertices_m"] for r in hands]), atol=1e-6
+    )
     np.testing.assert_allclose(mesh.joints + translation, np.stack([r["joints_m"] for r in hands]), atol=1e-6)
 
 
@@ -166,7 +171,7 @@ def test_most_hands_are_in_view_and_lit(hands):
     assert 60 < np.mean(brightness) < 190
 
 
-# ---- visibility ---------------------------------------------------------------------------------------------
+# ---- visibility
 
 
 def test_all_joints_of_an_open_hand_are_visible(assets):
@@ -250,11 +255,13 @@ def test_visibility_agrees_with_a_ray_cast(assets):
     for index in range(8):
         posed = hand.pose(assets.poses(9, index)[0], np.zeros(10))
         points = hand.with_forearm(posed.vertices, ForearmShape())
-        placement = sample_placement(posed.vertices, forearm, 224, rng)
+        placement = sample_placement(posed.vertices, points[hand.num_hand_vertices :], 224, rng)
         skin = hand.skin_mesh(points, Material())
         skin = skin.moved(placement.rotation, placement.translation_m)
         joints = posed.joints @ placement.rotation.T + placement.translation_m
-        solid = random_solid(rng, Material()).mesh.moved(random_rotation(rng), joints[rng.integers(21)] * 0.75)
+        solid = random_solid(rng, Material()).mesh.moved(
+            random_rotation(rng), joints[rng.integers(21)] * 0.75
+        )
         black = np.zeros((224, 224, 3), np.float32)
         lighting = studio_lighting(rng)
         _, buffer = render([skin, solid], placement.intrinsics_px, black, lighting, joints[0], assets.noise)
@@ -272,7 +279,7 @@ def test_visibility_agrees_with_a_ray_cast(assets):
     assert agree / total >= 0.97
 
 
-# ---- geometry -----------------------------------------------------------------------------------------------
+# ---- geometry
 
 
 def test_rasterizer_keeps_the_nearest_face_and_its_depth():
@@ -305,7 +312,9 @@ def test_meshes_look_outward(assets):
 
 def test_forearm_closes_the_hand(assets):
     hand = assets.hand
-    edges = np.sort(np.concatenate([hand.faces[:, [0, 1]], hand.faces[:, [1, 2]], hand.faces[:, [2, 0]]]), axis=1)
+    edges = np.sort(
+        np.concatenate([hand.faces[:, [0, 1]], hand.faces[:, [1, 2]], hand.faces[:, [2, 0]]]), axis=1
+    )
     _, counts = np.unique(edges, axis=0, return_counts=True)
     assert (counts == 2).all()
     normals = vertex_normals(hand.rest, hand.faces)
@@ -347,7 +356,7 @@ def test_grasps_touch_what_they_hold_and_do_not_run_through_it(assets):
     assert all(deepest) and np.median(nearest) < 0.04
 
 
-# ---- writing and reading ------------------------------------------------------------------------------------
+# ---- writing and reading
 
 
 @pytest.fixture(scope="module")
@@ -408,7 +417,7 @@ def test_a_failing_worker_is_reported(tmp_path):
     with pytest.raises(ValueError, match="split must be one of"):
         SceneAssets.load("holiday")
     with pytest.raises(RuntimeError, match="split must be one of"):
-        write_corpus(tmp_path, 2, 0, num_workers=2, split="holiday", shard_rows=1, progress=False)
+        write_corpus(tmp_path, 1, 0, num_workers=2, split="holiday", progress=False)
 
 
 def test_incomplete_corpora_are_named(corpus, tmp_path):

@@ -15,9 +15,9 @@ def load_corpus(
     """Read a corpus.
 
     Args:
-        path: a folder with shards named `train-00000-of-00020.parquet` and the like, or a Hub id `owner/name`.
-        split: "train", "validation", "test", ...; None for all that are there.
-        streaming: read rows as they are asked for, instead of preparing an Arrow copy first.
+        path: a folder with shards named `train-00000-of-00020.parquet` and the like, or a Hub id
+        `owner/name`. split: "train", "validation", "test", ...; None for all that are there. streaming:
+        read rows as they are asked for, instead of preparing an Arrow copy first.
 
     Returns:
         A dataset with the columns of `CORPUS_FEATURES`, or a dictionary of them by split.
@@ -29,18 +29,24 @@ def load_corpus(
     folder = Path(path)
     if not folder.is_dir():
         if folder.exists() or str(path).count("/") != 1:
-            raise FileNotFoundError(f"path: expected a folder of Parquet shards or a Hub id owner/name, got {path}")
+            raise FileNotFoundError(
+                f"path: expected a folder of Parquet shards or a Hub id owner/name, got {path}"
+            )
         corpus = load_dataset(str(path), split=split, streaming=streaming)
     else:
         shards = find_shards(folder)
         if split is not None and split not in shards:
             raise FileNotFoundError(f"split: {folder} has {sorted(shards) or 'no shards'}, not {split!r}")
-        files = {name: [str(file) for file in paths] for name, paths in shards.items() if split in (None, name)}
+        files = {
+            name: [str(file) for file in paths] for name, paths in shards.items() if split in (None, name)
+        }
         corpus = load_dataset("parquet", data_files=files, split=split, streaming=streaming)
     for part in corpus.values() if isinstance(corpus, (DatasetDict, IterableDatasetDict)) else [corpus]:
         missing = sorted(set(CORPUS_FEATURES) - set(part.column_names or CORPUS_FEATURES))
         if missing:
-            raise ValueError(f"path: {path} is not a hand corpus: the columns {', '.join(missing)} are missing")
+            raise ValueError(
+                f"path: {path} is not a hand corpus: the columns {', '.join(missing)} are missing"
+            )
     return corpus
 
 
@@ -51,9 +57,13 @@ def find_shards(folder: Path) -> dict[str, list[Path]]:
         if not file.name.startswith("."):
             shards.setdefault(file.name.split("-")[0], []).append(file)
     if not shards:
-        raise FileNotFoundError(f"path: {folder} holds no Parquet shards (such as train-00000-of-00001.parquet)")
+        raise FileNotFoundError(
+            f"path: {folder} holds no Parquet shards (such as train-00000-of-00001.parquet)"
+        )
     for split, files in shards.items():
         expected = int(files[0].stem.split("-")[-1])
         if len(files) != expected:
-            raise FileNotFoundError(f"path: {folder} holds {len(files)} of the {expected} shards of {split!r}")
+            raise FileNotFoundError(
+                f"path: {folder} holds {len(files)} of the {expected} shards of {split!r}"
+            )
     return shards

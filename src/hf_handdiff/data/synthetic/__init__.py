@@ -1,7 +1,7 @@
 """The synthetic corpus: rendered hands with exact labels, from a seed and an index.
 
-`generate_sample` makes one row, `write_corpus` a folder of Parquet shards; `SceneAssets.load` reads what samples
-share. Rendering is a software rasteriser compiled by numba: extra `synthetic`.
+`generate_sample` makes one row, `write_corpus` a folder of Parquet shards; `SceneAssets.load` reads what
+samples share. Rendering is a software rasteriser compiled by numba: extra `synthetic`.
 """
 
 from typing import TYPE_CHECKING

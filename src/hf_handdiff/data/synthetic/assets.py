@@ -17,7 +17,8 @@ RECORDED_SHARE = 0.3
 
 @dataclass
 class SceneAssets:
-    """Loaded once a process, read-only: `split` names the environments and enters every sample's random stream."""
+    """Loaded once a process, read-only: `split` names the environments and enters every sample's random
+    stream."""
 
     split: str
     hand: RenderHand
@@ -37,16 +38,23 @@ class SceneAssets:
         return np.random.default_rng([seed, self._split_number(), index])
 
     def poses(self, seed: int, index: int) -> np.ndarray:
-        """The poses (POSES_PER_SAMPLE, 16, 3) of sample `index`: its hand's and a second hand's; no global rotation.
+        """The poses (POSES_PER_SAMPLE, 16, 3) of sample `index`: its hand's and a second hand's; no global
+        rotation.
 
-        The sampler is made for thousands at a time, so poses are drawn in blocks of POSE_BLOCK indices, each from
-        its own stream: which poses a sample gets does not depend on what was made before it.
+        The sampler is made for thousands at a time, so poses are drawn in blocks of POSE_BLOCK indices,
+        each from its own stream: which poses a sample gets does not depend on what was made before it.
         """
         block = index // POSE_BLOCK
         if self._pose_block is None or self._pose_block[0] != (seed, block):
-            state = np.random.SeedSequence([seed, self._split_number(), block, POSE_BLOCK]).generate_state(1, np.uint64)
+            state = np.random.SeedSequence([seed, self._split_number(), block, POSE_BLOCK]).generate_state(
+                1, np.uint64
+            )
             generator = torch.Generator().manual_seed(int(state[0] >> 1))
-            poses = sample_poses(POSE_BLOCK * POSES_PER_SAMPLE, generator, RECORDED_SHARE).numpy().astype(np.float32)
+            poses = (
+                sample_poses(POSE_BLOCK * POSES_PER_SAMPLE, generator, RECORDED_SHARE)
+                .numpy()
+                .astype(np.float32)
+            )
             poses[:, 0] = 0.0
             self._pose_block = (seed, block), poses.reshape(POSE_BLOCK, POSES_PER_SAMPLE, 16, 3)
         return self._pose_block[1][index % POSE_BLOCK]

@@ -129,17 +129,31 @@ def draw_clutter(image: np.ndarray, rng: np.random.Generator) -> None:
         cv2.fillPoly(layer, [corners], color, cv2.LINE_AA)
     elif kind == 1:
         centre, axes = rng.integers(0, size, 2), rng.integers(5, size // 2, 2)
-        cv2.ellipse(layer, centre.tolist(), axes.tolist(), float(rng.uniform(0, 180)), 0, 360, color, -1, cv2.LINE_AA)
+        cv2.ellipse(
+            layer, centre.tolist(), axes.tolist(), float(rng.uniform(0, 180)), 0, 360, color, -1, cv2.LINE_AA
+        )
     elif kind == 2:
         ends = rng.integers(-20, size + 20, (2, 2))
         cv2.line(layer, ends[0].tolist(), ends[1].tolist(), color, int(rng.integers(1, 30)), cv2.LINE_AA)
     else:
         corner, extent = rng.integers(-30, size, 2), rng.integers(15, size, 2)
-        box = cv2.boxPoints(((float(corner[0]), float(corner[1])), (float(extent[0]), float(extent[1])),
-                             float(rng.uniform(0, 90))))  # fmt: skip
+        box = cv2.boxPoints(
+            (
+                (float(corner[0]), float(corner[1])),
+                (float(extent[0]), float(extent[1])),
+                float(rng.uniform(0, 90)),
+            )
+        )
         cv2.fillPoly(layer, [box.astype(np.int32)], color, cv2.LINE_AA)
         if rng.random() < 0.5:
-            cv2.polylines(layer, [box.astype(np.int32)], True, _color(rng).tolist(), int(rng.integers(1, 8)), cv2.LINE_AA)
+            cv2.polylines(
+                layer,
+                [box.astype(np.int32)],
+                True,
+                _color(rng).tolist(),
+                int(rng.integers(1, 8)),
+                cv2.LINE_AA,
+            )
     opacity = np.float32(rng.uniform(0.4, 1.0))
     image += (layer - image) * opacity
 
@@ -156,8 +170,14 @@ def draw_skin_distractor(image: np.ndarray, rng: np.random.Generator) -> None:
     elif kind == 1:
         angle = rng.uniform(0.0, 2.0 * np.pi)
         end = centre + rng.uniform(1.5, 4.0) * radius * np.array([np.cos(angle), np.sin(angle)])
-        _shaded_shape(image, color, rng, lambda mask: cv2.line(
-            mask, _fixed(centre), _fixed(end), 1.0, max(int(0.7 * radius), 2), cv2.LINE_AA, _SUBPIXEL_BITS))  # fmt: skip
+        _shaded_shape(
+            image,
+            color,
+            rng,
+            lambda mask: cv2.line(
+                mask, _fixed(centre), _fixed(end), 1.0, max(int(0.7 * radius), 2), cv2.LINE_AA, _SUBPIXEL_BITS
+            ),
+        )
     else:
         axes = (radius, radius * rng.uniform(0.4, 1.0))
         angle = float(rng.uniform(0.0, 180.0))
@@ -175,12 +195,15 @@ def _ellipse(mask: np.ndarray, centre: np.ndarray, axes: tuple[float, float], an
 
 
 def _shaded_shape(image: np.ndarray, color: np.ndarray, rng: np.random.Generator, draw) -> None:
-    """Fill what `draw` draws into a mask with `color`, lit from a random side as if it were round. In place."""
+    """Fill what `draw` draws into a mask with `color`, lit from a random side as if it were round. In
+    place."""
     mask = np.zeros(image.shape[:2], np.float32)
     draw(mask)
     height = cv2.GaussianBlur(mask, (0, 0), 0.04 * image.shape[0])
     angle = rng.uniform(0.0, 2.0 * np.pi)
-    slope = np.cos(angle) * cv2.Sobel(height, -1, 1, 0, ksize=3) + np.sin(angle) * cv2.Sobel(height, -1, 0, 1, ksize=3)
+    slope = np.cos(angle) * cv2.Sobel(height, -1, 1, 0, ksize=3) + np.sin(angle) * cv2.Sobel(
+        height, -1, 0, 1, ksize=3
+    )
     shading = np.clip(0.6 + 0.4 * height + 2.0 * slope, 0.2, 1.25)[..., None]
     shading = shading * (1.0 + 0.1 * (_smooth_noise(image.shape[0], 30, rng) - 0.5))
     image += (np.clip(color * shading, 0.0, 1.0).astype(np.float32) - image) * mask[..., None]
@@ -191,14 +214,30 @@ def _draw_face(
 ) -> None:
     """An oval with hair, eyes, brows and a mouth: enough of a face to be seen as one when blurred."""
     hair = np.array([0.12, 0.08, 0.06]) * rng.uniform(0.3, 4.0)
-    _shaded_shape(image, hair, rng, lambda mask: _ellipse(
-        mask, centre - [0.0, 0.25 * radius], (0.9 * radius, 1.15 * radius), 0.0))  # fmt: skip
+    _shaded_shape(
+        image,
+        hair,
+        rng,
+        lambda mask: _ellipse(mask, centre - [0.0, 0.25 * radius], (0.9 * radius, 1.15 * radius), 0.0),
+    )
     _shaded_shape(image, color, rng, lambda mask: _ellipse(mask, centre, (0.72 * radius, radius), 0.0))
     for side in (-1.0, 1.0):
         eye = centre + radius * np.array([0.28 * side, -0.15])
-        _shaded_shape(image, np.array([0.9, 0.88, 0.86]), rng, lambda mask, eye=eye: _ellipse(
-            mask, eye, (0.13 * radius, 0.07 * radius), 0.0))  # fmt: skip
-        _shaded_shape(image, np.array([0.1, 0.08, 0.07]), rng, lambda mask, eye=eye: _ellipse(
-            mask, eye, (0.06 * radius, 0.065 * radius), 0.0))  # fmt: skip
-    _shaded_shape(image, color * np.array([0.9, 0.5, 0.5]), rng, lambda mask: _ellipse(
-        mask, centre + [0.0, 0.5 * radius], (0.25 * radius, 0.08 * radius), 0.0))  # fmt: skip
+        _shaded_shape(
+            image,
+            np.array([0.9, 0.88, 0.86]),
+            rng,
+            lambda mask, eye=eye: _ellipse(mask, eye, (0.13 * radius, 0.07 * radius), 0.0),
+        )
+        _shaded_shape(
+            image,
+            np.array([0.1, 0.08, 0.07]),
+            rng,
+            lambda mask, eye=eye: _ellipse(mask, eye, (0.06 * radius, 0.065 * radius), 0.0),
+        )
+    _shaded_shape(
+        image,
+        color * np.array([0.9, 0.5, 0.5]),
+        rng,
+        lambda mask: _ellipse(mask, centre + [0.0, 0.5 * radius], (0.25 * radius, 0.08 * radius), 0.0),
+    )

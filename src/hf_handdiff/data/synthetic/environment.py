@@ -26,7 +26,9 @@ _LOG_GAIN, _LOG_MAX = 64.0, np.log2(1.0 + 64.0 * 64.0)
 
 def encode_log_radiance(radiance: np.ndarray) -> np.ndarray:
     """Linear radiance to uint8 on a logarithmic scale that ends at 64."""
-    return np.round(255.0 * np.clip(np.log2(1.0 + _LOG_GAIN * radiance) / _LOG_MAX, 0.0, 1.0)).astype(np.uint8)
+    return np.round(255.0 * np.clip(np.log2(1.0 + _LOG_GAIN * radiance) / _LOG_MAX, 0.0, 1.0)).astype(
+        np.uint8
+    )
 
 
 def decode_log_radiance(code: np.ndarray) -> np.ndarray:
@@ -56,17 +58,19 @@ class Lighting:
 
 @dataclass
 class Environment:
-    """A panorama (H, W, 3) uint8 log radiance and the lights that stand for it, in the panorama's own axes."""
+    """A panorama (H, W, 3) uint8 log radiance and the lights that stand for it, in the panorama's own
+    axes."""
 
     panorama: np.ndarray
     lighting: Lighting
 
 
 def decompose_lights(light_map: np.ndarray) -> Lighting:
-    """Split a panorama (h, w, 3) into a key light (the brightest cone), secondary lights and an ambient gradient.
+    """Split a panorama (h, w, 3) into a key light (the brightest cone), secondary lights and an ambient
+    gradient.
 
-    The rest of the sphere is shared out to the nearest of evenly spread directions; the strongest of these become
-    lights at their mean direction, and what remains becomes ambient light from above and from below.
+    The rest of the sphere is shared out to the nearest of evenly spread directions; the strongest of these
+    become lights at their mean direction, and what remains becomes ambient light from above and from below.
     """
     height, width = light_map.shape[:2]
     polar = (np.arange(height) + 0.5) / height * np.pi

@@ -40,7 +40,8 @@ UNKNOWN_SKIN_TONE = -1.0
 def generate_sample(seed: int, index: int, assets: SceneAssets) -> dict:
     """Row `index` of the corpus of `seed`, as `hf_handdiff.data.features.CORPUS_FEATURES` declares it.
 
-    The row depends on the seed, the index and the split of `assets` alone: rows can be made anywhere, in any order.
+    The row depends on the seed, the index and the split of `assets` alone: rows can be made anywhere, in
+    any order.
     """
     rng = assets.random_stream(seed, index)
     cv2.setNumThreads(1)
@@ -91,7 +92,11 @@ def _sample_without_hand(
 
 
 def _sample_with_hand(
-    assets: SceneAssets, poses: np.ndarray, lighting: Lighting, background: np.ndarray, rng: np.random.Generator
+    assets: SceneAssets,
+    poses: np.ndarray,
+    lighting: Lighting,
+    background: np.ndarray,
+    rng: np.random.Generator,
 ) -> tuple[dict, np.ndarray]:
     hand = assets.hand
     instance = sample_hand(hand, poses[0], rng)
@@ -115,11 +120,17 @@ def _sample_with_hand(
 
 
 def _draw(
-    assets: SceneAssets, meshes: list[Mesh], placement: Placement, occlusion: Occlusion, lighting: Lighting,
+    assets: SceneAssets,
+    meshes: list[Mesh],
+    placement: Placement,
+    occlusion: Occlusion,
+    lighting: Lighting,
     background: np.ndarray,
-) -> tuple[np.ndarray, VisibilityBuffer, np.ndarray]:  # fmt: skip
+) -> tuple[np.ndarray, VisibilityBuffer, np.ndarray]:
     focus = meshes[0].points[: assets.hand.num_hand_vertices].mean(0)
-    image, buffer = render(meshes + occlusion.meshes, placement.intrinsics_px, background, lighting, focus, assets.noise)
+    image, buffer = render(
+        meshes + occlusion.meshes, placement.intrinsics_px, background, lighting, focus, assets.noise
+    )
     return image, buffer, draw_patches(image, occlusion.patches)
 
 

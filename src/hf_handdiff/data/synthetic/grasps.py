@@ -1,5 +1,7 @@
 """Hands that hold things: fingers are closed around a solid until they touch it."""
 
+from itertools import pairwise
+
 import numpy as np
 
 from hf_handdiff.data.synthetic.materials import random_object_material
@@ -18,8 +20,8 @@ MAX_SINK_M = 0.0015
 def sample_grasp(rest_joints: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, Mesh]:
     """A pose and what it holds.
 
-    rest_joints (21, 3) m: the flat hand of the right shape, wrist at 0 (fingers -x, back +y, thumb +z). Returns the
-    pose (16, 3) without global rotation and the held mesh in the same axes.
+    rest_joints (21, 3) m: the flat hand of the right shape, wrist at 0 (fingers -x, back +y, thumb +z).
+    Returns the pose (16, 3) without global rotation and the held mesh in the same axes.
     """
     solid = random_solid(rng, random_object_material(rng))
     rotation, centre = _place_in_palm(solid, rest_joints, rng)
@@ -32,11 +34,15 @@ def sample_grasp(rest_joints: np.ndarray, rng: np.random.Generator) -> tuple[np.
 
     for finger in FINGERS:
         start = _starting_turn(finger, frames, rng)
-        pose[list(MANO_FINGERS[finger])] = _close_finger(finger, start, rest_joints, frames, clearance, loose, rng)
+        pose[list(MANO_FINGERS[finger])] = _close_finger(
+            finger, start, rest_joints, frames, clearance, loose, rng
+        )
     return pose, solid.mesh.moved(rotation, centre)
 
 
-def _place_in_palm(solid: Solid, joints: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+def _place_in_palm(
+    solid: Solid, joints: np.ndarray, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
     """Rotation (3, 3) and centre (3,) of the solid against the palm, mostly with its long axis across it."""
     knuckles = joints[[5, 9, 13, 17]].mean(0)
     across = joints[5] - joints[17]
@@ -64,10 +70,16 @@ def _starting_turn(finger: str, frames: np.ndarray, rng: np.random.Generator) ->
 
 
 def _close_finger(
-    finger: str, start: np.ndarray, joints: np.ndarray, frames: np.ndarray, clearance, loose: float,
+    finger: str,
+    start: np.ndarray,
+    joints: np.ndarray,
+    frames: np.ndarray,
+    clearance,
+    loose: float,
     rng: np.random.Generator,
-) -> np.ndarray:  # fmt: skip
-    """Rotation vectors (3, 3) of a finger's joints, each bent from the palm outwards until something touches."""
+) -> np.ndarray:
+    """Rotation vectors (3, 3) of a finger's joints, each bent from the palm outwards until something
+    touches."""
     chain, rotations = FINGERS[finger], MANO_FINGERS[finger]
     radius = FINGER_RADII_M[finger]
     base, turn = joints[chain[0]], np.eye(3)
@@ -96,14 +108,18 @@ def _close_finger(
 def _points_along(joints: np.ndarray, chain: tuple[int, ...]) -> np.ndarray:
     """Points (P, 3) along the straight bones of `chain`, from its first joint, that joint left out."""
     share = (np.arange(POINTS_PER_BONE) + 1.0)[:, None] / POINTS_PER_BONE
-    bones = [joints[a] + share * (joints[b] - joints[a]) for a, b in zip(chain, chain[1:])]
+    bones = [joints[a] + share * (joints[b] - joints[a]) for a, b in pairwise(chain)]
     return np.concatenate(bones) - joints[chain[0]]
 
 
 def _axis_rotations(axis: np.ndarray, angles: np.ndarray) -> np.ndarray:
     """Rotations (A, 3, 3) about a unit axis."""
     skew = np.array([[0.0, -axis[2], axis[1]], [axis[2], 0.0, -axis[0]], [-axis[1], axis[0], 0.0]])
-    return np.eye(3) + np.sin(angles)[:, None, None] * skew + (1.0 - np.cos(angles))[:, None, None] * (skew @ skew)
+    return (
+        np.eye(3)
+        + np.sin(angles)[:, None, None] * skew
+        + (1.0 - np.cos(angles))[:, None, None] * (skew @ skew)
+    )
 
 
 def _axis_rotation(axis: np.ndarray, angle: float) -> np.ndarray:

@@ -1,4 +1,5 @@
-"""The hand as it is rendered: full resolution, with a forearm, and what its surface needs to look like skin."""
+"""The hand as it is rendered: full resolution, with a forearm, and what its surface needs to look like
+skin."""
 
 from dataclasses import dataclass
 
@@ -87,9 +88,13 @@ class RenderHand:
     def with_forearm(self, vertices: np.ndarray, forearm: ForearmShape) -> np.ndarray:
         """Posed `vertices` (V, 3) m, without global rotation, followed by those of a forearm."""
         extended = extend_forearm(
-            torch.from_numpy(vertices)[None], torch.eye(3)[None], forearm.flexion_rad, forearm.deviation_rad,
-            forearm.length_m, forearm.widening,
-        )  # fmt: skip
+            torch.from_numpy(vertices)[None],
+            torch.eye(3)[None],
+            forearm.flexion_rad,
+            forearm.deviation_rad,
+            forearm.length_m,
+            forearm.widening,
+        )
         return extended[0].numpy()
 
     def forearm_rings(self, points: np.ndarray) -> np.ndarray:
@@ -132,12 +137,13 @@ class RenderHand:
         allowed[0] = face_parts[:, [0, FOREARM_PART]].sum(1) > SHARE_TO_BELONG
         for finger, rotations in MANO_FINGERS.items():
             around = [(0, rotations[0]), rotations[:2], rotations[1:], rotations[2:]]
-            for joint, own in zip(FINGERS[finger], around):
+            for joint, own in zip(FINGERS[finger], around, strict=True):
                 allowed[joint] = face_parts[:, list(own)].sum(1) > SHARE_TO_BELONG
         return allowed
 
     def _flesh_depth(self, joints: np.ndarray) -> np.ndarray:
-        """The largest distance (21,) from a joint to the nearest of its own flesh on either side, plus slack."""
+        """The largest distance (21,) from a joint to the nearest of its own flesh on either side, plus
+        slack."""
         depth = np.empty(21)
         centres = self.rest[self.faces].mean(1)
         for joint in range(21):
@@ -156,7 +162,9 @@ def _run_layer(layer: HandLayer, pose_rad: np.ndarray, shape: np.ndarray) -> Pos
     return PosedHand(mesh.vertices[0].numpy(), mesh.joints[0].numpy())
 
 
-def _vertex_values(texture: np.ndarray, uv: np.ndarray, faces_uv: np.ndarray, faces: np.ndarray) -> np.ndarray:
+def _vertex_values(
+    texture: np.ndarray, uv: np.ndarray, faces_uv: np.ndarray, faces: np.ndarray
+) -> np.ndarray:
     """Values 0..1 (V,) of a uint8 texture (H, W) at the vertices, by their texture coordinates (v down)."""
     height, width = texture.shape
     smooth = cv2.GaussianBlur(texture, (0, 0), 1.5).astype(np.float32) / 255.0

@@ -15,16 +15,32 @@ def build_parser(parser: argparse.ArgumentParser | None = None) -> argparse.Argu
     """The arguments of the command, added to `parser` or to a new one."""
     if parser is None:
         parser = argparse.ArgumentParser(
-            prog="python -m hf_handdiff.data.synthetic", description=DESCRIPTION,
+            prog="python -m hf_handdiff.data.synthetic",
+            description=DESCRIPTION,
             formatter_class=argparse.RawDescriptionHelpFormatter,
-        )  # fmt: skip
-    parser.add_argument("--out", required=True, metavar="DIR", help="folder for the Parquet shards; made if missing")
-    parser.add_argument("--num-samples", type=int, required=True, metavar="N", help="how many samples to make")
-    parser.add_argument("--seed", type=int, default=0, metavar="S", help="seed of the corpus (default: %(default)s)")
-    parser.add_argument("--num-workers", type=int, default=1, metavar="W",
-                        help="processes of one thread each; the result does not depend on it (default: %(default)s)")  # fmt: skip
-    parser.add_argument("--split", choices=("train", "validation", "test"), default="train",
-                        help="which light environments to use, and the name of the files (default: %(default)s)")  # fmt: skip
+        )
+    parser.add_argument(
+        "--out", required=True, metavar="DIR", help="folder for the Parquet shards; made if missing"
+    )
+    parser.add_argument(
+        "--num-samples", type=int, required=True, metavar="N", help="how many samples to make"
+    )
+    parser.add_argument(
+        "--seed", type=int, default=0, metavar="S", help="seed of the corpus (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--num-workers",
+        type=int,
+        default=1,
+        metavar="W",
+        help="processes of one thread each; the result does not depend on it (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--split",
+        choices=("train", "validation", "test"),
+        default="train",
+        help="which light environments to use, and the name of the files (default: %(default)s)",
+    )
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
     return parser
 

@@ -16,7 +16,9 @@ COLUMN_KIND = 0
 COLUMN_BASE = 1  # 3 columns, linear RGB: the back of the hand, or the first colour of a pattern
 COLUMN_SECOND = 4  # 3 columns, linear RGB: the palm, or the second colour of a pattern
 COLUMN_ACCENT = 7  # 3 columns, linear RGB: nails; unused by patterns
-COLUMN_FLUSH = 10  # 3 columns, factor on the albedo where blood shows (knuckles, fingertips); patterns: direction
+COLUMN_FLUSH = (
+    10  # 3 columns, factor on the albedo where blood shows (knuckles, fingertips); patterns: direction
+)
 COLUMN_ROUGHNESS = 13
 COLUMN_SPECULAR = 14  # reflectance at normal incidence
 COLUMN_FREQUENCY = 15  # cells a metre of the fine noise, or of the pattern
@@ -68,9 +70,18 @@ class Material:
         row[COLUMN_ACCENT : COLUMN_ACCENT + 3] = self.accent
         row[COLUMN_FLUSH : COLUMN_FLUSH + 3] = self.flush
         row[COLUMN_ROUGHNESS : COLUMN_DUTY + 3] = (
-            self.roughness, self.specular, self.frequency, self.blotch_frequency, self.fine_amount,
-            self.blotch_amount, self.bump, self.pattern, self.duty, self.crease, self.scatter,
-        )  # fmt: skip
+            self.roughness,
+            self.specular,
+            self.frequency,
+            self.blotch_frequency,
+            self.fine_amount,
+            self.blotch_amount,
+            self.bump,
+            self.pattern,
+            self.duty,
+            self.crease,
+            self.scatter,
+        )
         row[COLUMN_OFFSET : COLUMN_OFFSET + 3] = self.offset
         return row
 
@@ -92,19 +103,32 @@ def random_object_material(rng: np.random.Generator) -> Material:
     pattern = int(rng.integers(NUM_PATTERNS))
     frequency = float(np.exp(rng.uniform(np.log(15.0), np.log(250.0))))
     return Material(
-        base=random_color(rng), second=random_color(rng, 0.9), flush=direction, pattern=pattern,
-        roughness=rng.uniform(0.15, 0.8), specular=rng.uniform(0.02, 0.07) if rng.random() < 0.85 else 0.5,
-        frequency=frequency, blotch_frequency=rng.uniform(15.0, 90.0),
-        fine_amount=rng.uniform(0.0, 0.15), blotch_amount=rng.uniform(0.0, 0.3), bump=rng.uniform(0.0, 0.06),
+        base=random_color(rng),
+        second=random_color(rng, 0.9),
+        flush=direction,
+        pattern=pattern,
+        roughness=rng.uniform(0.15, 0.8),
+        specular=rng.uniform(0.02, 0.07) if rng.random() < 0.85 else 0.5,
+        frequency=frequency,
+        blotch_frequency=rng.uniform(15.0, 90.0),
+        fine_amount=rng.uniform(0.0, 0.15),
+        blotch_amount=rng.uniform(0.0, 0.3),
+        bump=rng.uniform(0.0, 0.06),
         duty=rng.uniform(0.01, 0.05) if pattern == PATTERN_LABEL else rng.uniform(0.2, 0.8),
         offset=rng.uniform(0.0, 32.0, 3),
-    )  # fmt: skip
+    )
 
 
 def random_cloth_material(rng: np.random.Generator) -> Material:
     """A sleeve's surface: rough, matt, plain, striped or checked."""
     material = random_object_material(rng)
-    material.roughness, material.specular, material.bump = rng.uniform(0.7, 0.95), 0.02, rng.uniform(0.1, 0.35)
+    material.roughness, material.specular, material.bump = (
+        rng.uniform(0.7, 0.95),
+        0.02,
+        rng.uniform(0.1, 0.35),
+    )
     material.fine_amount, material.scatter = rng.uniform(0.05, 0.3), 0.3
-    material.pattern = int(rng.choice([PATTERN_PLAIN, PATTERN_PLAIN, PATTERN_NOISE, PATTERN_STRIPES, PATTERN_CHECKER]))
+    material.pattern = int(
+        rng.choice([PATTERN_PLAIN, PATTERN_PLAIN, PATTERN_NOISE, PATTERN_STRIPES, PATTERN_CHECKER])
+    )
     return material

@@ -1,6 +1,8 @@
-"""Triangle meshes of a scene, and made-up solids: boxes, lathe bodies (bottles, mugs, pens, balls), sheets."""
+"""Triangle meshes of a scene, and made-up solids: boxes, lathe bodies (bottles, mugs, pens, balls),
+sheets."""
 
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import numpy as np
 
@@ -56,7 +58,8 @@ def box(size: np.ndarray, material: Material) -> Mesh:
 
 
 def lathe(radii: np.ndarray, heights: np.ndarray, material: Material, sides: int = 20) -> Mesh:
-    """A body of revolution about the y axis: `radii` (K,) m at `heights` (K,) m, increasing. Ends are closed."""
+    """A body of revolution about the y axis: `radii` (K,) m at `heights` (K,) m, increasing. Ends are
+    closed."""
     angle = np.arange(sides) * 2 * np.pi / sides
     circle = np.stack([np.cos(angle), np.zeros(sides), np.sin(angle)], 1)
     rings = circle[None] * radii[:, None, None] + heights[:, None, None] * np.array([0.0, 1.0, 0.0])
@@ -75,7 +78,7 @@ def tube_faces(rings: list[np.ndarray]) -> np.ndarray:
     Seen from outside with the first loop below, loops run from right to left.
     """
     faces = []
-    for lower, upper in zip(rings, rings[1:]):
+    for lower, upper in pairwise(rings):
         next_lower, next_upper = np.roll(lower, -1), np.roll(upper, -1)
         faces.append(np.stack([lower, upper, next_lower], 1))
         faces.append(np.stack([upper, next_upper, next_lower], 1))
@@ -104,7 +107,10 @@ class Solid:
             return np.linalg.norm(points, axis=1) - self.half_extent[0]
         if self.kind == "round":
             outside = np.stack(
-                [np.hypot(points[:, 0], points[:, 2]) - self.half_extent[0], np.abs(points[:, 1]) - self.half_extent[1]],
+                [
+                    np.hypot(points[:, 0], points[:, 2]) - self.half_extent[0],
+                    np.abs(points[:, 1]) - self.half_extent[1],
+                ],
                 1,
             )
         else:
@@ -128,14 +134,24 @@ def _random_solid_mesh(rng: np.random.Generator, material: Material) -> tuple[st
         return kind, box(rng.uniform([0.05, 0.09, 0.002], [0.14, 0.2, 0.012]), material)
     if kind == "ball":
         return kind, ball(rng.uniform(0.018, 0.05), material)
-    radius = {"can": rng.uniform(0.02, 0.04), "bottle": rng.uniform(0.025, 0.042), "pen": rng.uniform(0.003, 0.012),
-              "mug": rng.uniform(0.032, 0.045)}[kind]  # fmt: skip
-    length = {"can": rng.uniform(0.06, 0.16), "bottle": rng.uniform(0.14, 0.26), "pen": rng.uniform(0.1, 0.2),
-              "mug": rng.uniform(0.07, 0.11)}[kind]  # fmt: skip
+    radius = {
+        "can": rng.uniform(0.02, 0.04),
+        "bottle": rng.uniform(0.025, 0.042),
+        "pen": rng.uniform(0.003, 0.012),
+        "mug": rng.uniform(0.032, 0.045),
+    }[kind]
+    length = {
+        "can": rng.uniform(0.06, 0.16),
+        "bottle": rng.uniform(0.14, 0.26),
+        "pen": rng.uniform(0.1, 0.2),
+        "mug": rng.uniform(0.07, 0.11),
+    }[kind]
     return kind, lathe(*_profile(kind, radius, length, rng), material)
 
 
-def _profile(kind: str, radius: float, length: float, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+def _profile(
+    kind: str, radius: float, length: float, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
     """Radii and heights (K,) of a lathe body around the origin."""
     if kind == "bottle":
         neck, shoulder = rng.uniform(0.25, 0.5), rng.uniform(0.55, 0.75)
@@ -146,7 +162,10 @@ def _profile(kind: str, radius: float, length: float, rng: np.random.Generator) 
         share, factor = np.array([0.0, 0.08, 0.1, 1.0, 1.01]), np.array([0.15, 0.8, 1.0, 1.0, 0.7])
     elif kind == "mug":
         taper = rng.uniform(0.85, 1.1)
-        share, factor = np.array([0.0, 0.03, 0.97, 1.0, 0.999]), np.array([0.9 * taper, taper, 1.0, 0.98, 0.9])
+        share, factor = (
+            np.array([0.0, 0.03, 0.97, 1.0, 0.999]),
+            np.array([0.9 * taper, taper, 1.0, 0.98, 0.9]),
+        )
         share[-1] = 1.001
     else:
         share, factor = np.array([0.0, 0.02, 0.98, 1.0]), np.array([0.93, 1.0, 1.0, 0.93])
@@ -165,5 +184,7 @@ def capsule(radius: float, length: float, material: Material, taper: float = 1.0
     low = np.stack([np.sin(cap), -np.cos(cap)], 1) * radius
     high = np.stack([np.sin(cap), np.cos(cap)], 1)[::-1] * radius * taper
     radii = np.concatenate([low[:, 0], np.linspace(radius, radius * taper, 6)[1:-1], high[:, 0]])
-    heights = np.concatenate([low[:, 1] - length / 2, np.linspace(-0.5, 0.5, 6)[1:-1] * length, high[:, 1] + length / 2])
+    heights = np.concatenate(
+        [low[:, 1] - length / 2, np.linspace(-0.5, 0.5, 6)[1:-1] * length, high[:, 1] + length / 2]
+    )
     return lathe(radii, heights, material, sides=18)

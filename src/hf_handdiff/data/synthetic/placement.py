@@ -83,10 +83,11 @@ def sample_intrinsics(image_size: int, rng: np.random.Generator) -> np.ndarray:
 def sample_placement(
     vertices: np.ndarray, arm: np.ndarray, image_size: int, rng: np.random.Generator
 ) -> Placement:
-    """Turn the hand `vertices` (V, 3), wrist at 0, and set it so that its box takes a sampled share of the image.
+    """Turn the hand `vertices` (V, 3), wrist at 0, and set it so that its box takes a sampled share of the
+    image.
 
-    Views where the person's own arm, of points `arm` (A, 3), would stand between the camera and the hand are drawn
-    again.
+    Views where the person's own arm, of points `arm` (A, 3), would stand between the camera and the hand
+    are drawn again.
     """
     for _ in range(MAX_TRIES):
         placement = _draw_placement(vertices, image_size, rng)
@@ -102,7 +103,9 @@ def arm_in_the_way(vertices: np.ndarray, arm: np.ndarray, placement: Placement, 
     near = in_camera[:, 2] < max(ARM_DEPTH_SHARE * hand_depth, MIN_DEPTH_M)
     if not near.any():
         return False
-    offset = in_camera[near, :2] * placement.intrinsics_px[0, 0] / np.maximum(in_camera[near, 2:], NEAR_PLANE_M)
+    offset = (
+        in_camera[near, :2] * placement.intrinsics_px[0, 0] / np.maximum(in_camera[near, 2:], NEAR_PLANE_M)
+    )
     pixels = offset + placement.intrinsics_px[:2, 2]
     margin = 0.25 * image_size
     return bool(((pixels > -margin) & (pixels < image_size + margin)).all(1).any())

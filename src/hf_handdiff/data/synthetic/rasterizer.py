@@ -46,7 +46,14 @@ def rasterize(screen, faces, cull_back_faces, inverse_depth, face_ids):
         za, zb, zc = screen[a, 2], screen[b, 2], screen[c, 2]
         if za <= 0.0 or zb <= 0.0 or zc <= 0.0:
             continue
-        xa, ya, xb, yb, xc, yc = screen[a, 0], screen[a, 1], screen[b, 0], screen[b, 1], screen[c, 0], screen[c, 1]
+        xa, ya, xb, yb, xc, yc = (
+            screen[a, 0],
+            screen[a, 1],
+            screen[b, 0],
+            screen[b, 1],
+            screen[c, 0],
+            screen[c, 1],
+        )
         area = (xb - xa) * (yc - ya) - (xc - xa) * (yb - ya)
         if abs(area) < 1e-7 or (cull_back_faces and area > 0.0):
             continue
@@ -80,7 +87,14 @@ def rasterize_height(points, faces, height_map):
     size = height_map.shape[0]
     for face in range(faces.shape[0]):
         a, b, c = faces[face, 0], faces[face, 1], faces[face, 2]
-        xa, ya, xb, yb, xc, yc = points[a, 0], points[a, 1], points[b, 0], points[b, 1], points[c, 0], points[c, 1]
+        xa, ya, xb, yb, xc, yc = (
+            points[a, 0],
+            points[a, 1],
+            points[b, 0],
+            points[b, 1],
+            points[c, 0],
+            points[c, 1],
+        )
         area = (xb - xa) * (yc - ya) - (xc - xa) * (yb - ya)
         if abs(area) < 1e-7:
             continue

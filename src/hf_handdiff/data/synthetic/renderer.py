@@ -39,17 +39,23 @@ class VisibilityBuffer:
 
 
 def render(
-    meshes: list[Mesh], intrinsics_px: np.ndarray, background: np.ndarray, lighting: Lighting, focus_m: np.ndarray,
+    meshes: list[Mesh],
+    intrinsics_px: np.ndarray,
+    background: np.ndarray,
+    lighting: Lighting,
+    focus_m: np.ndarray,
     noise: np.ndarray,
-) -> tuple[np.ndarray, VisibilityBuffer]:  # fmt: skip
+) -> tuple[np.ndarray, VisibilityBuffer]:
     """Render `meshes`, given in camera axes, over `background` (H, W, 3) float32 0..1.
 
     focus_m (3,) is where shadows are sharpest: the centre of the shadow maps. Returns the image (H, W, 3)
     float32 0..1 and the visibility buffer.
     """
     points = np.concatenate([mesh.points for mesh in meshes]).astype(np.float32)
-    vertex_starts = np.cumsum([0] + [len(mesh.points) for mesh in meshes])
-    faces = np.concatenate([mesh.faces + start for mesh, start in zip(meshes, vertex_starts)]).astype(np.int32)
+    vertex_starts = np.cumsum([0] + [len(mesh.points) for mesh in meshes[:-1]])
+    faces = np.concatenate(
+        [mesh.faces + start for mesh, start in zip(meshes, vertex_starts, strict=True)]
+    ).astype(np.int32)
     counts = [len(mesh.faces) for mesh in meshes]
     face_objects = np.repeat(np.arange(len(meshes), dtype=np.int32), counts)
     rest = np.concatenate([mesh.rest for mesh in meshes]).astype(np.float32)
@@ -66,10 +72,24 @@ def render(
     casters = faces[np.repeat([mesh.casts_shadow for mesh in meshes], counts)]
     to_shadow, shadow_maps = _shadow_maps(points, casters, lighting, focus_m)
     image = shade_image(
-        np.ascontiguousarray(background, np.float32), face_ids, inverse_depth, screen, faces, face_objects, points,
-        normals, rest, attributes, table, noise, lighting.directions.astype(np.float32),
-        lighting.colors.astype(np.float32), shadow_maps, to_shadow, lighting.ambient.astype(np.float32),
-    )  # fmt: skip
+        np.ascontiguousarray(background, np.float32),
+        face_ids,
+        inverse_depth,
+        screen,
+        faces,
+        face_objects,
+        points,
+        normals,
+        rest,
+        attributes,
+        table,
+        noise,
+        lighting.directions.astype(np.float32),
+        lighting.colors.astype(np.float32),
+        shadow_maps,
+        to_shadow,
+        lighting.ambient.astype(np.float32),
+    )
     return image, VisibilityBuffer(inverse_depth, face_ids, face_objects, np.cumsum([0] + counts))
 
 
@@ -78,7 +98,8 @@ def _shadow_maps(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Orthographic height maps (L, S, S) toward each light and the maps (L, 3, 4) that read them.
 
-    The secondary lights are broad, so their maps use a part of the texels only: a coarser grid is a softer edge.
+    The secondary lights are broad, so their maps use a part of the texels only: a coarser grid is a softer
+    edge.
     """
     count = len(lighting.directions)
     to_shadow = np.empty((count, 3, 4), np.float32)

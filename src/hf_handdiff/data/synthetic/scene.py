@@ -6,12 +6,11 @@ import numpy as np
 
 from hf_handdiff.data.synthetic.grasps import sample_grasp
 from hf_handdiff.data.synthetic.hand_mesh import ForearmShape, RenderHand
-from hf_handdiff.data.synthetic.materials import Material
+from hf_handdiff.data.synthetic.materials import Material, random_object_material
 from hf_handdiff.data.synthetic.mesh import Mesh, ball, capsule, random_solid
-from hf_handdiff.data.synthetic.materials import random_object_material
 from hf_handdiff.data.synthetic.occluders import (
-    KIND_SHARES,
     HELD_SHARE,
+    KIND_SHARES,
     KINDS,
     OTHERWISE_OCCLUDED_SHARE,
     Occlusion,
@@ -23,7 +22,6 @@ from hf_handdiff.data.synthetic.placement import (
     Placement,
     random_rotation,
     sample_intrinsics,
-    sample_placement,
 )
 from hf_handdiff.data.synthetic.rasterizer import project_points
 from hf_handdiff.data.synthetic.skin import sample_skin
@@ -36,7 +34,8 @@ MAX_SHAPE = 2.5
 class HandInstance:
     """One hand of a scene: parameters, skin, and its meshes in its own axes with the wrist at 0.
 
-    pose_rad (16, 3) without global rotation; joints (21, 3) m; meshes: skin first, then what it wears and holds.
+    pose_rad (16, 3) without global rotation; joints (21, 3) m; meshes: skin first, then what it wears and
+    holds.
     """
 
     pose_rad: np.ndarray
@@ -52,7 +51,8 @@ def sample_hand(
 ) -> HandInstance:
     """A hand in `pose` (16, 3), of a random shape and skin, with a forearm that may be dressed.
 
-    For a share of the hands the pose is replaced by one that holds a solid, which is then the last of the meshes.
+    For a share of the hands the pose is replaced by one that holds a solid, which is then the last of the
+    meshes.
     """
     shape = np.clip(rng.normal(size=10), -MAX_SHAPE, MAX_SHAPE).astype(np.float32)
     held = None
@@ -65,8 +65,9 @@ def sample_hand(
     forearm = ForearmShape(
         flexion_rad=float(np.clip(rng.normal(0.0, 0.4), -1.0, 1.1)),
         deviation_rad=float(np.clip(rng.normal(0.0, 0.2), -0.4, 0.4)),
-        length_m=rng.uniform(0.24, 0.45), widening=rng.uniform(1.2, 1.6),
-    )  # fmt: skip
+        length_m=rng.uniform(0.24, 0.45),
+        widening=rng.uniform(1.2, 1.6),
+    )
     points = hand.with_forearm(vertices, forearm)
     meshes = [hand.skin_mesh(points, material), *random_wearables(hand.forearm_rings(points), rng)]
     if held is not None:
@@ -75,9 +76,13 @@ def sample_hand(
 
 
 def sample_occlusion(
-    hand: RenderHand, instance: HandInstance, other_pose: np.ndarray, placement: Placement, image_size: int,
+    hand: RenderHand,
+    instance: HandInstance,
+    other_pose: np.ndarray,
+    placement: Placement,
+    image_size: int,
     rng: np.random.Generator,
-) -> Occlusion:  # fmt: skip
+) -> Occlusion:
     """Nothing, or one or two things that hide parts of the hand; a second hand takes `other_pose` (16, 3)."""
     occlusion = Occlusion()
     if rng.random() >= OTHERWISE_OCCLUDED_SHARE:
@@ -98,7 +103,11 @@ def sample_occlusion(
 
 
 def _second_hand(
-    hand: RenderHand, instance: HandInstance, pose: np.ndarray, vertices_m: np.ndarray, rng: np.random.Generator
+    hand: RenderHand,
+    instance: HandInstance,
+    pose: np.ndarray,
+    vertices_m: np.ndarray,
+    rng: np.random.Generator,
 ) -> list[Mesh]:
     """Another hand beside or in front of `vertices_m`, most often the same person's left one."""
     skin = (instance.skin, instance.skin_tone) if rng.random() < 0.75 else None
@@ -116,7 +125,8 @@ def _second_hand(
 def scene_without_hand(
     image_size: int, rng: np.random.Generator
 ) -> tuple[list[Mesh], np.ndarray, np.ndarray]:
-    """Meshes in camera axes, intrinsics (3, 3) and the middle (3,) of a scene that holds things but no hand."""
+    """Meshes in camera axes, intrinsics (3, 3) and the middle (3,) of a scene that holds things but no
+    hand."""
     intrinsics = sample_intrinsics(image_size, rng)
     middle = np.array([0.0, 0.0, intrinsics[0, 0] * 0.2 / image_size])
     middle[:2] = (0.5 * image_size - intrinsics[:2, 2]) * middle[2] / intrinsics[0, 0]
@@ -125,7 +135,9 @@ def scene_without_hand(
         if rng.random() < 0.5:
             thing = random_solid(rng, random_object_material(rng)).mesh
         elif rng.random() < 0.5:
-            thing = capsule(rng.uniform(0.02, 0.045), rng.uniform(0.15, 0.35), sample_skin(rng)[0], rng.uniform(0.6, 1.0))
+            thing = capsule(
+                rng.uniform(0.02, 0.045), rng.uniform(0.15, 0.35), sample_skin(rng)[0], rng.uniform(0.6, 1.0)
+            )
         else:
             thing = ball(rng.uniform(0.03, 0.08), sample_skin(rng)[0], rng.uniform(1.0, 1.4))
         meshes.append(thing.moved(random_rotation(rng), middle + rng.normal(0.0, 0.05, 3) * [1.0, 1.0, 0.5]))

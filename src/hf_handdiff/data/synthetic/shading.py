@@ -1,9 +1,9 @@
 """The compiled shader: from visible faces to tone-mapped colours.
 
-Light is a set of directional lights, each with a shadow map, and an ambient gradient from below to above. Skin
-scatters light: each colour channel wraps around the terminator by its own amount (red farthest), and shadows
-have a reddish rim. Highlights are GGX. Texture and bump come from a tiling noise volume that is looked up at
-the rest position of the surface, so that they stick to a posed hand and have no seams.
+Light is a set of directional lights, each with a shadow map, and an ambient gradient from below to above.
+Skin scatters light: each colour channel wraps around the terminator by its own amount (red farthest), and
+shadows have a reddish rim. Highlights are GGX. Texture and bump come from a tiling noise volume that is
+looked up at the rest position of the surface, so that they stick to a posed hand and have no seams.
 """
 
 import numba
@@ -71,14 +71,28 @@ def _pattern_share(row, x, y, z, noise_value):
 
 @numba.njit(cache=True, fastmath=True)
 def _light_share(shadow_maps, light, to_shadow, x, y, z):
-    """Share of `light` that reaches (x, y, z): percentage-closer filtering with fractional weights at the edges.
+    """Share of `light` that reaches (x, y, z): percentage-closer filtering with fractional weights at the
+    edges.
 
     The key light (number 0) is filtered over three texels, the others, whose maps are coarser, over one.
     """
-    u = to_shadow[light, 0, 0] * x + to_shadow[light, 0, 1] * y + to_shadow[light, 0, 2] * z + to_shadow[light, 0, 3]
-    v = to_shadow[light, 1, 0] * x + to_shadow[light, 1, 1] * y + to_shadow[light, 1, 2] * z + to_shadow[light, 1, 3]
+    u = (
+        to_shadow[light, 0, 0] * x
+        + to_shadow[light, 0, 1] * y
+        + to_shadow[light, 0, 2] * z
+        + to_shadow[light, 0, 3]
+    )
+    v = (
+        to_shadow[light, 1, 0] * x
+        + to_shadow[light, 1, 1] * y
+        + to_shadow[light, 1, 2] * z
+        + to_shadow[light, 1, 3]
+    )
     height = (
-        to_shadow[light, 2, 0] * x + to_shadow[light, 2, 1] * y + to_shadow[light, 2, 2] * z + to_shadow[light, 2, 3]
+        to_shadow[light, 2, 0] * x
+        + to_shadow[light, 2, 1] * y
+        + to_shadow[light, 2, 2] * z
+        + to_shadow[light, 2, 3]
     )
     size = shadow_maps.shape[1]
     width = 3 if light == 0 else 1
@@ -101,7 +115,14 @@ def _light_share(shadow_maps, light, to_shadow, x, y, z):
 def _surface(face, px, py, screen, faces, points, normals, rest, attributes, out):
     """Perspective-correct interpolation at pixel (px, py): position, normal, rest position, attributes."""
     a, b, c = faces[face, 0], faces[face, 1], faces[face, 2]
-    xa, ya, xb, yb, xc, yc = screen[a, 0], screen[a, 1], screen[b, 0], screen[b, 1], screen[c, 0], screen[c, 1]
+    xa, ya, xb, yb, xc, yc = (
+        screen[a, 0],
+        screen[a, 1],
+        screen[b, 0],
+        screen[b, 1],
+        screen[c, 0],
+        screen[c, 1],
+    )
     scale = ONE / ((xb - xa) * (yc - ya) - (xc - xa) * (yb - ya))
     wb = ((px - xa) * (yc - ya) - (xc - xa) * (py - ya)) * scale
     wc = ((xb - xa) * (py - ya) - (px - xa) * (yb - ya)) * scale
@@ -122,9 +143,7 @@ def _surface(face, px, py, screen, faces, points, normals, rest, attributes, out
 def _albedo(row, surface, fine, blotch, out):
     """Linear albedo (3,), then roughness and specular reflectance, into `out` (5,)."""
     out[3], out[4] = row[m.COLUMN_ROUGHNESS], row[m.COLUMN_SPECULAR]
-    texture = (ONE + row[m.COLUMN_FINE_AMOUNT] * fine[3]) * (
-        ONE + row[m.COLUMN_BLOTCH_AMOUNT] * blotch[3]
-    )
+    texture = (ONE + row[m.COLUMN_FINE_AMOUNT] * fine[3]) * (ONE + row[m.COLUMN_BLOTCH_AMOUNT] * blotch[3])
     if row[m.COLUMN_KIND] == m.KIND_SKIN:
         palm = min(max(surface[9 + ATTRIBUTE_PALM] + np.float32(0.25) * blotch[2], ZERO), ONE)
         nail = min(max((surface[9 + ATTRIBUTE_NAIL] - np.float32(0.4)) * np.float32(5), ZERO), ONE)
@@ -139,7 +158,9 @@ def _albedo(row, surface, fine, blotch, out):
             out[k] = skin * (ONE - nail) + row[m.COLUMN_ACCENT + k] * nail
         out[3] += nail * (np.float32(0.28) - out[3])
         return
-    share = _pattern_share(row, surface[6], surface[7], surface[8], np.float32(0.65) * blotch[0] + np.float32(0.35) * fine[0])
+    share = _pattern_share(
+        row, surface[6], surface[7], surface[8], np.float32(0.65) * blotch[0] + np.float32(0.35) * fine[0]
+    )
     for k in range(3):
         out[k] = (row[m.COLUMN_BASE + k] * (ONE - share) + row[m.COLUMN_SECOND + k] * share) * texture
 
@@ -178,9 +199,13 @@ def _shade(row, surface, volume, lights, light_colors, shadow_maps, to_shadow, a
         if n_dot_l < -0.45:
             continue
         share = _light_share(
-            shadow_maps, light, to_shadow, px + np.float32(0.002) * surface[3], py + np.float32(0.002) * surface[4],
+            shadow_maps,
+            light,
+            to_shadow,
+            px + np.float32(0.002) * surface[3],
+            py + np.float32(0.002) * surface[4],
             pz + np.float32(0.002) * surface[5],
-        )  # fmt: skip
+        )
         facing = max(n_dot_l, ZERO)
         highlight = ZERO
         if facing > 0 and share > 0:
@@ -197,7 +222,9 @@ def _shade(row, surface, volume, lights, light_colors, shadow_maps, to_shadow, a
             )
             highlight = share * facing * distribution * fresnel * shadowing
         for k in range(3):
-            wrap = scatter * (np.float32(0.40) if k == 0 else (np.float32(0.18) if k == 1 else np.float32(0.12)))
+            wrap = scatter * (
+                np.float32(0.40) if k == 0 else (np.float32(0.18) if k == 1 else np.float32(0.12))
+            )
             diffuse = max((n_dot_l + wrap) / (ONE + wrap), ZERO)
             diffuse *= ONE - scatter * (ONE - diffuse) * np.float32(0.35)
             reach = share
@@ -208,9 +235,24 @@ def _shade(row, surface, volume, lights, light_colors, shadow_maps, to_shadow, a
 
 @numba.njit(cache=True, fastmath=True)
 def shade_image(
-    background, face_ids, inverse_depth, screen, faces, face_objects, points, normals, rest, attributes, table,
-    volume, lights, light_colors, shadow_maps, to_shadow, ambient,
-):  # fmt: skip
+    background,
+    face_ids,
+    inverse_depth,
+    screen,
+    faces,
+    face_objects,
+    points,
+    normals,
+    rest,
+    attributes,
+    table,
+    volume,
+    lights,
+    light_colors,
+    shadow_maps,
+    to_shadow,
+    ambient,
+):
     """Shade a supersampled visibility buffer over `background`; returns (H, W, 3) float32 sRGB-like 0..1.
 
     background (H, W, 3) float32 0..1; face_ids, inverse_depth (2H, 2W); screen (V, 3) at the supersampled
@@ -236,7 +278,10 @@ def shade_image(
                     same = False
                     continue
                 drawn += 1
-                nearest, farthest = max(nearest, inverse_depth[row, column]), min(farthest, inverse_depth[row, column])
+                nearest, farthest = (
+                    max(nearest, inverse_depth[row, column]),
+                    min(farthest, inverse_depth[row, column]),
+                )
                 if first < 0 or face_objects[face] != face_objects[first]:
                     same = False
             if drawn == 0:
@@ -253,9 +298,17 @@ def shade_image(
                 _surface(face, px, py, screen, faces, points, normals, rest, attributes, surface)
                 row_of_table = table[face_objects[face]]
                 _shade(
-                    row_of_table, surface, volume, lights, light_colors, shadow_maps, to_shadow, ambient, scratch,
+                    row_of_table,
+                    surface,
+                    volume,
+                    lights,
+                    light_colors,
+                    shadow_maps,
+                    to_shadow,
+                    ambient,
+                    scratch,
                     color,
-                )  # fmt: skip
+                )
                 weight = ONE if same else np.float32(0.25)
                 for k in range(3):
                     image[y, x, k] += weight * tone_curve(color[k])
@@ -264,7 +317,8 @@ def shade_image(
 
 @numba.njit(cache=True, fastmath=True)
 def tone_curve(radiance):
-    """A film-like curve: linear light to display values 0..1, with a soft shoulder, then the power 1 / 2.2."""
+    """A film-like curve: linear light to display values 0..1, with a soft shoulder, then the power 1 /
+    2.2."""
     value = radiance * (ONE + radiance * np.float32(0.12)) / (np.float32(0.9) + radiance * np.float32(0.45))
     root = np.sqrt(min(max(value, ZERO), ONE))
     return _ROOT_TO_DISPLAY[int(root * np.float32(1023) + np.float32(0.5))]

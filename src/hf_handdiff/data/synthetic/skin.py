@@ -6,12 +6,23 @@ from hf_handdiff.data.synthetic.materials import KIND_SKIN, Material, srgb_to_li
 
 # sRGB anchors of skin albedo from the lightest (0) to the darkest (1) tone, chosen by eye to span the ten
 # swatches of the Monk scale with the warmer hue that skin has in photographs.
-TONE_ANCHORS_SRGB = np.array(
-    [
-        [248, 218, 202], [240, 201, 178], [228, 182, 152], [210, 158, 124], [188, 134, 100],
-        [160, 108, 78], [130, 84, 60], [100, 64, 46], [74, 48, 36], [54, 37, 30],
-    ]
-) / 255.0  # fmt: skip
+TONE_ANCHORS_SRGB = (
+    np.array(
+        [
+            [248, 218, 202],
+            [240, 201, 178],
+            [228, 182, 152],
+            [210, 158, 124],
+            [188, 134, 100],
+            [160, 108, 78],
+            [130, 84, 60],
+            [100, 64, 46],
+            [74, 48, 36],
+            [54, 37, 30],
+        ]
+    )
+    / 255.0
+)
 PALM_SRGB = np.array([236, 188, 166]) / 255.0
 
 
@@ -34,10 +45,20 @@ def sample_skin(rng: np.random.Generator) -> tuple[Material, float]:
         nail = rng.uniform(0.05, 0.95, 3)
     blood = rng.uniform(0.3, 1.0) * (1.0 - 0.6 * tone)
     material = Material(
-        kind=KIND_SKIN, base=srgb_to_linear(base), second=srgb_to_linear(palm), accent=srgb_to_linear(nail),
-        flush=1.0 - blood * np.array([0.02, 0.28, 0.24]), roughness=rng.uniform(0.42, 0.72),
-        specular=rng.uniform(0.018, 0.04), frequency=rng.uniform(350.0, 900.0), blotch_frequency=rng.uniform(40, 140),
-        fine_amount=rng.uniform(0.01, 0.09), blotch_amount=rng.uniform(0.03, 0.2), bump=rng.uniform(0.03, 0.14),
-        crease=rng.uniform(0.0, 0.3), scatter=1.0, offset=rng.uniform(0.0, 32.0, 3),
-    )  # fmt: skip
+        kind=KIND_SKIN,
+        base=srgb_to_linear(base),
+        second=srgb_to_linear(palm),
+        accent=srgb_to_linear(nail),
+        flush=1.0 - blood * np.array([0.02, 0.28, 0.24]),
+        roughness=rng.uniform(0.42, 0.72),
+        specular=rng.uniform(0.018, 0.04),
+        frequency=rng.uniform(350.0, 900.0),
+        blotch_frequency=rng.uniform(40, 140),
+        fine_amount=rng.uniform(0.01, 0.09),
+        blotch_amount=rng.uniform(0.03, 0.2),
+        bump=rng.uniform(0.03, 0.14),
+        crease=rng.uniform(0.0, 0.3),
+        scatter=1.0,
+        offset=rng.uniform(0.0, 32.0, 3),
+    )
     return material, tone

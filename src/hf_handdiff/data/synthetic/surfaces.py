@@ -32,11 +32,14 @@ def random_surface(points_m: np.ndarray, rng: np.random.Generator) -> Mesh:
     centre = centre - normal * ((centre - deepest) @ normal + gap)
     side = np.cross(normal, [0.0, 1.0, 0.0])
     side /= np.linalg.norm(side) + 1e-9
-    return grid_plane(_surface_material(rng)).moved(np.stack([side, normal, np.cross(side, normal)], 1), centre)
+    return grid_plane(_surface_material(rng)).moved(
+        np.stack([side, normal, np.cross(side, normal)], 1), centre
+    )
 
 
 def grid_plane(material: Material) -> Mesh:
-    """A square in the xz plane that looks along +y, cut into cells so that the near plane takes only a few."""
+    """A square in the xz plane that looks along +y, cut into cells so that the near plane takes only a
+    few."""
     line = (np.arange(CELLS + 1) / CELLS - 0.5) * EXTENT_M
     x, z = np.meshgrid(line, line, indexing="ij")
     points = np.stack([x, np.zeros_like(x), z], -1).reshape(-1, 3).astype(np.float32)
@@ -55,7 +58,11 @@ def _surface_material(rng: np.random.Generator) -> Material:
     if kind == 0:  # wood
         brown = np.array([0.6, 0.42, 0.26]) * rng.uniform(0.4, 1.5) + rng.normal(0.0, 0.04, 3)
         material.base, material.second = srgb_to_linear(brown), srgb_to_linear(brown * rng.uniform(0.6, 0.9))
-        material.pattern, material.frequency, material.blotch_frequency = PATTERN_GRAIN, rng.uniform(30, 120), 9.0
+        material.pattern, material.frequency, material.blotch_frequency = (
+            PATTERN_GRAIN,
+            rng.uniform(30, 120),
+            9.0,
+        )
         material.flush = np.array([1.0, 0.0, 0.0])
     elif kind == 1:  # cloth, stone
         material.second = np.clip(material.base * rng.uniform(0.5, 1.6), 0.0, 0.95)

@@ -15,14 +15,19 @@ SAMPLE_OFFSETS_PX = np.array([[0.0, 0.0], [0.8, 0.0], [-0.8, 0.0], [0.0, 0.8], [
 
 
 def joint_visibility(
-    hand: RenderHand, joints_m: np.ndarray, intrinsics_px: np.ndarray, buffer: VisibilityBuffer, hand_object: int,
-    image_size: int, covered: np.ndarray | None = None,
-) -> np.ndarray:  # fmt: skip
+    hand: RenderHand,
+    joints_m: np.ndarray,
+    intrinsics_px: np.ndarray,
+    buffer: VisibilityBuffer,
+    hand_object: int,
+    image_size: int,
+    covered: np.ndarray | None = None,
+) -> np.ndarray:
     """Whether each of `joints_m` (21, 3), in camera axes, can be seen: (21,) bool.
 
-    A joint lies inside the flesh. It counts as seen when the first surface at its pixel is flesh of its own bones
-    and no farther in front of it than that flesh is thick; most of five samples around the pixel decide. `covered`
-    (H, W) bool marks pixels that something flat hides.
+    A joint lies inside the flesh. It counts as seen when the first surface at its pixel is flesh of its own
+    bones and no farther in front of it than that flesh is thick; most of five samples around the pixel
+    decide. `covered` (H, W) bool marks pixels that something flat hides.
     """
     size = buffer.face_ids.shape[0]
     first_face = buffer.first_face[hand_object]
@@ -60,10 +65,16 @@ def hand_scale(hand: RenderHand, joints_m: np.ndarray) -> float:
 
 
 def visible_share(
-    hand: RenderHand, vertices_m: np.ndarray, intrinsics_px: np.ndarray, buffer: VisibilityBuffer,
-    hand_object: int, image_size: int, covered: np.ndarray | None = None,
-) -> float:  # fmt: skip
-    """Share of the hand's own silhouette, as if nothing hid it and the image had no border, that is seen: 0..1.
+    hand: RenderHand,
+    vertices_m: np.ndarray,
+    intrinsics_px: np.ndarray,
+    buffer: VisibilityBuffer,
+    hand_object: int,
+    image_size: int,
+    covered: np.ndarray | None = None,
+) -> float:
+    """Share of the hand's own silhouette, as if nothing hid it and the image had no border, that is seen:
+    0..1.
 
     vertices_m (V, 3): the hand without its forearm, in camera axes.
     """

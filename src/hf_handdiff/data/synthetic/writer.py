@@ -22,19 +22,29 @@ def shard_name(split: str, shard: int, num_shards: int) -> str:
 
 
 def write_corpus(
-    out: str | Path, num_samples: int, seed: int, num_workers: int = 1, split: str = "train", *,
-    shard_rows: int = SHARD_ROWS, progress: bool = True,
-) -> Path:  # fmt: skip
+    out: str | Path,
+    num_samples: int,
+    seed: int,
+    num_workers: int = 1,
+    split: str = "train",
+    *,
+    shard_rows: int = SHARD_ROWS,
+    progress: bool = True,
+) -> Path:
     """Make samples 0 .. num_samples - 1 of `seed` and write them to the folder `out`.
 
-    Shards of `shard_rows` rows are written aside and renamed when complete; shards that exist are skipped, so that
-    a run that was stopped is carried on by the same command. What is written depends on the seed, the split and
-    the counts alone, not on `num_workers`.
+    Shards of `shard_rows` rows are written aside and renamed when complete; shards that exist are skipped,
+    so that a run that was stopped is carried on by the same command. What is written depends on the seed,
+    the split and the counts alone, not on `num_workers`.
 
     Raises:
         ValueError: a count is not positive, or `out` holds a corpus made with other settings.
     """
-    for name, value in (("num_samples", num_samples), ("num_workers", num_workers), ("shard_rows", shard_rows)):
+    for name, value in (
+        ("num_samples", num_samples),
+        ("num_workers", num_workers),
+        ("shard_rows", shard_rows),
+    ):
         if value < 1:
             raise ValueError(f"{name} must be at least 1, got {value}")
     if seed < 0:
@@ -43,9 +53,13 @@ def write_corpus(
     out.mkdir(parents=True, exist_ok=True)
     num_shards = -(-num_samples // shard_rows)
     settings = {
-        "generator": "hf_handdiff.data.synthetic", "generator_version": GENERATOR_VERSION, "seed": seed,
-        "num_samples": num_samples, "shard_rows": shard_rows, "split": split,
-    }  # fmt: skip
+        "generator": "hf_handdiff.data.synthetic",
+        "generator_version": GENERATOR_VERSION,
+        "seed": seed,
+        "num_samples": num_samples,
+        "shard_rows": shard_rows,
+        "split": split,
+    }
     _claim_folder(out / f"{split}.json", settings)
     jobs = []
     for shard in range(num_shards):
@@ -66,8 +80,12 @@ def _claim_folder(path: Path, settings: dict) -> None:
     if path.exists():
         found = json.loads(path.read_text())
         if found != settings:
-            different = [f"{k} {found.get(k)!r}, not {settings[k]!r}" for k in settings if found.get(k) != settings[k]]
-            raise ValueError(f"out: {path.parent} holds a corpus with {'; '.join(different)}: take another folder")
+            different = [
+                f"{k} {found.get(k)!r}, not {settings[k]!r}" for k in settings if found.get(k) != settings[k]
+            ]
+            raise ValueError(
+                f"out: {path.parent} holds a corpus with {'; '.join(different)}: take another folder"
+            )
         return
     aside = path.with_name(f".{path.name}.{os.getpid()}")
     aside.write_text(json.dumps(settings, indent=2) + "\n")
@@ -128,7 +146,9 @@ def _run_workers(jobs: list, split: str, num_workers: int, bar: tqdm) -> None:
         todo.put(job)
     threads = {name: os.environ.get(name) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")}
     os.environ.update(dict.fromkeys(threads, "1"))
-    processes = [context.Process(target=_worker, args=(todo, split, messages), daemon=True) for _ in range(num_workers)]
+    processes = [
+        context.Process(target=_worker, args=(todo, split, messages), daemon=True) for _ in range(num_workers)
+    ]
     try:
         for process in processes:
             process.start()
@@ -142,7 +162,9 @@ def _run_workers(jobs: list, split: str, num_workers: int, bar: tqdm) -> None:
                 message = messages.get(timeout=WAIT_S)
             except queue.Empty:
                 if all(not process.is_alive() for process in processes):
-                    raise RuntimeError("the workers ended before the corpus was complete: run again to carry on")
+                    raise RuntimeError(
+                        "the workers ended before the corpus was complete: run again to carry on"
+                    ) from None
                 continue
             if isinstance(message, str):
                 raise RuntimeError(f"a worker failed: {message}")

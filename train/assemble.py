@@ -1,0 +1,68 @@
+"""Put the four trained models together as one checkpoint of the cascade.
+
+    python train/assemble.py --out checkpoints/mine --half \
+        --image_encoder runs/image_encoder/model --joint_denoiser runs/stage1/model \
+        --mesh_autoencoder runs/autoencoder/model --mesh_latent_denoiser runs/stage2/model
+
+Then fit the uncertainty on validation data:
+
+    handdiff evaluate --checkpoint checkpoints/mine --data CORPUS --split validation --write-calibration --out runs/fit
+"""
+
+import argparse
+from pathlib import Path
+
+import torch
+from loop import save_aside
+
+from hf_handdiff import (
+    CascadedHandPipeline,
+    HandImageEncoder,
+    JointDenoiser,
+    MeshAutoencoder,
+    MeshLatentDenoiser,
+)
+from hf_handdiff.pipelines.denoising import default_scheduler
+
+# With it `DiffusionPipeline.from_pretrained(repo, custom_pipeline=repo, trust_remote_code=True)` finds the class.
+PIPELINE_FILE = "from hf_handdiff import CascadedHandPipeline  # noqa: F401\n"
+
+
+def main(argv=None):
+    """Parse the flags and write the checkpoint."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add = parser.add_argument
+    for name in ("image_encoder", "joint_denoiser", "mesh_autoencoder", "mesh_latent_denoiser"):
+        add(f"--{name}", required=True, help="folder of the trained model")
+    add("--num_inference_steps", type=int, default=10, help="default of stage 1")
+    add("--num_mesh_inference_steps", type=int, default=5, help="default of stage 2")
+    add("--guidance_scale", type=float, default=1.0)
+    add("--half", action="store_true", help="store weights in float16: half the size, loaded as float32")
+    add("--out", required=True)
+    args = parser.parse_args(argv)
+
+    pipeline = CascadedHandPipeline(
+        image_encoder=HandImageEncoder.from_pretrained(args.image_encoder),
+        joint_denoiser=JointDenoiser.from_pretrained(args.joint_denoiser),
+        mesh_autoencoder=MeshAutoencoder.from_pretrained(args.mesh_autoencoder),
+        mesh_latent_denoiser=MeshLatentDenoiser.from_pretrained(args.mesh_latent_denoiser),
+        joint_scheduler=default_scheduler(),
+        mesh_scheduler=default_scheduler(),
+        num_inference_steps=args.num_inference_steps,
+        num_mesh_inference_steps=args.num_mesh_inference_steps,
+        guidance_scale=args.guidance_scale,
+    )
+    if args.half:
+        pipeline.to(torch.float16)
+
+    def write(folder: Path) -> None:
+        pipeline.save_pretrained(folder)
+        (folder / "pipeline.py").write_text(PIPELINE_FILE)
+
+    save_aside(Path(args.out), write)
+    size = sum(file.stat().st_size for file in Path(args.out).rglob("*") if file.is_file())
+    print(f"{args.out}: {size / 1e6:.1f} MB")
+
+
+if __name__ == "__main__":
+    main()
