@@ -47,9 +47,9 @@ def build(wheel: Path, out: Path) -> None:
             if not ok:
                 raise SystemExit(f"{name}: OpenCV could not encode the panorama")
             arrays[f"{key}/jpeg"] = jpeg.reshape(-1)
-            arrays[f"{key}/light"] = cv2.resize(
-                panorama, LIGHT_MAP_SIZE, interpolation=cv2.INTER_AREA
-            ).astype(np.float16)
+            arrays[f"{key}/light"] = cv2.resize(panorama, LIGHT_MAP_SIZE, interpolation=cv2.INTER_AREA).astype(
+                np.float16
+            )
     out.parent.mkdir(parents=True, exist_ok=True)
     np.savez_compressed(out, **arrays)
     print(f"{len(names)} environments, {out.stat().st_size / 1e6:.2f} MB: {out}")
@@ -57,13 +57,9 @@ def build(wheel: Path, out: Path) -> None:
 
 def main() -> None:
     """Run the command."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("wheel", type=Path, help="the downloaded bpy 5.0.1 wheel")
-    parser.add_argument(
-        "--out", type=Path, default=ENVIRONMENTS_PATH, help="default: the package's own asset"
-    )
+    parser.add_argument("--out", type=Path, default=ENVIRONMENTS_PATH, help="default: the package's own asset")
     args = parser.parse_args()
     build(args.wheel, args.out)
 

@@ -448,9 +448,7 @@ def build(model) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
     mean_joints = hands.joints.mean(0)
     frames = joint_frames(mean, mean_joints, tips, surface)
     poses = bent_hands(mean, mean_joints, surface.weights, frames, np.random.default_rng(3), 8)
-    small = decimate(
-        poses, surface.faces, surface.texture_faces, STANDARD_VERTICES, STANDARD_WRIST, tips.values()
-    )
+    small = decimate(poses, surface.faces, surface.texture_faces, STANDARD_VERTICES, STANDARD_WRIST, tips.values())
     order = standard_order(small.vertices, small.faces, tips, surface.weights, mean)
 
     # Both resolutions use the same vertices for their joints, so their joints are equal.

@@ -62,9 +62,7 @@ def read_plain(root: Path, dataset: str) -> list[AnnotatedHand]:
         keypoints = np.where(triples[:, 2:] > 0, triples[:, :2], np.nan)
         name = image["file_name"]
         is_left = name in ONEHAND10K_LEFT or (dataset == "panoptic" and Path(name).stem.endswith("_l"))
-        hands.append(
-            AnnotatedHand(dataset, name, read_image(root / f"mmpose_{dataset}" / name), keypoints, is_left)
-        )
+        hands.append(AnnotatedHand(dataset, name, read_image(root / f"mmpose_{dataset}" / name), keypoints, is_left))
     return hands
 
 
@@ -74,9 +72,7 @@ def read_rhd(root: Path) -> list[AnnotatedHand]:
     for image, annotation in read_coco(root, "rhd"):
         keypoints = np.asarray(annotation["keypoints"], float)[RHD_TO_JOINTS, :2]
         picture = read_image(root / "mmpose_rhd" / image["file_name"])
-        hands.append(
-            AnnotatedHand("rhd", image["file_name"], picture, keypoints, annotation["hand_type"] == "left")
-        )
+        hands.append(AnnotatedHand("rhd", image["file_name"], picture, keypoints, annotation["hand_type"] == "left"))
     return hands
 
 
@@ -90,9 +86,7 @@ def read_interhand(root: Path) -> list[AnnotatedHand]:
     hands = []
     for image in content["images"]:
         capture, key = str(image["capture"]), image["camera"]
-        camera = {
-            name: np.asarray(cameras[capture][name][key]) for name in ("campos", "camrot", "focal", "princpt")
-        }
+        camera = {name: np.asarray(cameras[capture][name][key]) for name in ("campos", "camrot", "focal", "princpt")}
         world = np.asarray(joints[capture][str(image["frame_idx"])]["world_coord"])  # (42, 3) mm
         points = (world - camera["campos"]) @ camera["camrot"].T
         pixels = points[:, :2] / points[:, 2:] * camera["focal"] + camera["princpt"]
@@ -193,9 +187,7 @@ def draw_sheet(crops, truth, estimates, captions, columns: int = 7, tile: int = 
 
 def main() -> None:
     """Measures and draws."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("checkpoints", nargs="+", help="folders or Hub ids of image encoders")
     parser.add_argument("--root", type=Path, required=True, help="folder with the test sets")
     parser.add_argument("--sheet", type=Path, help="PNG to write: annotated hands and some evaluation images")
@@ -207,18 +199,14 @@ def main() -> None:
         pairs = [make_crop(hand, model.config.image_size) for hand in hands]
         crops, truth = torch.stack([pair[0] for pair in pairs]), np.stack([pair[1] for pair in pairs])
         refined, initial, scores, hand_scores = encode(model, crops)
-        print(
-            f"{checkpoint}: mean hand score {hand_scores.mean():.3f}, mean keypoint score {scores.mean():.3f}"
-        )
+        print(f"{checkpoint}: mean hand score {hand_scores.mean():.3f}, mean keypoint score {scores.mean():.3f}")
         for title, estimate in (("landmark head alone", initial), ("refined keypoints", refined)):
             print_errors(title, hands, np.linalg.norm(estimate - truth, axis=-1))
     if args.sheet:
         annotated = [i for i, hand in enumerate(hands) if not hand.dataset.startswith("mediapipe")]
         others = [i for i in range(len(hands)) if i not in set(annotated)]
         chosen = annotated + others[:: max(1, len(others) // 24)][:24]
-        captions = [
-            f"{hands[i].name[:20]} {'L' if hands[i].is_left else 'R'} {hand_scores[i]:.2f}" for i in chosen
-        ]
+        captions = [f"{hands[i].name[:20]} {'L' if hands[i].is_left else 'R'} {hand_scores[i]:.2f}" for i in chosen]
         draw_sheet(crops[chosen], truth[chosen], refined[chosen], captions).save(args.sheet)
 
 

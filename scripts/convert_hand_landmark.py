@@ -97,9 +97,7 @@ class LandmarkModel:
 def copy_weights(layer: nn.Module, weight: np.ndarray, bias: np.ndarray) -> None:
     """Fills a layer, whose shape must fit."""
     if tuple(layer.weight.shape) != weight.shape:
-        raise SystemExit(
-            f"layer of shape {tuple(layer.weight.shape)} does not take weights of {weight.shape}"
-        )
+        raise SystemExit(f"layer of shape {tuple(layer.weight.shape)} does not take weights of {weight.shape}")
     with torch.no_grad():
         layer.weight.copy_(torch.from_numpy(weight))
         layer.bias.copy_(torch.from_numpy(bias))
@@ -123,9 +121,7 @@ def convert(source: LandmarkModel, config: HandImageEncoderConfig) -> HandImageE
     return model
 
 
-def parity(
-    source: LandmarkModel, model: HandImageEncoder, num_images: int = 4, seed: int = 0
-) -> dict[str, float]:
+def parity(source: LandmarkModel, model: HandImageEncoder, num_images: int = 4, seed: int = 0) -> dict[str, float]:
     """Largest absolute differences on random images: noise, and smooth noise, which excites it more."""
     rng = np.random.default_rng(seed)
     worst = {"landmarks (crop units)": 0.0, "presence (probability)": 0.0, "world (m, wrist-relative)": 0.0}
@@ -148,9 +144,7 @@ def parity(
 
 def main() -> None:
     """Converts, checks and saves."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("wheel", type=Path, help="wheel of mediapipe 0.10.21")
     parser.add_argument("--out", type=Path, required=True, help="checkpoint folder to write")
     parser.add_argument("--seed", type=int, default=0, help="seed of the parts that are not converted")

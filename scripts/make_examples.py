@@ -1,6 +1,6 @@
 """Make the example images of the README and of `make demo`: our own renders, from a seed that no corpus uses.
 
-    python scripts/make_examples.py --out examples
+python scripts/make_examples.py --out examples
 """
 
 import argparse

@@ -54,9 +54,7 @@ def vertex_quadrics(points: np.ndarray, faces: np.ndarray) -> np.ndarray:
 
 def boundary_vertices(faces: np.ndarray) -> set[int]:
     """The vertices of edges that only one face has."""
-    count = Counter(
-        (min(face[k], face[k - 1]), max(face[k], face[k - 1])) for face in faces.tolist() for k in range(3)
-    )
+    count = Counter((min(face[k], face[k - 1]), max(face[k], face[k - 1])) for face in faces.tolist() for k in range(3))
     return {vertex for edge, faces_there in count.items() if faces_there == 1 for vertex in edge}
 
 
@@ -73,9 +71,7 @@ class _Mesh:
         self.poses = poses
         self.homogeneous = np.stack([np.c_[points, np.ones(len(points))] for points in poses])
         self.quadrics = np.stack([vertex_quadrics(points, faces) for points in poses])
-        self.faces = {
-            i: (tuple(face), tuple(texture_faces[i].tolist())) for i, face in enumerate(faces.tolist())
-        }
+        self.faces = {i: (tuple(face), tuple(texture_faces[i].tolist())) for i, face in enumerate(faces.tolist())}
         self.around: list[set[int]] = [set() for _ in range(len(poses[0]))]
         for i, (face, _) in self.faces.items():
             for vertex in face:

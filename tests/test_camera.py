@@ -66,9 +66,7 @@ def test_the_view_frame_is_a_rotation_of_the_camera():
 def test_turning_the_camera_does_not_change_the_view():
     hands = some_hands(1) + torch.tensor([0.0, 0.0, 0.6])
     yaw = 0.4
-    turn = torch.tensor(
-        [[np.cos(yaw), 0, np.sin(yaw)], [0, 1, 0], [-np.sin(yaw), 0, np.cos(yaw)]], dtype=torch.float32
-    )
+    turn = torch.tensor([[np.cos(yaw), 0, np.sin(yaw)], [0, 1, 0], [-np.sin(yaw), 0, np.cos(yaw)]], dtype=torch.float32)
     views = [
         camera.view_from_keypoints(camera.project(points, intrinsics(1)), torch.ones(1, 21), intrinsics(1))
         for points in (hands, hands @ turn.T)

@@ -1,6 +1,6 @@
 """Train the mesh autoencoder on posed hands that are made on the fly; no corpus is needed.
 
-    accelerate launch train/autoencoder.py --config train/configs/autoencoder.yaml
+accelerate launch train/autoencoder.py --config train/configs/autoencoder.yaml
 """
 
 import torch

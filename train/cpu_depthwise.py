@@ -31,9 +31,7 @@ class _DepthwiseConv2d(torch.autograd.Function):
     def backward(ctx, grad):
         x, weight = ctx.saved_tensors
         grad = grad.contiguous(memory_format=torch.channels_last)
-        grad_x = (
-            _input_gradient(grad, weight, x.shape, ctx.stride, ctx.near) if ctx.needs_input_grad[0] else None
-        )
+        grad_x = _input_gradient(grad, weight, x.shape, ctx.stride, ctx.near) if ctx.needs_input_grad[0] else None
         padded = F.pad(x, (ctx.near, ctx.far, ctx.near, ctx.far))
         grad_weight = _weight_gradient(grad, padded, weight, ctx.stride)
         return grad_x, grad_weight, grad.sum(dim=(0, 2, 3)), None, None, None
@@ -101,9 +99,7 @@ def use_quick_backward(model: nn.Module) -> int:
     chosen = [
         module
         for module in model.modules()
-        if isinstance(module, nn.Conv2d)
-        and module.groups == module.in_channels > 1
-        and module.kernel_size[0] in (3, 5)
+        if isinstance(module, nn.Conv2d) and module.groups == module.in_channels > 1 and module.kernel_size[0] in (3, 5)
     ]
     for module in chosen:
         module.forward = types.MethodType(_forward, module)

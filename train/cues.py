@@ -45,7 +45,9 @@ class CueCache:
     def __init__(self, folder, split: str):
         root = Path(folder) / split
         if not (root / "meta.json").is_file():
-            raise FileNotFoundError(f"--cues: expected a folder written by cache_cues.py with split {split!r}, got {folder}")
+            raise FileNotFoundError(
+                f"--cues: expected a folder written by cache_cues.py with split {split!r}, got {folder}"
+            )
         self.arrays = {name: np.load(root / f"{name}.npy", mmap_mode="r") for name in _FIELDS}
 
     def __len__(self):

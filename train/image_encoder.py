@@ -15,16 +15,14 @@ import numpy as np
 import torch
 from cpu_depthwise import use_quick_backward
 from encoder_loss import LossWeights, encoder_loss, view_joints
+from image_batches import CorpusBatches
 from loop import argument_parser, parse, save_aside, train
 from PIL import Image, ImageDraw
 
 from hf_handdiff.data.augmentation import augment_batch, centre_crop_batch
-from hf_handdiff.data.corpus import load_corpus
 from hf_handdiff.evaluation.metrics import pa_error
 from hf_handdiff.hand.topology import BONES
 from hf_handdiff.models.image_encoder import HandImageEncoder
-
-COLUMNS = ["image", "has_hand", "keypoints_2d_px", "keypoints_visible", "joints_m", "intrinsics_px"]
 
 
 class ImageEncoderTask:
@@ -34,9 +32,8 @@ class ImageEncoderTask:
         self.args = args
         self.weights = LossWeights()
         self.model = HandImageEncoder.from_pretrained(args.initial).to(memory_format=torch.channels_last)
-        self.rows = load_corpus(args.corpus, "train").select_columns(COLUMNS).with_format("torch")
-        unseen = load_corpus(args.corpus, args.validation_split).select_columns(COLUMNS).with_format("torch")
-        self.unseen = unseen.select(range(min(args.num_validation_images, len(unseen))))
+        self.corpus = CorpusBatches(args.corpus, "train")
+        self.unseen = CorpusBatches(args.corpus, args.validation_split, limit=args.num_validation_images)
         if args.quick_cpu_backward:
             use_quick_backward(self.model)
 
@@ -52,8 +49,8 @@ class ImageEncoderTask:
 
     def batch(self, batch_size, generator):
         """Rows drawn with replacement, augmented."""
-        index = torch.randint(len(self.rows), (batch_size,), generator=generator).tolist()
-        return augment_batch(stack_rows(self.rows[index]), generator)
+        index = torch.randint(len(self.corpus), (batch_size,), generator=generator)
+        return augment_batch(self.corpus.rows(index), generator)
 
     def loss(self, model, batch, generator):
         """See `encoder_loss`."""
@@ -66,16 +63,12 @@ class ImageEncoderTask:
     def validate(self, model):
         """Figures on upright crops and on crops at any angle of images that are never trained on."""
         figures = {}
-        upright = [centre_crop_batch(stack_rows(rows)) for rows in self._unseen_batches()]
+        upright = [centre_crop_batch(rows) for rows in self.unseen.in_order()]
         generator = torch.Generator().manual_seed(20240607)
-        augmented = [augment_batch(stack_rows(rows), generator) for rows in self._unseen_batches()]
+        augmented = [augment_batch(rows, generator) for rows in self.unseen.in_order()]
         for name, batches in (("plain", upright), ("augmented", augmented)):
             outputs = [self._answer(model, batch) for batch in batches]
-            truth = {
-                key: torch.cat([batch[key] for batch in batches])
-                for key in batches[0]
-                if key != "pixel_values"
-            }
+            truth = {key: torch.cat([batch[key] for batch in batches]) for key in batches[0] if key != "pixel_values"}
             truth["joints"] = torch.cat([view_joints(batch) for batch in batches])
             answer = {key: torch.cat([output[key] for output in outputs]) for key in outputs[0]}
             figures |= {f"{name}_{key}": value for key, value in keypoint_figures(answer, truth).items()}
@@ -89,23 +82,12 @@ class ImageEncoderTask:
         """Weights and config."""
         model.save_pretrained(folder)
 
-    def _unseen_batches(self, size: int = 64):
-        for start in range(0, len(self.unseen), size):
-            yield self.unseen[start : start + size]
-
     @staticmethod
     def _answer(model, batch):
         device = next(model.parameters()).device
         output = model(batch["pixel_values"].to(device).contiguous(memory_format=torch.channels_last))
         names = ("keypoints", "initial_keypoints", "keypoint_scores", "hand_logit", "joints")
         return {name: output[name].float().cpu() for name in names}
-
-
-def stack_rows(rows: dict) -> dict[str, torch.Tensor]:
-    """Rows of the corpus in torch format, every column one tensor."""
-    return {
-        name: value if torch.is_tensor(value) else torch.stack(list(value)) for name, value in rows.items()
-    }
 
 
 def keypoint_figures(answer: dict[str, torch.Tensor], truth: dict[str, torch.Tensor]) -> dict[str, float]:
@@ -162,9 +144,7 @@ def main(argv=None):
         default=0.1,
         help="rate of the converted part over that of the new part",
     )
-    add(
-        "--quick_cpu_backward", action="store_true", help="see cpu_depthwise.py; for CPUs with bfloat16 units"
-    )
+    add("--quick_cpu_backward", action="store_true", help="see cpu_depthwise.py; for CPUs with bfloat16 units")
     args = parse(parser, argv)
     for flag in ("corpus", "initial"):
         if getattr(args, flag) is None:

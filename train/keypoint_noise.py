@@ -5,9 +5,7 @@ import torch
 from hf_handdiff.hand.topology import FINGERS
 
 
-def noisy_keypoints(
-    keypoints: torch.Tensor, generator: torch.Generator
-) -> tuple[torch.Tensor, torch.Tensor]:
+def noisy_keypoints(keypoints: torch.Tensor, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
     """What a detector might say of exact keypoints.
 
     Per hand an overall quality; per finger and per point some are hidden, with large errors and low scores that

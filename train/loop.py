@@ -49,9 +49,7 @@ class Task(Protocol):
 
 def argument_parser(description: str) -> argparse.ArgumentParser:
     """The flags that every training script has, named as in diffusers' examples."""
-    parser = argparse.ArgumentParser(
-        description=description, formatter_class=argparse.ArgumentDefaultsHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     add = parser.add_argument
     add("--config", help="YAML file of flag: value; flags on the command line win over it")
     add("--output_dir", default="runs/run", help="checkpoints, logs, pictures and the finished model go here")
@@ -144,9 +142,7 @@ def train(task: Task, args: argparse.Namespace) -> dict[str, float]:
         _resume(accelerator, output, args.resume_from_checkpoint)
 
     metrics: dict[str, float] = {}
-    bar = tqdm(
-        total=args.max_train_steps, initial=progress.step, unit="step", disable=not accelerator.is_main_process
-    )
+    bar = tqdm(total=args.max_train_steps, initial=progress.step, unit="step", disable=not accelerator.is_main_process)
     while progress.step < args.max_train_steps:
         figures = _optimiser_step(task, model, optimizer, schedule, accelerator, args, progress.step, parameters)
         progress.step += 1

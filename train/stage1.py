@@ -21,7 +21,6 @@ from hf_handdiff.models import JointDenoiser, JointDenoiserConfig
 from hf_handdiff.pipelines.denoising import default_scheduler
 from hf_handdiff.pipelines.sampling import sample_joints
 
-
 _PARENTS = list(JOINT_PARENTS[1:])  # of each joint but the wrist
 
 
@@ -50,9 +49,7 @@ class Stage1Task:
         if args.init_from:
             self.model = JointDenoiser.from_pretrained(args.init_from)
         else:
-            self.model = JointDenoiser(
-                JointDenoiserConfig(hidden_size=args.hidden_size, num_blocks=args.num_blocks)
-            )
+            self.model = JointDenoiser(JointDenoiserConfig(hidden_size=args.hidden_size, num_blocks=args.num_blocks))
         self.cues = CueCache(args.cues, "train") if args.cues else None
         self.unseen_cues = CueCache(args.cues, "validation") if args.cues else None
         self.unseen = made_up_views(self.hands, args.validation_samples, torch.Generator().manual_seed(987654321))

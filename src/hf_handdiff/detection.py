@@ -87,9 +87,7 @@ class MediaPipeHandDetector:
         # MediaPipe warns that its landmarks suffer where a picture is not square
         square[: window.shape[0], : window.shape[1]] = window
         result = self._hands.process(square)
-        for landmarks, sides in zip(
-            result.multi_hand_landmarks or [], result.multi_handedness or [], strict=True
-        ):
+        for landmarks, sides in zip(result.multi_hand_landmarks or [], result.multi_handedness or [], strict=True):
             shares = np.array([(point.x, point.y) for point in landmarks.landmark], dtype=np.float64)
             keypoints = shares * len(square) + (left, top)
             if _cut_off(keypoints, window, left, top, photo_shape):
@@ -123,9 +121,7 @@ def _intervals(length: int, side: float) -> list[tuple[int, int]]:
     return [(int(start), min(length, int(np.ceil(start + side)))) for start in starts]
 
 
-def _cut_off(
-    keypoints: np.ndarray, window: np.ndarray, left: int, top: int, photo_shape: tuple[int, ...]
-) -> bool:
+def _cut_off(keypoints: np.ndarray, window: np.ndarray, left: int, top: int, photo_shape: tuple[int, ...]) -> bool:
     """Tell whether a hand leaves its window where the photo goes on: another window has all of it."""
     height, width = window.shape[:2]
     x, y = keypoints[:, 0] - left, keypoints[:, 1] - top

@@ -140,9 +140,7 @@ def load_boxes(path: str) -> dict[str, tuple[float, ...] | None]:
             f"--boxes: '{path}' holds a {type(content).__name__}; expected an object that maps "
             "image names to [x0, y0, x1, y1]"
         )
-    return {
-        name: None if box is None else check_box(box, f"--boxes: '{name}'") for name, box in content.items()
-    }
+    return {name: None if box is None else check_box(box, f"--boxes: '{name}'") for name, box in content.items()}
 
 
 def check_box(values: Any, name: str) -> tuple[float, ...]:
@@ -166,8 +164,7 @@ def check_intrinsics(values: Any, name: str) -> tuple[float, ...]:
         intrinsics = ()
     if len(intrinsics) != 4 or not np.isfinite(intrinsics).all() or min(intrinsics[:2]) <= 0:
         raise InputError(
-            f"{name}: expected four finite numbers fx,fy,cx,cy in px with positive focal "
-            f"lengths, got {values!r}"
+            f"{name}: expected four finite numbers fx,fy,cx,cy in px with positive focal lengths, got {values!r}"
         )
     return intrinsics
 
@@ -291,7 +288,7 @@ class _Predictor:
             output.mean_joints[0],
             output.joint_std[0],
         )
-        record = prediction_record(output, hand, settings.seed, str(self._checkpoint))
+        record = prediction_record(output, hand, image.shape[:2], settings.seed, str(self._checkpoint))
         suffixes = "json, glb, png"
         if settings.save_vertices:
             with replace_file(settings.out / f"{name}.npz") as temporary:
@@ -300,7 +297,7 @@ class _Predictor:
         # the JSON comes last: where it is, all of the results are
         with replace_file(settings.out / f"{name}.json") as temporary:
             temporary.write_text(json.dumps(_jsonable(record), allow_nan=False, separators=(",", ":")) + "\n")
-        return _report(record, settings.out / name, suffixes)
+        return _report(record, hand.box is None, settings.out / name, suffixes)
 
     def _load(self):
         if self._pipeline is None:
@@ -308,11 +305,14 @@ class _Predictor:
         return self._pipeline
 
 
-def prediction_record(output: Any, hand: HandToPredict, seed: int, checkpoint: str) -> dict[str, Any]:
+def prediction_record(
+    output: Any, hand: HandToPredict, image_size: tuple[int, int], seed: int, checkpoint: str
+) -> dict[str, Any]:
     """Return the content of NAME.json, arrays still as numpy arrays; 3D is wrist-relative, in camera axes.
 
-    `box_px` is None where the whole image was the crop; `translation_m` is None without intrinsics.
+    `box_px` is the image's own where the whole image was the crop; `translation_m` is None without intrinsics.
     """
+    height, width = image_size
     return {
         "joints_m": output.joints[0],
         "joint_hypotheses_m": output.joint_hypotheses[0],
@@ -324,13 +324,13 @@ def prediction_record(output: Any, hand: HandToPredict, seed: int, checkpoint: s
         "translation_m": None if output.translation is None else output.translation[0],
         "hand_score": float(output.hand_score[0]),
         "handedness": hand.handedness,
-        "box_px": None if hand.box is None else list(hand.box),
+        "box_px": [0.0, 0.0, float(width), float(height)] if hand.box is None else list(hand.box),
         "seed": seed,
         "checkpoint": checkpoint,
     }
 
 
-def _report(record: dict[str, Any], stem: Path, suffixes: str) -> list[str]:
+def _report(record: dict[str, Any], whole_image: bool, stem: Path, suffixes: str) -> list[str]:
     from hf_handdiff.viz.overlay import LOW_HAND_SCORE
 
     error_mm = 1000.0 * float(np.mean(record["joint_std_m"]))
@@ -340,8 +340,8 @@ def _report(record: dict[str, Any], stem: Path, suffixes: str) -> list[str]:
         f"{stem}.{{{suffixes}}}"
     ]
     if not score >= LOW_HAND_SCORE:
-        where = "the whole image" if record["box_px"] is None else "the box"
-        hint = "; give its place with --box or --detector mediapipe" if record["box_px"] is None else ""
+        where = "the whole image" if whole_image else "the box"
+        hint = "; give its place with --box or --detector mediapipe" if whole_image else ""
         lines.append(f"warning: hand score {score:.2f} is low: perhaps there is no hand in {where}{hint}")
     return lines
 

@@ -105,9 +105,7 @@ def test_patches_hide_the_joints_that_they_cover():
         out = augment_batch(batch, torch.Generator().manual_seed(seed), PATCHES)
         inside = ((out["keypoints"] > 0.02) & (out["keypoints"] < 0.98)).all(-1) & out["has_hand"][:, None]
         painted = (brightness_at(out["pixel_values"], out["keypoints"]) - 128 / 255).abs() > 0.02
-        assert (
-            not (painted & inside & out["keypoints_visible"])[:, :].float().mean() > 0.02
-        )  # edges of patches
+        assert not (painted & inside & out["keypoints_visible"])[:, :].float().mean() > 0.02  # edges of patches
         crops["hidden"] += int((inside & ~out["keypoints_visible"]).sum())
         crops["seen"] += int((inside & out["keypoints_visible"]).sum())
     assert crops["hidden"] > 20 and crops["seen"] > 100

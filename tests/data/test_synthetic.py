@@ -123,11 +123,7 @@ def test_rows_without_hand_have_zero_labels(samples):
     empty = [row for row in samples if not row["has_hand"]]
     assert 1 <= len(empty) <= 10
     for row in empty:
-        assert (
-            not np.any(row["joints_m"])
-            and not np.any(row["vertices_m"])
-            and not any(row["keypoints_visible"])
-        )
+        assert not np.any(row["joints_m"]) and not np.any(row["vertices_m"]) and not any(row["keypoints_visible"])
         assert row["intrinsics_px"][0, 0] > 0.0
 
 
@@ -144,9 +140,7 @@ def test_vertices_and_joints_are_the_hand_layers(hands):
     shape = torch.tensor([row["shape"] for row in hands])
     translation = torch.tensor([row["translation_m"] for row in hands])[:, None]
     mesh = layer(pose, shape)
-    np.testing.assert_allclose(
-        mesh.vertices + translation, np.stack([r["vertices_m"] for r in hands]), atol=1e-6
-    )
+    np.testing.assert_allclose(mesh.vertices + translation, np.stack([r["vertices_m"] for r in hands]), atol=1e-6)
     np.testing.assert_allclose(mesh.joints + translation, np.stack([r["joints_m"] for r in hands]), atol=1e-6)
 
 
@@ -259,9 +253,7 @@ def test_visibility_agrees_with_a_ray_cast(assets):
         skin = hand.skin_mesh(points, Material())
         skin = skin.moved(placement.rotation, placement.translation_m)
         joints = posed.joints @ placement.rotation.T + placement.translation_m
-        solid = random_solid(rng, Material()).mesh.moved(
-            random_rotation(rng), joints[rng.integers(21)] * 0.75
-        )
+        solid = random_solid(rng, Material()).mesh.moved(random_rotation(rng), joints[rng.integers(21)] * 0.75)
         black = np.zeros((224, 224, 3), np.float32)
         lighting = studio_lighting(rng)
         _, buffer = render([skin, solid], placement.intrinsics_px, black, lighting, joints[0], assets.noise)
@@ -312,9 +304,7 @@ def test_meshes_look_outward(assets):
 
 def test_forearm_closes_the_hand(assets):
     hand = assets.hand
-    edges = np.sort(
-        np.concatenate([hand.faces[:, [0, 1]], hand.faces[:, [1, 2]], hand.faces[:, [2, 0]]]), axis=1
-    )
+    edges = np.sort(np.concatenate([hand.faces[:, [0, 1]], hand.faces[:, [1, 2]], hand.faces[:, [2, 0]]]), axis=1)
     _, counts = np.unique(edges, axis=0, return_counts=True)
     assert (counts == 2).all()
     normals = vertex_normals(hand.rest, hand.faces)

@@ -33,9 +33,7 @@ def test_a_calibrated_gaussian_scores_nothing(num_hypotheses):
     ranks = truth_ranks(hypotheses, truth, center="pooled").reshape(-1, 1)
     assert quantile_ece(ranks, num_hypotheses).item() < 0.01
     levels = [0.5, 0.8, 0.9]
-    torch.testing.assert_close(
-        coverage(ranks, num_hypotheses, levels)[:, 0], torch.tensor(levels), atol=0.015, rtol=0
-    )
+    torch.testing.assert_close(coverage(ranks, num_hypotheses, levels)[:, 0], torch.tensor(levels), atol=0.015, rtol=0)
 
 
 def test_the_published_definition_agrees_with_many_hypotheses():

@@ -89,9 +89,7 @@ def test_the_encoder_runs_once_an_image(tiny_pipeline, photo):
     assert figures["encoder_calls_per_image"] == 1
     assert set(figures["ms_per_image"]) == {"1", "4"}
     assert "one more hypothesis" in render_benchmark(figures)
-    assert "one more hypothesis" not in render_benchmark(
-        measure_pipeline(tiny_pipeline, photo, [2], repeats=1)
-    )
+    assert "one more hypothesis" not in render_benchmark(measure_pipeline(tiny_pipeline, photo, [2], repeats=1))
 
 
 def test_watched_calls_are_counted_and_let_go():

@@ -206,9 +206,7 @@ def test_keypoint_error_2d_by_hand():
     assert metrics.keypoint_error_2d(prediction, truth).item() == pytest.approx(0.025)
     hidden_first = torch.tensor([[False, True]])
     assert metrics.keypoint_error_2d(prediction, truth, mask=hidden_first).item() == 0
-    assert metrics.keypoint_error_2d(prediction, truth, per_point=True).tolist() == [
-        [pytest.approx(0.05), 0.0]
-    ]
+    assert metrics.keypoint_error_2d(prediction, truth, per_point=True).tolist() == [[pytest.approx(0.05), 0.0]]
     assert torch.isnan(metrics.keypoint_error_2d(prediction * 0, truth * 0)).all()
 
 

@@ -24,9 +24,7 @@ NUM_ROWS = CHUNK_SIZE + 14  # of the fixture `rows`; the last two have no hand
 
 
 def settings(num_hypotheses=6, **changes):
-    return EvaluationSettings(
-        predictor="known", data="made up", split="test", num_hypotheses=num_hypotheses, **changes
-    )
+    return EvaluationSettings(predictor="known", data="made up", split="test", num_hypotheses=num_hypotheses, **changes)
 
 
 @pytest.fixture(scope="module")

@@ -106,9 +106,7 @@ def test_shade_is_the_same_for_either_winding(hands):
 
 
 def test_uncertainty_colors_run_from_blue_to_red():
-    low, high, beyond, missing = uncertainty_colors(
-        np.array([0.0, UNCERTAINTY_FULL_SCALE_M, 1.0, np.nan])
-    ).astype(int)
+    low, high, beyond, missing = uncertainty_colors(np.array([0.0, UNCERTAINTY_FULL_SCALE_M, 1.0, np.nan])).astype(int)
     assert low[2] > low[0] and high[0] > high[2]
     np.testing.assert_array_equal(high, beyond)
     np.testing.assert_array_equal(high, missing)

@@ -156,9 +156,7 @@ def crop_batch(
     image = batch["image"]
     count, _, height, width = image.shape
     cosine, sine = angle.cos(), angle.sin()
-    turn = torch.stack(
-        [torch.stack([cosine, -sine], -1), torch.stack([sine, cosine], -1)], -2
-    )  # (B, 2, 2) old to new
+    turn = torch.stack([torch.stack([cosine, -sine], -1), torch.stack([sine, cosine], -1)], -2)  # (B, 2, 2) old to new
 
     # What affine_grid wants: from crop positions in -1..1 to image positions in -1..1 (both axes apart).
     image_extent = torch.tensor([width, height], dtype=centre.dtype, device=centre.device)
@@ -170,9 +168,7 @@ def crop_batch(
         image.to(torch.float32) / 255.0, grid, mode="bilinear", padding_mode="border", align_corners=False
     )
 
-    keypoints = (
-        torch.einsum("bij,bkj->bki", turn, batch["keypoints_2d_px"] - centre[:, None]) / side[:, None, None]
-    )
+    keypoints = torch.einsum("bij,bkj->bki", turn, batch["keypoints_2d_px"] - centre[:, None]) / side[:, None, None]
     keypoints = keypoints + 0.5
     in_crop = ((keypoints >= 0.0) & (keypoints <= 1.0)).all(dim=-1)
 
@@ -263,9 +259,7 @@ def _in_patch(
     return along.square() + across.square() <= 1.0 if is_ellipse else torch.maximum(along, across) <= 1.0
 
 
-def jitter_colours(
-    images: torch.Tensor, config: AugmentationConfig, generator: torch.Generator
-) -> torch.Tensor:
+def jitter_colours(images: torch.Tensor, config: AugmentationConfig, generator: torch.Generator) -> torch.Tensor:
     """Brightness, contrast, saturation, hue and white balance as affine maps of the colours; a tone curve."""
     count = len(images)
     device = images.device

@@ -29,24 +29,18 @@ def load_corpus(
     folder = Path(path)
     if not folder.is_dir():
         if folder.exists() or str(path).count("/") != 1:
-            raise FileNotFoundError(
-                f"path: expected a folder of Parquet shards or a Hub id owner/name, got {path}"
-            )
+            raise FileNotFoundError(f"path: expected a folder of Parquet shards or a Hub id owner/name, got {path}")
         corpus = load_dataset(str(path), split=split, streaming=streaming)
     else:
         shards = find_shards(folder)
         if split is not None and split not in shards:
             raise FileNotFoundError(f"split: {folder} has {sorted(shards) or 'no shards'}, not {split!r}")
-        files = {
-            name: [str(file) for file in paths] for name, paths in shards.items() if split in (None, name)
-        }
+        files = {name: [str(file) for file in paths] for name, paths in shards.items() if split in (None, name)}
         corpus = load_dataset("parquet", data_files=files, split=split, streaming=streaming)
     for part in corpus.values() if isinstance(corpus, (DatasetDict, IterableDatasetDict)) else [corpus]:
         missing = sorted(set(CORPUS_FEATURES) - set(part.column_names or CORPUS_FEATURES))
         if missing:
-            raise ValueError(
-                f"path: {path} is not a hand corpus: the columns {', '.join(missing)} are missing"
-            )
+            raise ValueError(f"path: {path} is not a hand corpus: the columns {', '.join(missing)} are missing")
     return corpus
 
 
@@ -57,13 +51,9 @@ def find_shards(folder: Path) -> dict[str, list[Path]]:
         if not file.name.startswith("."):
             shards.setdefault(file.name.split("-")[0], []).append(file)
     if not shards:
-        raise FileNotFoundError(
-            f"path: {folder} holds no Parquet shards (such as train-00000-of-00001.parquet)"
-        )
+        raise FileNotFoundError(f"path: {folder} holds no Parquet shards (such as train-00000-of-00001.parquet)")
     for split, files in shards.items():
         expected = int(files[0].stem.split("-")[-1])
         if len(files) != expected:
-            raise FileNotFoundError(
-                f"path: {folder} holds {len(files)} of the {expected} shards of {split!r}"
-            )
+            raise FileNotFoundError(f"path: {folder} holds {len(files)} of the {expected} shards of {split!r}")
     return shards

@@ -13,9 +13,7 @@ CORPUS_FEATURES = Features(
         "intrinsics_px": Array2D((3, 3), "float32"),  # of the crop
         "pose_rad": Array2D((16, 3), "float32"),  # axis-angle, global rotation first, into camera axes
         "shape": Sequence(Value("float32"), length=10),
-        "translation_m": Sequence(
-            Value("float32"), length=3
-        ),  # layer(pose_rad, shape) + translation_m = vertices_m
+        "translation_m": Sequence(Value("float32"), length=3),  # layer(pose_rad, shape) + translation_m = vertices_m
         "visible_share": Value("float32"),  # of the hand's own silhouette, 0..1
         "skin_tone": Value("float32"),  # 0 lightest .. 1 darkest; -1 where it is not known
         "sample_id": Value("string"),

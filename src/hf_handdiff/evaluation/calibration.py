@@ -97,8 +97,7 @@ def fit_joint_std(spread: Tensor, error: Tensor, num_iterations: int = 200) -> J
     """
     if spread.ndim != 2 or spread.shape != error.shape:
         raise InputError(
-            f"spread and error must both have shape (S, joints), got {tuple(spread.shape)} and "
-            f"{tuple(error.shape)}"
+            f"spread and error must both have shape (S, joints), got {tuple(spread.shape)} and {tuple(error.shape)}"
         )
     known = torch.isfinite(spread).all(dim=1) & torch.isfinite(error).all(dim=1)
     if known.sum() < _MIN_SAMPLES:

@@ -70,9 +70,7 @@ def add_evaluate_parser(subparsers) -> None:
     parser.add_argument("--data", required=True, metavar="PATH_OR_REPO", help="Parquet folder, or Hub id")
     parser.add_argument("--out", required=True, metavar="DIR", help="folder of the results")
     parser.add_argument("--split", default="test", metavar="NAME", help="(default: test)")
-    parser.add_argument(
-        "--num-samples", type=_whole_number(1), metavar="S", help="first S images (default: all)"
-    )
+    parser.add_argument("--num-samples", type=_whole_number(1), metavar="S", help="first S images (default: all)")
     parser.add_argument(
         "--num-hypotheses",
         type=_whole_number(1),
@@ -266,9 +264,7 @@ def _keep_calibration(scores: Scores, out: Path, checkpoint: str | None) -> list
     return [path] if checkpoint is None else [path, write_calibration(checkpoint, calibration)]
 
 
-def draw_sheets(
-    predict: Predictor, dataset: Any, scores: Scores, seed: int, out: Path, count: int
-) -> list[Path]:
+def draw_sheets(predict: Predictor, dataset: Any, scores: Scores, seed: int, out: Path, count: int) -> list[Path]:
     """Overlays of the `count` best and worst hands by PA-MPJPE, predicted once more with their own seeds."""
     import numpy as np
 
@@ -291,9 +287,7 @@ def draw_sheets(
             )
             pictures.append(picture)
             share = scores["visible_share"][sample]
-            labels.append(
-                f"{batch.sample_ids[0]}: PA-MPJPE {1000 * errors[sample]:.1f} mm, visible share {share:.2f}"
-            )
+            labels.append(f"{batch.sample_ids[0]}: PA-MPJPE {1000 * errors[sample]:.1f} mm, visible share {share:.2f}")
         path = out / f"{name}.jpg"
         with replace_file(path) as temporary:
             contact_sheet(pictures, columns=1, labels=labels).save(temporary, quality=88)

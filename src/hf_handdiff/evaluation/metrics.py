@@ -140,9 +140,7 @@ def point_distance(prediction: Tensor, truth: Tensor) -> Tensor:
 def root_relative_error(prediction: Tensor, truth: Tensor, root: int = WRIST) -> Tensor:
     """Distance per joint after the root joints are laid upon each other: (..., P, 3) m -> (..., P) m."""
     _check_points(prediction, truth)
-    return point_distance(
-        prediction - prediction[..., root : root + 1, :], truth - truth[..., root : root + 1, :]
-    )
+    return point_distance(prediction - prediction[..., root : root + 1, :], truth - truth[..., root : root + 1, :])
 
 
 def mpjpe(prediction: Tensor, truth: Tensor, root: int = WRIST, mask: Tensor | None = None) -> Tensor:

@@ -161,9 +161,7 @@ def check_columns(columns: Iterable[str] | None) -> None:
     """Raise an `InputError` that names what a data set lacks; None (unknown) passes."""
     missing = [] if columns is None else [name for name in _REQUIRED_COLUMNS if name not in set(columns)]
     if missing:
-        raise InputError(
-            f"data: expected the columns {', '.join(_REQUIRED_COLUMNS)}; missing: {', '.join(missing)}"
-        )
+        raise InputError(f"data: expected the columns {', '.join(_REQUIRED_COLUMNS)}; missing: {', '.join(missing)}")
 
 
 def collate(rows: list[Mapping[str, Any]], first_index: int, seed: int) -> HandBatch:
@@ -332,9 +330,7 @@ def claim_folder(out: Path, settings: EvaluationSettings) -> None:
         changed = [name for name in now if before.get(name) != now[name]]
         if changed:
             details = "; ".join(f"{name} {before.get(name)!r}, now {now[name]!r}" for name in changed)
-            raise InputError(
-                f"out: {out} holds results of other settings ({details}); name another folder or empty it"
-            )
+            raise InputError(f"out: {out} holds results of other settings ({details}); name another folder or empty it")
     with replace_file(path) as temporary:
         temporary.write_text(json.dumps(asdict(settings), indent=2))
 

@@ -168,9 +168,7 @@ def _joint_std(measures: _Measures) -> dict[str, Any]:
         "correlation_per_joint": _number(metrics.pearson_correlation(radius, error).mean()),
         "rank_correlation_of_hands": _number(metrics.spearman_correlation(radius.mean(1), error.mean(1))),
         "ause": _number(metrics.ause(radius.flatten(), error.flatten())),
-        "ause_knowing_nothing": _number(
-            1 - metrics.sparsification(error.flatten(), error.flatten())[2].mean()
-        ),
+        "ause_knowing_nothing": _number(1 - metrics.sparsification(error.flatten(), error.flatten())[2].mean()),
         "reliability_predicted_mm": (checked.predicted_rms * _M_TO_MM).tolist(),
         "reliability_observed_mm": (checked.observed_rms * _M_TO_MM).tolist(),
     }

@@ -247,9 +247,7 @@ class PoseSampler:
         self._pinches: torch.Tensor | None = None
         self._rests: torch.Tensor | None = None
 
-    def sample(
-        self, count: int, generator: torch.Generator | None = None, recorded_share: float = 0.3
-    ) -> torch.Tensor:
+    def sample(self, count: int, generator: torch.Generator | None = None, recorded_share: float = 0.3) -> torch.Tensor:
         """Draw poses.
 
         Of some more candidates than wanted, those are kept whose fingers overlap least.
@@ -562,9 +560,7 @@ def default_sampler() -> PoseSampler:
     return PoseSampler()
 
 
-def sample_poses(
-    count: int, generator: torch.Generator | None = None, recorded_share: float = 0.3
-) -> torch.Tensor:
+def sample_poses(count: int, generator: torch.Generator | None = None, recorded_share: float = 0.3) -> torch.Tensor:
     """Draw poses of the open hand; see :meth:`PoseSampler.sample`.
 
     Args:

@@ -23,9 +23,7 @@ FINGERS = {finger: tuple(range(1 + 4 * i, 5 + 4 * i)) for i, finger in enumerate
 
 FINGERTIPS = tuple(joints[-1] for joints in FINGERS.values())
 
-JOINT_PARENTS = (-1,) + tuple(
-    0 if joint == joints[0] else joint - 1 for joints in FINGERS.values() for joint in joints
-)
+JOINT_PARENTS = (-1,) + tuple(0 if joint == joints[0] else joint - 1 for joints in FINGERS.values() for joint in joints)
 
 BONES = tuple((parent, joint) for joint, parent in enumerate(JOINT_PARENTS) if parent >= 0)
 """The 20 bones as (parent joint, child joint), ordered by their child."""

@@ -111,9 +111,7 @@ class HandImageEncoderOutput(ModelOutput):
 class SameConv2d(nn.Conv2d):
     """Padded as TensorFlow's "SAME" pads an even-sized input: with stride 2, one row more at the far side."""
 
-    def __init__(
-        self, in_channels: int, out_channels: int, kernel_size: int, stride: int = 1, groups: int = 1
-    ):
+    def __init__(self, in_channels: int, out_channels: int, kernel_size: int, stride: int = 1, groups: int = 1):
         symmetric = (kernel_size - 1) // 2 if stride == 1 else 0
         super().__init__(in_channels, out_channels, kernel_size, stride, padding=symmetric, groups=groups)
         total = kernel_size - stride
@@ -129,14 +127,10 @@ class SameConv2d(nn.Conv2d):
 class InvertedResidual(nn.Module):
     """Expand (1x1), filter (depthwise), project (1x1), a skip where the shape allows; norms are folded in."""
 
-    def __init__(
-        self, in_channels: int, hidden_channels: int, out_channels: int, kernel_size: int, stride: int
-    ):
+    def __init__(self, in_channels: int, hidden_channels: int, out_channels: int, kernel_size: int, stride: int):
         super().__init__()
         self.expand = nn.Conv2d(in_channels, hidden_channels, 1)
-        self.depthwise = SameConv2d(
-            hidden_channels, hidden_channels, kernel_size, stride, groups=hidden_channels
-        )
+        self.depthwise = SameConv2d(hidden_channels, hidden_channels, kernel_size, stride, groups=hidden_channels)
         self.project = nn.Conv2d(hidden_channels, out_channels, 1)
         self.has_skip = stride == 1 and in_channels == out_channels
 
@@ -289,9 +283,7 @@ class HandImageEncoder(HandModel):
         samples = F.grid_sample(feature_map.float(), grid, padding_mode="border", align_corners=False)
         return samples.squeeze(-1).transpose(1, 2).to(feature_map.dtype)
 
-    def forward(
-        self, pixel_values: torch.Tensor, return_dict: bool | None = None
-    ) -> HandImageEncoderOutput | tuple:
+    def forward(self, pixel_values: torch.Tensor, return_dict: bool | None = None) -> HandImageEncoderOutput | tuple:
         """pixel_values (B, 3, S, S): RGB in 0..1, a right hand."""
         size = self.config.image_size
         if pixel_values.ndim != 4 or pixel_values.shape[1:] != (3, size, size):

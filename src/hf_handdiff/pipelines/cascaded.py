@@ -137,6 +137,4 @@ class CascadedHandPipeline(HandPipeline):
 
         # 5. Back to the caller's frame, and to one answer.
         rotation = perception.view.rotation
-        return self._finish(
-            request, perception, rotation, joints, vertices, hypotheses, aggregation, output_type
-        )
+        return self._finish(request, perception, rotation, joints, vertices, hypotheses, aggregation, output_type)

@@ -20,7 +20,9 @@ def check_folder(folder: Path, needed: tuple[str, ...]) -> None:
     """
     index_file = folder / "model_index.json"
     if not index_file.is_file():
-        raise InputError(f"checkpoint: expected a folder saved by a hf_handdiff pipeline, but {folder} has no model_index.json")
+        raise InputError(
+            f"checkpoint: expected a folder saved by a hf_handdiff pipeline, but {folder} has no model_index.json"
+        )
     try:
         index = json.loads(index_file.read_text())
         name = index["_class_name"]

@@ -126,7 +126,9 @@ def _count(images, keypoints_2d, num_hands_without_2d) -> int:
 def _check_handedness(handedness, count: int) -> list[str]:
     sides = [handedness] * count if isinstance(handedness, str) else handedness
     if not isinstance(sides, (list, tuple, np.ndarray)) or len(sides) != count:
-        raise InputError(f"handedness: expected 'left', 'right' or a list with one for each of {count} images, got {handedness!r}")
+        raise InputError(
+            f"handedness: expected 'left', 'right' or a list with one for each of {count} images, got {handedness!r}"
+        )
     for side in sides:
         if side not in HANDEDNESS:
             raise InputError(f"handedness: expected 'left' or 'right', got {side!r}")
@@ -177,9 +179,7 @@ def _check_intrinsics(intrinsics, count):
         raise InputError("intrinsics: expected finite numbers, got NaN or infinity")
     bottom = torch.tensor([0.0, 0.0, 1.0])
     if (cameras[:, 0, 0] <= 0).any() or (cameras[:, 1, 1] <= 0).any() or not torch.allclose(cameras[:, 2], bottom):
-        raise InputError(
-            "intrinsics: expected [[fx, s, cx], [0, fy, cy], [0, 0, 1]] with positive focal lengths in px"
-        )
+        raise InputError("intrinsics: expected [[fx, s, cx], [0, fy, cy], [0, 0, 1]] with positive focal lengths in px")
     return cameras
 
 
@@ -206,9 +206,8 @@ def _check_boxes_meet_images(boxes: torch.Tensor, images: list[np.ndarray]) -> N
     for box, image in zip(boxes.tolist(), images, strict=True):
         height, width = image.shape[:2]
         if box[0] >= width or box[1] >= height or box[2] <= 0 or box[3] <= 0:
-            raise InputError(
-                f"boxes: expected a box that meets its image of {width}x{height} px, got {tuple(round(v, 1) for v in box)}"
-            )
+            got = tuple(round(value, 1) for value in box)
+            raise InputError(f"boxes: expected a box that meets its image of {width}x{height} px, got {got}")
 
 
 def _crop_of_keypoints(points: np.ndarray) -> np.ndarray:

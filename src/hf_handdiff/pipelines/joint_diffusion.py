@@ -34,9 +34,7 @@ class JointDiffusionPipeline(HandPipeline):
         self.register_modules(
             image_encoder=image_encoder, joint_denoiser=joint_denoiser, joint_scheduler=joint_scheduler
         )
-        self.register_to_config(
-            num_inference_steps=num_inference_steps, guidance_scale=guidance_scale
-        )
+        self.register_to_config(num_inference_steps=num_inference_steps, guidance_scale=guidance_scale)
 
     def __call__(
         self,

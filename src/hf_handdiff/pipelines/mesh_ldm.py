@@ -113,9 +113,7 @@ class MeshLDMPipeline(HandPipeline):
             self._guidance(guidance_scale),
             callback_on_step_end,
         )
-        return self._finish(
-            request, perception, rotation, mesh_joints, vertices, in_view, aggregation, output_type
-        )
+        return self._finish(request, perception, rotation, mesh_joints, vertices, in_view, aggregation, output_type)
 
 
 def _check_joints(joints, num_hypotheses) -> torch.Tensor | None:

@@ -120,9 +120,7 @@ def _check_meshes(vertices: np.ndarray, faces: np.ndarray, hypotheses: np.ndarra
     if vertices.ndim != 2 or vertices.shape[-1] != 3:
         raise InputError(f"vertices: expected shape (V, 3), got {vertices.shape}")
     if faces.ndim != 2 or faces.shape[-1] != 3 or faces.min() < 0 or faces.max() >= len(vertices):
-        raise InputError(
-            f"faces: expected shape (F, 3) with numbers below {len(vertices)}, got shape {faces.shape}"
-        )
+        raise InputError(f"faces: expected shape (F, 3) with numbers below {len(vertices)}, got shape {faces.shape}")
     if hypotheses.shape[1:] != vertices.shape:
         raise InputError(f"hypotheses: expected shape (N, {len(vertices)}, 3), got {hypotheses.shape}")
     if not (np.isfinite(vertices).all() and np.isfinite(hypotheses).all()):

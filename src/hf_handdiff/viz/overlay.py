@@ -247,9 +247,7 @@ class _View:
         return patch.resize((self.size, self.size), Image.Resampling.BICUBIC, box=region)
 
 
-def _draw_keypoints_panel(
-    photo: Image.Image, view: _View, image: np.ndarray, hand: PlacedHand
-) -> Image.Image:
+def _draw_keypoints_panel(photo: Image.Image, view: _View, image: np.ndarray, hand: PlacedHand) -> Image.Image:
     canvas = photo.copy()
     if hand.keypoints_px is not None:
         scores = np.ones(21) if hand.keypoint_scores is None else hand.keypoint_scores
@@ -452,9 +450,7 @@ def _draw_color_bar(sheet: Image.Image, top: int) -> None:
     draw = ImageDraw.Draw(sheet)
     for share, text in ((0.0, "0"), (0.5, ""), (1.0, f"{1000 * UNCERTAINTY_FULL_SCALE_M:.0f} mm")):
         draw.text((left + share * width, top + 28), text, fill=_FAINT_TEXT, font=label_font(14), anchor="ma")
-    draw.text(
-        (left + width / 2, top + 28), "expected error", fill=_FAINT_TEXT, font=label_font(14), anchor="ma"
-    )
+    draw.text((left + width / 2, top + 28), "expected error", fill=_FAINT_TEXT, font=label_font(14), anchor="ma")
 
 
 # ------------------------------------------------------------------------------------------------ helpers

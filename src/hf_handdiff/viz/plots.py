@@ -55,9 +55,7 @@ def contact_sheet(
         left, top = gap + (index % columns) * width, gap + (index // columns) * height
         sheet.paste(picture.convert("RGB"), (left, top))
         if labels is not None:
-            draw.text(
-                (left + 2, top + picture.height + 2), labels[index], fill=(230, 230, 230), font=label_font(13)
-            )
+            draw.text((left + 2, top + picture.height + 2), labels[index], fill=(230, 230, 230), font=label_font(13))
     return sheet
 
 

@@ -46,15 +46,9 @@ class SceneAssets:
         """
         block = index // POSE_BLOCK
         if self._pose_block is None or self._pose_block[0] != (seed, block):
-            state = np.random.SeedSequence([seed, self._split_number(), block, POSE_BLOCK]).generate_state(
-                1, np.uint64
-            )
+            state = np.random.SeedSequence([seed, self._split_number(), block, POSE_BLOCK]).generate_state(1, np.uint64)
             generator = torch.Generator().manual_seed(int(state[0] >> 1))
-            poses = (
-                sample_poses(POSE_BLOCK * POSES_PER_SAMPLE, generator, RECORDED_SHARE)
-                .numpy()
-                .astype(np.float32)
-            )
+            poses = sample_poses(POSE_BLOCK * POSES_PER_SAMPLE, generator, RECORDED_SHARE).numpy().astype(np.float32)
             poses[:, 0] = 0.0
             self._pose_block = (seed, block), poses.reshape(POSE_BLOCK, POSES_PER_SAMPLE, 16, 3)
         return self._pose_block[1][index % POSE_BLOCK]

@@ -129,9 +129,7 @@ def draw_clutter(image: np.ndarray, rng: np.random.Generator) -> None:
         cv2.fillPoly(layer, [corners], color, cv2.LINE_AA)
     elif kind == 1:
         centre, axes = rng.integers(0, size, 2), rng.integers(5, size // 2, 2)
-        cv2.ellipse(
-            layer, centre.tolist(), axes.tolist(), float(rng.uniform(0, 180)), 0, 360, color, -1, cv2.LINE_AA
-        )
+        cv2.ellipse(layer, centre.tolist(), axes.tolist(), float(rng.uniform(0, 180)), 0, 360, color, -1, cv2.LINE_AA)
     elif kind == 2:
         ends = rng.integers(-20, size + 20, (2, 2))
         cv2.line(layer, ends[0].tolist(), ends[1].tolist(), color, int(rng.integers(1, 30)), cv2.LINE_AA)
@@ -201,9 +199,7 @@ def _shaded_shape(image: np.ndarray, color: np.ndarray, rng: np.random.Generator
     draw(mask)
     height = cv2.GaussianBlur(mask, (0, 0), 0.04 * image.shape[0])
     angle = rng.uniform(0.0, 2.0 * np.pi)
-    slope = np.cos(angle) * cv2.Sobel(height, -1, 1, 0, ksize=3) + np.sin(angle) * cv2.Sobel(
-        height, -1, 0, 1, ksize=3
-    )
+    slope = np.cos(angle) * cv2.Sobel(height, -1, 1, 0, ksize=3) + np.sin(angle) * cv2.Sobel(height, -1, 0, 1, ksize=3)
     shading = np.clip(0.6 + 0.4 * height + 2.0 * slope, 0.2, 1.25)[..., None]
     shading = shading * (1.0 + 0.1 * (_smooth_noise(image.shape[0], 30, rng) - 0.5))
     image += (np.clip(color * shading, 0.0, 1.0).astype(np.float32) - image) * mask[..., None]

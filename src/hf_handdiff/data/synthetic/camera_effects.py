@@ -54,11 +54,7 @@ def motion_blur(image: np.ndarray, length_px: float, angle_rad: float) -> np.nda
     """Blur along a straight line of `length_px` through the middle of the kernel."""
     size = 2 * int(np.ceil(length_px / 2)) + 3
     kernel = np.zeros((size, size), np.float32)
-    steps = (
-        np.linspace(-0.5, 0.5, 4 * size)[:, None]
-        * length_px
-        * np.array([np.cos(angle_rad), np.sin(angle_rad)])
-    )
+    steps = np.linspace(-0.5, 0.5, 4 * size)[:, None] * length_px * np.array([np.cos(angle_rad), np.sin(angle_rad)])
     columns, rows = np.round(steps + size // 2).astype(int).T
     np.add.at(kernel, (rows, columns), 1.0)
     kernel = kernel + kernel[::-1, ::-1]

@@ -26,9 +26,7 @@ _LOG_GAIN, _LOG_MAX = 64.0, np.log2(1.0 + 64.0 * 64.0)
 
 def encode_log_radiance(radiance: np.ndarray) -> np.ndarray:
     """Linear radiance to uint8 on a logarithmic scale that ends at 64."""
-    return np.round(255.0 * np.clip(np.log2(1.0 + _LOG_GAIN * radiance) / _LOG_MAX, 0.0, 1.0)).astype(
-        np.uint8
-    )
+    return np.round(255.0 * np.clip(np.log2(1.0 + _LOG_GAIN * radiance) / _LOG_MAX, 0.0, 1.0)).astype(np.uint8)
 
 
 def decode_log_radiance(code: np.ndarray) -> np.ndarray:

@@ -34,15 +34,11 @@ def sample_grasp(rest_joints: np.ndarray, rng: np.random.Generator) -> tuple[np.
 
     for finger in FINGERS:
         start = _starting_turn(finger, frames, rng)
-        pose[list(MANO_FINGERS[finger])] = _close_finger(
-            finger, start, rest_joints, frames, clearance, loose, rng
-        )
+        pose[list(MANO_FINGERS[finger])] = _close_finger(finger, start, rest_joints, frames, clearance, loose, rng)
     return pose, solid.mesh.moved(rotation, centre)
 
 
-def _place_in_palm(
-    solid: Solid, joints: np.ndarray, rng: np.random.Generator
-) -> tuple[np.ndarray, np.ndarray]:
+def _place_in_palm(solid: Solid, joints: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     """Rotation (3, 3) and centre (3,) of the solid against the palm, mostly with its long axis across it."""
     knuckles = joints[[5, 9, 13, 17]].mean(0)
     across = joints[5] - joints[17]
@@ -115,11 +111,7 @@ def _points_along(joints: np.ndarray, chain: tuple[int, ...]) -> np.ndarray:
 def _axis_rotations(axis: np.ndarray, angles: np.ndarray) -> np.ndarray:
     """Rotations (A, 3, 3) about a unit axis."""
     skew = np.array([[0.0, -axis[2], axis[1]], [axis[2], 0.0, -axis[0]], [-axis[1], axis[0], 0.0]])
-    return (
-        np.eye(3)
-        + np.sin(angles)[:, None, None] * skew
-        + (1.0 - np.cos(angles))[:, None, None] * (skew @ skew)
-    )
+    return np.eye(3) + np.sin(angles)[:, None, None] * skew + (1.0 - np.cos(angles))[:, None, None] * (skew @ skew)
 
 
 def _axis_rotation(axis: np.ndarray, angle: float) -> np.ndarray:
@@ -128,9 +120,7 @@ def _axis_rotation(axis: np.ndarray, angle: float) -> np.ndarray:
 
 def _rotation_vector(rotation: np.ndarray) -> np.ndarray:
     """The rotation vector (3,) of a rotation by less than half a turn."""
-    axis = np.array(
-        [rotation[2, 1] - rotation[1, 2], rotation[0, 2] - rotation[2, 0], rotation[1, 0] - rotation[0, 1]]
-    )
+    axis = np.array([rotation[2, 1] - rotation[1, 2], rotation[0, 2] - rotation[2, 0], rotation[1, 0] - rotation[0, 1]])
     sine = 0.5 * np.linalg.norm(axis)
     angle = np.arctan2(sine, 0.5 * (np.trace(rotation) - 1.0))
     return axis * (0.5 * angle / sine) if sine > 1e-9 else 0.5 * axis

@@ -162,9 +162,7 @@ def _run_layer(layer: HandLayer, pose_rad: np.ndarray, shape: np.ndarray) -> Pos
     return PosedHand(mesh.vertices[0].numpy(), mesh.joints[0].numpy())
 
 
-def _vertex_values(
-    texture: np.ndarray, uv: np.ndarray, faces_uv: np.ndarray, faces: np.ndarray
-) -> np.ndarray:
+def _vertex_values(texture: np.ndarray, uv: np.ndarray, faces_uv: np.ndarray, faces: np.ndarray) -> np.ndarray:
     """Values 0..1 (V,) of a uint8 texture (H, W) at the vertices, by their texture coordinates (v down)."""
     height, width = texture.shape
     smooth = cv2.GaussianBlur(texture, (0, 0), 1.5).astype(np.float32) / 255.0

@@ -19,15 +19,9 @@ def build_parser(parser: argparse.ArgumentParser | None = None) -> argparse.Argu
             description=DESCRIPTION,
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
-    parser.add_argument(
-        "--out", required=True, metavar="DIR", help="folder for the Parquet shards; made if missing"
-    )
-    parser.add_argument(
-        "--num-samples", type=int, required=True, metavar="N", help="how many samples to make"
-    )
-    parser.add_argument(
-        "--seed", type=int, default=0, metavar="S", help="seed of the corpus (default: %(default)s)"
-    )
+    parser.add_argument("--out", required=True, metavar="DIR", help="folder for the Parquet shards; made if missing")
+    parser.add_argument("--num-samples", type=int, required=True, metavar="N", help="how many samples to make")
+    parser.add_argument("--seed", type=int, default=0, metavar="S", help="seed of the corpus (default: %(default)s)")
     parser.add_argument(
         "--num-workers",
         type=int,
@@ -55,9 +49,7 @@ def run(args: argparse.Namespace) -> int:
     from hf_handdiff.data.synthetic.writer import write_corpus
 
     try:
-        out = write_corpus(
-            args.out, args.num_samples, args.seed, args.num_workers, args.split, progress=not args.quiet
-        )
+        out = write_corpus(args.out, args.num_samples, args.seed, args.num_workers, args.split, progress=not args.quiet)
     except (ValueError, OSError, RuntimeError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

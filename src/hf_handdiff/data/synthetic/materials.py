@@ -16,9 +16,7 @@ COLUMN_KIND = 0
 COLUMN_BASE = 1  # 3 columns, linear RGB: the back of the hand, or the first colour of a pattern
 COLUMN_SECOND = 4  # 3 columns, linear RGB: the palm, or the second colour of a pattern
 COLUMN_ACCENT = 7  # 3 columns, linear RGB: nails; unused by patterns
-COLUMN_FLUSH = (
-    10  # 3 columns, factor on the albedo where blood shows (knuckles, fingertips); patterns: direction
-)
+COLUMN_FLUSH = 10  # 3 columns, factor on the albedo where blood shows (knuckles, fingertips); patterns: direction
 COLUMN_ROUGHNESS = 13
 COLUMN_SPECULAR = 14  # reflectance at normal incidence
 COLUMN_FREQUENCY = 15  # cells a metre of the fine noise, or of the pattern
@@ -128,7 +126,5 @@ def random_cloth_material(rng: np.random.Generator) -> Material:
         rng.uniform(0.1, 0.35),
     )
     material.fine_amount, material.scatter = rng.uniform(0.05, 0.3), 0.3
-    material.pattern = int(
-        rng.choice([PATTERN_PLAIN, PATTERN_PLAIN, PATTERN_NOISE, PATTERN_STRIPES, PATTERN_CHECKER])
-    )
+    material.pattern = int(rng.choice([PATTERN_PLAIN, PATTERN_PLAIN, PATTERN_NOISE, PATTERN_STRIPES, PATTERN_CHECKER]))
     return material

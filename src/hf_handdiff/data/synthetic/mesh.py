@@ -149,9 +149,7 @@ def _random_solid_mesh(rng: np.random.Generator, material: Material) -> tuple[st
     return kind, lathe(*_profile(kind, radius, length, rng), material)
 
 
-def _profile(
-    kind: str, radius: float, length: float, rng: np.random.Generator
-) -> tuple[np.ndarray, np.ndarray]:
+def _profile(kind: str, radius: float, length: float, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     """Radii and heights (K,) of a lathe body around the origin."""
     if kind == "bottle":
         neck, shoulder = rng.uniform(0.25, 0.5), rng.uniform(0.55, 0.75)

@@ -38,9 +38,7 @@ def solid_in_front(vertices_m: np.ndarray, rng: np.random.Generator) -> Mesh:
     reach = np.linalg.norm(solid.points, axis=1).max()
     nearest = vertices_m[:, 2].min()
     depth = max(rng.uniform(0.55, 1.0) * nearest - 0.4 * reach, 0.35 * nearest)
-    scale = np.clip(
-        depth / nearest, 0.4, 1.0
-    )  # what is nearer would look larger: keep most of the hand in view
+    scale = np.clip(depth / nearest, 0.4, 1.0)  # what is nearer would look larger: keep most of the hand in view
     centre = target * depth / target[2]
     away = rng.normal(size=3) * np.array([1.0, 1.0, 0.0])
     centre = centre + away / (np.linalg.norm(away) + 1e-9) * rng.uniform(0.0, 0.6) * reach * scale
@@ -67,9 +65,7 @@ def flat_patches(image_size: int, box_px: np.ndarray, rng: np.random.Generator) 
         angle = np.sort(rng.uniform(0.0, 2.0 * np.pi, sides))
         radius = rng.uniform(0.1, 0.33) * extent * rng.uniform(0.6, 1.0, sides)
         corners = centre + np.stack([np.cos(angle), np.sin(angle)], 1) * radius[:, None]
-        patches.append(
-            FlatPatch(np.clip(corners, -image_size, 2 * image_size), random_color(rng) ** (1 / 2.2))
-        )
+        patches.append(FlatPatch(np.clip(corners, -image_size, 2 * image_size), random_color(rng) ** (1 / 2.2)))
     return patches
 
 

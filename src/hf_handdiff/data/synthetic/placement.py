@@ -80,9 +80,7 @@ def sample_intrinsics(image_size: int, rng: np.random.Generator) -> np.ndarray:
     return np.array([[focal, 0.0, centre[0]], [0.0, focal, centre[1]], [0.0, 0.0, 1.0]])
 
 
-def sample_placement(
-    vertices: np.ndarray, arm: np.ndarray, image_size: int, rng: np.random.Generator
-) -> Placement:
+def sample_placement(vertices: np.ndarray, arm: np.ndarray, image_size: int, rng: np.random.Generator) -> Placement:
     """Turn the hand `vertices` (V, 3), wrist at 0, and set it so that its box takes a sampled share of the
     image.
 
@@ -103,9 +101,7 @@ def arm_in_the_way(vertices: np.ndarray, arm: np.ndarray, placement: Placement, 
     near = in_camera[:, 2] < max(ARM_DEPTH_SHARE * hand_depth, MIN_DEPTH_M)
     if not near.any():
         return False
-    offset = (
-        in_camera[near, :2] * placement.intrinsics_px[0, 0] / np.maximum(in_camera[near, 2:], NEAR_PLANE_M)
-    )
+    offset = in_camera[near, :2] * placement.intrinsics_px[0, 0] / np.maximum(in_camera[near, 2:], NEAR_PLANE_M)
     pixels = offset + placement.intrinsics_px[:2, 2]
     margin = 0.25 * image_size
     return bool(((pixels > -margin) & (pixels < image_size + margin)).all(1).any())
@@ -121,9 +117,7 @@ def _draw_placement(vertices: np.ndarray, image_size: int, rng: np.random.Genera
     return Placement(intrinsics, rotation, translation)
 
 
-def fit_translation(
-    points: np.ndarray, intrinsics_px: np.ndarray, centre_px: np.ndarray, size_px: float
-) -> np.ndarray:
+def fit_translation(points: np.ndarray, intrinsics_px: np.ndarray, centre_px: np.ndarray, size_px: float) -> np.ndarray:
     """The translation (3,) m by which the box of the projected `points` (V, 3) has its centre at `centre_px`
     and its longer side `size_px`. Points stay in front of the camera by `MIN_DEPTH_M`, if need be smaller."""
     focal = intrinsics_px[0, 0]

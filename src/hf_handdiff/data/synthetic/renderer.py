@@ -53,9 +53,9 @@ def render(
     """
     points = np.concatenate([mesh.points for mesh in meshes]).astype(np.float32)
     vertex_starts = np.cumsum([0] + [len(mesh.points) for mesh in meshes[:-1]])
-    faces = np.concatenate(
-        [mesh.faces + start for mesh, start in zip(meshes, vertex_starts, strict=True)]
-    ).astype(np.int32)
+    faces = np.concatenate([mesh.faces + start for mesh, start in zip(meshes, vertex_starts, strict=True)]).astype(
+        np.int32
+    )
     counts = [len(mesh.faces) for mesh in meshes]
     face_objects = np.repeat(np.arange(len(meshes), dtype=np.int32), counts)
     rest = np.concatenate([mesh.rest for mesh in meshes]).astype(np.float32)

@@ -122,9 +122,7 @@ def _second_hand(
     return [mesh.moved(rotation, centre - rotation @ middle) for mesh in meshes]
 
 
-def scene_without_hand(
-    image_size: int, rng: np.random.Generator
-) -> tuple[list[Mesh], np.ndarray, np.ndarray]:
+def scene_without_hand(image_size: int, rng: np.random.Generator) -> tuple[list[Mesh], np.ndarray, np.ndarray]:
     """Meshes in camera axes, intrinsics (3, 3) and the middle (3,) of a scene that holds things but no
     hand."""
     intrinsics = sample_intrinsics(image_size, rng)

@@ -76,23 +76,10 @@ def _light_share(shadow_maps, light, to_shadow, x, y, z):
 
     The key light (number 0) is filtered over three texels, the others, whose maps are coarser, over one.
     """
-    u = (
-        to_shadow[light, 0, 0] * x
-        + to_shadow[light, 0, 1] * y
-        + to_shadow[light, 0, 2] * z
-        + to_shadow[light, 0, 3]
-    )
-    v = (
-        to_shadow[light, 1, 0] * x
-        + to_shadow[light, 1, 1] * y
-        + to_shadow[light, 1, 2] * z
-        + to_shadow[light, 1, 3]
-    )
+    u = to_shadow[light, 0, 0] * x + to_shadow[light, 0, 1] * y + to_shadow[light, 0, 2] * z + to_shadow[light, 0, 3]
+    v = to_shadow[light, 1, 0] * x + to_shadow[light, 1, 1] * y + to_shadow[light, 1, 2] * z + to_shadow[light, 1, 3]
     height = (
-        to_shadow[light, 2, 0] * x
-        + to_shadow[light, 2, 1] * y
-        + to_shadow[light, 2, 2] * z
-        + to_shadow[light, 2, 3]
+        to_shadow[light, 2, 0] * x + to_shadow[light, 2, 1] * y + to_shadow[light, 2, 2] * z + to_shadow[light, 2, 3]
     )
     size = shadow_maps.shape[1]
     width = 3 if light == 0 else 1
@@ -222,9 +209,7 @@ def _shade(row, surface, volume, lights, light_colors, shadow_maps, to_shadow, a
             )
             highlight = share * facing * distribution * fresnel * shadowing
         for k in range(3):
-            wrap = scatter * (
-                np.float32(0.40) if k == 0 else (np.float32(0.18) if k == 1 else np.float32(0.12))
-            )
+            wrap = scatter * (np.float32(0.40) if k == 0 else (np.float32(0.18) if k == 1 else np.float32(0.12)))
             diffuse = max((n_dot_l + wrap) / (ONE + wrap), ZERO)
             diffuse *= ONE - scatter * (ONE - diffuse) * np.float32(0.35)
             reach = share

@@ -32,9 +32,7 @@ def random_surface(points_m: np.ndarray, rng: np.random.Generator) -> Mesh:
     centre = centre - normal * ((centre - deepest) @ normal + gap)
     side = np.cross(normal, [0.0, 1.0, 0.0])
     side /= np.linalg.norm(side) + 1e-9
-    return grid_plane(_surface_material(rng)).moved(
-        np.stack([side, normal, np.cross(side, normal)], 1), centre
-    )
+    return grid_plane(_surface_material(rng)).moved(np.stack([side, normal, np.cross(side, normal)], 1), centre)
 
 
 def grid_plane(material: Material) -> Mesh:

@@ -80,12 +80,8 @@ def _claim_folder(path: Path, settings: dict) -> None:
     if path.exists():
         found = json.loads(path.read_text())
         if found != settings:
-            different = [
-                f"{k} {found.get(k)!r}, not {settings[k]!r}" for k in settings if found.get(k) != settings[k]
-            ]
-            raise ValueError(
-                f"out: {path.parent} holds a corpus with {'; '.join(different)}: take another folder"
-            )
+            different = [f"{k} {found.get(k)!r}, not {settings[k]!r}" for k in settings if found.get(k) != settings[k]]
+            raise ValueError(f"out: {path.parent} holds a corpus with {'; '.join(different)}: take another folder")
         return
     aside = path.with_name(f".{path.name}.{os.getpid()}")
     aside.write_text(json.dumps(settings, indent=2) + "\n")
@@ -146,9 +142,7 @@ def _run_workers(jobs: list, split: str, num_workers: int, bar: tqdm) -> None:
         todo.put(job)
     threads = {name: os.environ.get(name) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")}
     os.environ.update(dict.fromkeys(threads, "1"))
-    processes = [
-        context.Process(target=_worker, args=(todo, split, messages), daemon=True) for _ in range(num_workers)
-    ]
+    processes = [context.Process(target=_worker, args=(todo, split, messages), daemon=True) for _ in range(num_workers)]
     try:
         for process in processes:
             process.start()

@@ -1,0 +1,37 @@
+"""Rows of a corpus as tensors, for the scripts that look at images."""
+
+import numpy as np
+import torch
+
+from hf_handdiff.data.corpus import load_corpus
+
+COLUMNS = ["image", "has_hand", "keypoints_2d_px", "keypoints_visible", "joints_m", "intrinsics_px"]
+
+
+class CorpusBatches:
+    """A split of a corpus, read by row numbers.
+
+    Args:
+        path: folder or Hub id of the corpus.
+        split: "train", "validation" or "test".
+        with_vertices: also read the meshes (V, 3), m, camera frame.
+        limit: use the first rows only.
+    """
+
+    def __init__(self, path, split: str, with_vertices: bool = False, limit: int | None = None):
+        columns = [*COLUMNS, "vertices_m"] if with_vertices else COLUMNS
+        rows = load_corpus(path, split).select_columns(columns).with_format("torch")
+        self._rows = rows if limit is None else rows.select(range(min(limit, len(rows))))
+
+    def __len__(self):
+        return len(self._rows)
+
+    def rows(self, index) -> dict[str, torch.Tensor]:
+        """Every column as one tensor, row by row as `index` says; images are (B, 3, H, W) uint8."""
+        rows = self._rows[np.asarray(index).tolist()]
+        return {name: value if torch.is_tensor(value) else torch.stack(list(value)) for name, value in rows.items()}
+
+    def in_order(self, batch_size: int = 64):
+        """All rows, batch by batch."""
+        for start in range(0, len(self), batch_size):
+            yield self.rows(np.arange(start, min(start + batch_size, len(self))))
