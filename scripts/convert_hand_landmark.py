@@ -118,6 +118,9 @@ def convert(source: LandmarkModel, config: HandImageEncoderConfig) -> HandImageE
     copy_weights(model.landmark_head, weight[rows] / INPUT_SIZE, bias[rows] / INPUT_SIZE)
     copy_weights(model.presence_head, *source.linear("Identity_1"))
     copy_weights(model.world_head, *source.linear("Identity_3"))
+    # The first look starts from the same features.
+    trunk = model.framing.trunk
+    trunk.load_state_dict({key: model.backbone.state_dict()[key] for key in trunk.state_dict()})
     return model
 
 
@@ -131,7 +134,7 @@ def parity(source: LandmarkModel, model: HandImageEncoder, num_images: int = 4, 
         image = nn.functional.interpolate(noise, size=(INPUT_SIZE, INPUT_SIZE), mode="bilinear")
         expected = source.run(image.permute(0, 2, 3, 1).contiguous().numpy())
         with torch.no_grad():
-            output = model(image)
+            output = model(image, framed=True)
         differences = (
             output.keypoints[0].numpy() - expected["landmarks"][:, :2] / INPUT_SIZE,
             output.hand_logit[0].sigmoid().numpy() - expected["presence"],

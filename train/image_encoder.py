@@ -1,4 +1,4 @@
-"""Fine-tune the image encoder on a synthetic corpus, from the converted landmark network.
+"""Fine-tune the image encoder's second look on a synthetic corpus, from the converted landmark network.
 
     python scripts/convert_hand_landmark.py mediapipe-0.10.21-*.whl --out checkpoints/image_encoder_initial
     accelerate launch train/image_encoder.py --config train/configs/image_encoder.yaml --corpus CORPUS \
@@ -19,7 +19,7 @@ from image_batches import CorpusBatches
 from loop import argument_parser, parse, save_aside, train
 from PIL import Image, ImageDraw
 
-from hf_handdiff.data.augmentation import augment_batch, centre_crop_batch
+from hf_handdiff.data.augmentation import FRAMED, augment_batch, centre_crop_batch
 from hf_handdiff.evaluation.metrics import pa_error
 from hf_handdiff.hand.topology import BONES
 from hf_handdiff.models.image_encoder import HandImageEncoder
@@ -34,15 +34,16 @@ class ImageEncoderTask:
         self.model = HandImageEncoder.from_pretrained(args.initial).to(memory_format=torch.channels_last)
         self.corpus = CorpusBatches(args.corpus, "train")
         self.unseen = CorpusBatches(args.corpus, args.validation_split, limit=args.num_validation_images)
+        self.model.framing.requires_grad_(False)  # the first look is trained by itself: hand_framing.py
         if args.quick_cpu_backward:
             use_quick_backward(self.model)
 
     def parameter_groups(self, learning_rate):
         """A small rate for what was converted, the full one for what is new."""
         return [
-            {"params": self.model.new_parameters(), "lr": learning_rate},
+            {"params": [p for p in self.model.new_parameters() if p.requires_grad], "lr": learning_rate},
             {
-                "params": self.model.pretrained_parameters(),
+                "params": [p for p in self.model.pretrained_parameters() if p.requires_grad],
                 "lr": learning_rate * self.args.pretrained_lr_factor,
             },
         ]
@@ -50,22 +51,22 @@ class ImageEncoderTask:
     def batch(self, batch_size, generator):
         """Rows drawn with replacement, augmented."""
         index = torch.randint(len(self.corpus), (batch_size,), generator=generator)
-        return augment_batch(self.corpus.rows(index), generator)
+        return augment_batch(self.corpus.rows(index), generator, FRAMED)
 
     def loss(self, model, batch, generator):
         """See `encoder_loss`."""
         device = next(model.parameters()).device
         batch = {name: value.to(device) for name, value in batch.items()}
         pixels = batch["pixel_values"].contiguous(memory_format=torch.channels_last)
-        loss, terms = encoder_loss(model(pixels), batch, self.weights)
+        loss, terms = encoder_loss(model(pixels, framed=True), batch, self.weights)
         return loss, {name: value.item() for name, value in terms.items()}
 
     def validate(self, model):
         """Figures on upright crops and on crops at any angle of images that are never trained on."""
         figures = {}
-        upright = [centre_crop_batch(rows) for rows in self.unseen.in_order()]
+        upright = [centre_crop_batch(rows, upright=True) for rows in self.unseen.in_order()]
         generator = torch.Generator().manual_seed(20240607)
-        augmented = [augment_batch(rows, generator) for rows in self.unseen.in_order()]
+        augmented = [augment_batch(rows, generator, FRAMED) for rows in self.unseen.in_order()]
         for name, batches in (("plain", upright), ("augmented", augmented)):
             outputs = [self._answer(model, batch) for batch in batches]
             truth = {key: torch.cat([batch[key] for batch in batches]) for key in batches[0] if key != "pixel_values"}
@@ -85,7 +86,7 @@ class ImageEncoderTask:
     @staticmethod
     def _answer(model, batch):
         device = next(model.parameters()).device
-        output = model(batch["pixel_values"].to(device).contiguous(memory_format=torch.channels_last))
+        output = model(batch["pixel_values"].to(device).contiguous(memory_format=torch.channels_last), framed=True)
         names = ("keypoints", "initial_keypoints", "keypoint_scores", "hand_logit", "joints")
         return {name: output[name].float().cpu() for name in names}
 

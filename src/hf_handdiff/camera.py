@@ -4,8 +4,9 @@ Three frames, all with OpenCV axes (x right, y down, z away), metres:
 
 - *camera*: the photo's own camera, `intrinsics` (3, 3) in its pixels;
 - *crop*: the same axes; a square of the photo, (centre x, centre y, side) in pixels;
-- *view*: the camera turned, without roll, until z passes through the middle of the 2D keypoints. What a hand
-  looks like there does not depend on where in the photo it was, so the networks only know this frame.
+- *view*: the camera turned until z passes through the middle of the 2D keypoints and the knuckles stand above the
+  wrist. What a hand looks like there does not depend on where in the photo it was nor on how the photo was held,
+  so the networks only know this frame.
 """
 
 from dataclasses import dataclass
@@ -140,6 +141,9 @@ def view_from_keypoints(keypoints_px: torch.Tensor, scores: torch.Tensor, intrin
     rotation = rotation_to_axis(direction)
     turned = rays @ rotation.transpose(-1, -2)
     tangents = turned[..., :2] / turned[..., 2:].clamp_min(1e-3)
+    roll = _upright_roll(tangents, seen)
+    rotation = roll @ rotation
+    tangents = tangents @ roll[:, :2, :2].transpose(-1, -2)
     middle, half = _extent(tangents, seen)
     half = torch.where(seen.sum(-1) >= 2, half, torch.full_like(half, 0.2)).clamp_min(1e-3)
     points = (tangents - middle[:, None]) / half[:, None, None]
@@ -149,6 +153,30 @@ def view_from_keypoints(keypoints_px: torch.Tensor, scores: torch.Tensor, intrin
         scale=half,
         rotation=rotation,
     )
+
+
+WRIST, KNUCKLES = 0, (5, 9, 13, 17)
+
+
+def upright_angle(points: torch.Tensor, seen: torch.Tensor | None = None) -> torch.Tensor:
+    """Angle (B,) rad by which points (B, 21, 2), x right and y down, are to be turned (x towards y) so that the mean of
+    the knuckles is above the wrist; 0 where the wrist or all knuckles are not `seen` (B, 21).
+    """
+    seen = torch.ones(points.shape[:2], dtype=torch.bool, device=points.device) if seen is None else seen
+    weight = seen[:, KNUCKLES].to(points.dtype)[..., None]
+    knuckles = (points[:, KNUCKLES] * weight).sum(1) / weight.sum(1).clamp_min(1.0)
+    x, y = (knuckles - points[:, WRIST]).unbind(-1)
+    known = seen[:, WRIST] & seen[:, KNUCKLES].any(-1) & (x.square() + y.square() > 1e-12)
+    angle = torch.atan2(-x, -y)
+    return torch.where(known, angle, 0.0)
+
+
+def _upright_roll(tangents: torch.Tensor, seen: torch.Tensor) -> torch.Tensor:
+    """Rotations (B, 3, 3) about z that make the points upright."""
+    angle = upright_angle(tangents, seen)
+    cosine, sine, zero = angle.cos(), angle.sin(), torch.zeros_like(angle)
+    rows = [torch.stack([cosine, -sine, zero], -1), torch.stack([sine, cosine, zero], -1)]
+    return torch.stack([*rows, torch.stack([zero, zero, zero + 1], -1)], -2)
 
 
 def _extent(points: torch.Tensor, seen: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 
-from hf_handdiff.camera import BOX_MARGIN
+from hf_handdiff.camera import BOX_MARGIN, upright_angle
 
 
 @dataclass(frozen=True)
@@ -26,6 +26,7 @@ class AugmentationConfig:
     """How strongly to augment; probabilities are per image.
 
     size: side of the crops in px.
+    upright: turn every hand upright first (`camera.upright_angle`), then as the next two fields say.
     any_rotation_probability: share of images turned by any angle; the others by up to `small_rotation_deg`
         either way.
     scale: range of the factor on the crop's side (above 1 the hand is smaller than usual).
@@ -43,6 +44,7 @@ class AugmentationConfig:
     """
 
     size: int = 224
+    upright: bool = False
     any_rotation_probability: float = 0.5
     small_rotation_deg: float = 30.0
     scale: tuple[float, float] = (0.72, 1.9)
@@ -62,6 +64,17 @@ class AugmentationConfig:
     patch_probability: float = 0.3
     max_patches: int = 3
     patch_size: tuple[float, float] = (0.08, 0.4)
+
+
+FRAMED = AugmentationConfig(
+    upright=True,
+    any_rotation_probability=0.05,
+    small_rotation_deg=25.0,
+    scale=(0.85, 1.25),
+    shift=0.1,
+    loose_shift=0.1,
+)
+"""Crops as the image encoder's first look leaves them: upright, the hand filling them, both with some error."""
 
 
 def augment_batch(
@@ -97,11 +110,15 @@ def augment_batch(
     return {"pixel_values": pixel_values.clamp_(0.0, 1.0), "has_hand": has_hand, **cropped}
 
 
-def centre_crop_batch(batch: dict[str, torch.Tensor], size: int = 224) -> dict[str, torch.Tensor]:
+def centre_crop_batch(
+    batch: dict[str, torch.Tensor], size: int = 224, upright: bool = False
+) -> dict[str, torch.Tensor]:
     """The crops and labels of `augment_batch` without anything random, for validation.  Outside is black."""
     has_hand = batch["has_hand"].bool()
-    box_centre, box_side = hand_boxes(batch["keypoints_2d_px"], has_hand, batch["image"].shape[-1])
-    cropped = crop_batch(batch, box_centre, BOX_MARGIN * box_side, torch.zeros_like(box_side), size)
+    keypoints = batch["keypoints_2d_px"]
+    angle = torch.where(has_hand, upright_angle(keypoints), 0.0) if upright else torch.zeros(len(keypoints))
+    box_centre, box_side = hand_boxes(keypoints, has_hand, batch["image"].shape[-1], angle)
+    cropped = crop_batch(batch, box_centre, BOX_MARGIN * box_side, angle, size)
     pixel_values = cropped.pop("pixel_values") * cropped.pop("inside")
     return {"pixel_values": pixel_values, "has_hand": has_hand, **cropped}
 
@@ -110,14 +127,18 @@ def centre_crop_batch(batch: dict[str, torch.Tensor], size: int = 224) -> dict[s
 
 
 def hand_boxes(
-    keypoints_px: torch.Tensor, has_hand: torch.Tensor, image_size: int
+    keypoints_px: torch.Tensor, has_hand: torch.Tensor, image_size: int, angle: torch.Tensor | None = None
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Centre (B, 2) and larger side (B,) in px of the box round the keypoints (B, 21, 2).
 
-    Images without a hand get the box whose crop is the whole image.
+    With `angle` (B,) rad it is the box in the picture turned by it, x towards y; the centre is still in px of the
+    picture as it is. Images without a hand get the box whose crop is the whole image.
     """
-    low, high = keypoints_px.amin(dim=1), keypoints_px.amax(dim=1)
-    centre, side = (low + high) / 2, (high - low).amax(dim=1)
+    turn = torch.eye(2, dtype=keypoints_px.dtype).expand(len(keypoints_px), 2, 2) if angle is None else _turn(angle)
+    turned = keypoints_px @ turn.transpose(1, 2)
+    low, high = turned.amin(dim=1), turned.amax(dim=1)
+    centre, side = ((low + high) / 2)[:, None] @ turn, (high - low).amax(dim=1)
+    centre = centre[:, 0]
     centre = torch.where(has_hand[:, None], centre, torch.full_like(centre, image_size / 2))
     side = torch.where(has_hand, side, torch.full_like(side, image_size / BOX_MARGIN))
     return centre, side.clamp_min(8.0)
@@ -131,16 +152,24 @@ def sample_crops(
     config: AugmentationConfig,
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Random crops: centre (B, 2) px, side (B,) px, and the picture's turn (B,) rad, from x towards y."""
-    centre, side = hand_boxes(keypoints_px, has_hand, image_size)
-    count = len(side)
-    scale = torch.exp(_uniform((count,), math.log(config.scale[0]), math.log(config.scale[1]), generator))
-    reach = (config.loose_shift * (BOX_MARGIN * scale - 1.0)).clamp_min(config.shift)
-    shift = reach[:, None] * _uniform((count, 2), -1.0, 1.0, generator)
+    count = len(has_hand)
     small = math.radians(config.small_rotation_deg)
     any_angle = _uniform((count,), -math.pi, math.pi, generator)
     small_angle = _uniform((count,), -small, small, generator)
     angle = torch.where(_chance(count, config.any_rotation_probability, generator), any_angle, small_angle)
+    if config.upright:
+        angle = angle + torch.where(has_hand, upright_angle(keypoints_px), 0.0)
+    centre, side = hand_boxes(keypoints_px, has_hand, image_size, angle if config.upright else None)
+    scale = torch.exp(_uniform((count,), math.log(config.scale[0]), math.log(config.scale[1]), generator))
+    reach = (config.loose_shift * (BOX_MARGIN * scale - 1.0)).clamp_min(config.shift)
+    shift = reach[:, None] * _uniform((count, 2), -1.0, 1.0, generator)
     return centre + shift * side[:, None], BOX_MARGIN * scale * side, angle
+
+
+def _turn(angle: torch.Tensor) -> torch.Tensor:
+    """Rotations (B, 2, 2) of the picture by angles (B,) rad, x towards y."""
+    cosine, sine = angle.cos(), angle.sin()
+    return torch.stack([torch.stack([cosine, -sine], -1), torch.stack([sine, cosine], -1)], -2)
 
 
 def crop_batch(
@@ -155,8 +184,7 @@ def crop_batch(
     """
     image = batch["image"]
     count, _, height, width = image.shape
-    cosine, sine = angle.cos(), angle.sin()
-    turn = torch.stack([torch.stack([cosine, -sine], -1), torch.stack([sine, cosine], -1)], -2)  # (B, 2, 2) old to new
+    turn = _turn(angle)
 
     # What affine_grid wants: from crop positions in -1..1 to image positions in -1..1 (both axes apart).
     image_extent = torch.tensor([width, height], dtype=centre.dtype, device=centre.device)

@@ -22,6 +22,7 @@ from transformers import initialization as init
 from transformers.utils import ModelOutput
 
 from .base import HandModel
+from .hand_framing import HandFrame, HandFramingNet
 
 NUM_KEYPOINTS = 21
 
@@ -95,6 +96,7 @@ class HandImageEncoderOutput(ModelOutput):
     joints: (B, 21, 3) auxiliary 3D estimate, metres, wrist at 0, x right, y down, z away.
     initial_keypoints: (B, 21, 2) landmark head alone, before the refinement, crop units.
     keypoint_score_logits: (B, 21) `keypoint_scores` before the sigmoid, for the loss.
+    frame: the turned square of the crop that the second look was at; feature_map and heatmap_logits lie in it.
     """
 
     keypoints: torch.FloatTensor | None = None
@@ -106,6 +108,7 @@ class HandImageEncoderOutput(ModelOutput):
     joints: torch.FloatTensor | None = None
     initial_keypoints: torch.FloatTensor | None = None
     keypoint_score_logits: torch.FloatTensor | None = None
+    frame: HandFrame | None = None
 
 
 class SameConv2d(nn.Conv2d):
@@ -142,8 +145,10 @@ class InvertedResidual(nn.Module):
         return x + y if self.has_skip else y
 
 
-class HandLandmarkBackbone(nn.Module):
-    """The trunk of MediaPipe's hand landmark network: images to maps at four scales and a pooled vector."""
+class HandLandmarkTrunk(nn.Module):
+    """The first part of MediaPipe's hand landmark network: images to maps at a quarter, an eighth, a sixteenth."""
+
+    last_stage = 4
 
     def __init__(self):
         super().__init__()
@@ -151,7 +156,7 @@ class HandLandmarkBackbone(nn.Module):
         self.stem = SameConv2d(3, width, 3, stride=2)
         self.stem_depthwise = SameConv2d(width, width, 3, groups=width)
         self.stem_project = nn.Conv2d(width, channels, 1)
-        for name, (kernel_size, stride, out_channels, hidden_widths) in BACKBONE_STAGES.items():
+        for name, (kernel_size, stride, out_channels, hidden_widths) in list(BACKBONE_STAGES.items())[: self.last_stage]:
             blocks = []
             for index, hidden in enumerate(hidden_widths):
                 blocks.append(
@@ -159,21 +164,38 @@ class HandLandmarkBackbone(nn.Module):
                 )
                 channels = out_channels
             self.add_module(name, nn.Sequential(*blocks))
+
+    def maps(self, x: torch.Tensor) -> list[torch.Tensor]:
+        """(B, 3, S, S) -> maps of 24, 40, 112 channels at S/4, S/8, S/16."""
+        x = F.relu6(self.stem(x))
+        x = F.relu6(self.stem_depthwise(x))
+        quarter = self.stage1(self.stem_project(x))
+        eighth = self.stage2(quarter)
+        return [quarter, eighth, self.stage4(self.stage3(eighth))]
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """(B, 3, S, S) -> (B, 112, S/16, S/16)."""
+        return self.maps(x)[-1]
+
+
+class HandLandmarkBackbone(HandLandmarkTrunk):
+    """The whole trunk of MediaPipe's hand landmark network: images to maps at four scales and a pooled vector."""
+
+    last_stage = 5
+
+    def __init__(self):
+        super().__init__()
+        channels = BACKBONE_STAGES["stage5"][2]
         self.final_expand = nn.Conv2d(channels, POOLED_CHANNELS, 1)
         self.final_depthwise = SameConv2d(POOLED_CHANNELS, POOLED_CHANNELS, 3, groups=POOLED_CHANNELS)
 
     def forward(self, x: torch.Tensor) -> tuple[list[torch.Tensor], torch.Tensor]:
         """(B, 3, S, S) -> maps of 24, 40, 112, 192 channels at S/4, S/8, S/16, S/32; pooled (B, 1152)."""
-        x = F.relu6(self.stem(x))
-        x = F.relu6(self.stem_depthwise(x))
-        x = self.stem_project(x)
-        quarter = self.stage1(x)
-        eighth = self.stage2(quarter)
-        sixteenth = self.stage4(self.stage3(eighth))
-        thirty_second = self.stage5(sixteenth)
-        x = F.relu6(self.final_expand(thirty_second))
+        maps = self.maps(x)
+        maps.append(self.stage5(maps[-1]))
+        x = F.relu6(self.final_expand(maps[-1]))
         x = F.relu6(self.final_depthwise(x))
-        return [quarter, eighth, sixteenth, thirty_second], x.mean(dim=(2, 3))
+        return maps, x.mean(dim=(2, 3))
 
 
 class FeatureFusion(nn.Module):
@@ -228,6 +250,9 @@ class HandImageEncoder(HandModel):
         super().__init__(config)
         channels = config.feature_channels
         self.backbone = HandLandmarkBackbone()
+        self.framing = HandFramingNet(
+            HandLandmarkTrunk(), trunk_channels=BACKBONE_STAGES["stage4"][2], trunk_size=config.image_size // 32
+        )
         # Heads of the original network. Landmarks are kept in crop units, 3D points in metres.
         self.landmark_head = nn.Linear(POOLED_CHANNELS, NUM_KEYPOINTS * 2)
         self.world_head = nn.Linear(POOLED_CHANNELS, NUM_KEYPOINTS * 3)
@@ -244,7 +269,7 @@ class HandImageEncoder(HandModel):
 
     def _init_weights(self, module: nn.Module) -> None:
         """He initialisation; zero where the model must start as the converted network."""
-        if module is self.heatmap_out or module is self.world_correction:
+        if module in (self.heatmap_out, self.world_correction, self.framing.out):
             init.zeros_(module.weight)
             init.zeros_(module.bias)
         elif module is self.score_head.out:
@@ -264,7 +289,7 @@ class HandImageEncoder(HandModel):
 
     def pretrained_parameters(self) -> list[nn.Parameter]:
         """Parameters that come from the converted network: fine-tune them with a small learning rate."""
-        modules = (self.backbone, self.landmark_head, self.world_head, self.presence_head)
+        modules = (self.backbone, self.framing.trunk, self.landmark_head, self.world_head, self.presence_head)
         return [parameter for module in modules for parameter in module.parameters()]
 
     def new_parameters(self) -> list[nn.Parameter]:
@@ -273,21 +298,33 @@ class HandImageEncoder(HandModel):
         return [parameter for parameter in self.parameters() if id(parameter) not in pretrained]
 
     @staticmethod
-    def sample_features(feature_map: torch.Tensor, keypoints: torch.Tensor) -> torch.Tensor:
-        """Bilinear samples of feature_map (B, C, H, W) at keypoints (B, K, 2) in crop units -> (B, K, C).
+    def sample_features(encoded: HandImageEncoderOutput, keypoints: torch.Tensor) -> torch.Tensor:
+        """Bilinear samples of the feature map at keypoints (B, K, 2) in crop units -> (B, K, C).
 
-        Positions outside the crop read the nearest border cell.  Sampled in float32 at any precision of the
-        map.
+        Positions outside the map's square read the nearest border cell.
         """
-        grid = (2.0 * keypoints.float() - 1.0)[:, :, None]  # (B, K, 1, 2)
-        samples = F.grid_sample(feature_map.float(), grid, padding_mode="border", align_corners=False)
-        return samples.squeeze(-1).transpose(1, 2).to(feature_map.dtype)
+        return _sample(encoded.feature_map, encoded.frame.enter(keypoints))
 
-    def forward(self, pixel_values: torch.Tensor, return_dict: bool | None = None) -> HandImageEncoderOutput | tuple:
-        """pixel_values (B, 3, S, S): RGB in 0..1, a right hand."""
+    def forward(
+        self, pixel_values: torch.Tensor, framed: bool = False, return_dict: bool | None = None
+    ) -> HandImageEncoderOutput | tuple:
+        """Look twice at crops of right hands: coarsely at all of each, then at the turned square with the hand.
+
+        Args:
+            pixel_values: (B, 3, S, S) RGB in 0..1.
+            framed: the crops are such squares already, as in training: skip the first look.
+            return_dict: False returns a tuple.
+        """
         size = self.config.image_size
         if pixel_values.ndim != 4 or pixel_values.shape[1:] != (3, size, size):
             raise ValueError(f"pixel_values must be (B, 3, {size}, {size}), got {tuple(pixel_values.shape)}")
+        batch = len(pixel_values)
+        if framed:
+            whole = torch.tensor([0.0, 0.0, 0.0, 1.0, 0.0], device=pixel_values.device).expand(batch, 5)
+            frame = self.framing.decode(whole)
+        else:
+            frame = self.framing.decode(self.framing(pixel_values))
+            pixel_values = frame.cut(pixel_values)
         maps, pooled = self.backbone(pixel_values)
         feature_map = self.fusion(maps)
 
@@ -307,21 +344,35 @@ class HandImageEncoder(HandModel):
         keypoints, heatmap_logits = refine_keypoints(initial_keypoints, evidence, self.config.prior_std)
 
         # 4. Scores, from the features under the refined keypoints.
-        local = self.sample_features(feature_map, keypoints.detach())
+        local = _sample(feature_map, keypoints.detach())
         score_logits = self.score_head(local, global_features).float()
 
+        # 5. Back from the square to the crop.
         output = HandImageEncoderOutput(
-            keypoints=keypoints,
+            keypoints=keypoints if framed else frame.leave(keypoints),
             keypoint_scores=score_logits.sigmoid(),
             hand_logit=hand_logit,
             feature_map=feature_map,
             global_features=global_features,
             heatmap_logits=heatmap_logits,
-            joints=world - world[:, :1],
-            initial_keypoints=initial_keypoints,
+            joints=_turn_back(world - world[:, :1], frame),
+            initial_keypoints=initial_keypoints if framed else frame.leave(initial_keypoints),
             keypoint_score_logits=score_logits,
+            frame=frame,
         )
         return output.to_tuple() if return_dict is False else output
+
+
+def _turn_back(joints: torch.Tensor, frame: HandFrame) -> torch.Tensor:
+    """Joints (B, K, 3) of the upright square, turned about z as they are in the crop."""
+    return torch.cat([joints[..., :2] @ frame.turn, joints[..., 2:]], dim=-1)
+
+
+def _sample(feature_map: torch.Tensor, keypoints: torch.Tensor) -> torch.Tensor:
+    """Bilinear samples of (B, C, H, W) at (B, K, 2) in units of the map, 0..1 -> (B, K, C)."""
+    grid = (2.0 * keypoints - 1.0).float()[:, :, None]  # (B, K, 1, 2)
+    samples = F.grid_sample(feature_map.float(), grid, mode="bilinear", padding_mode="border", align_corners=False)
+    return samples.squeeze(-1).transpose(1, 2).to(feature_map.dtype)
 
 
 def refine_keypoints(

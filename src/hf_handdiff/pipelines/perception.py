@@ -72,7 +72,7 @@ def image_cues(image_encoder, encoded, keypoints_px, crops, view: camera.Keypoin
     own = encoded.keypoints.float().cpu()
     places = camera.pixels_to_crop(keypoints_px, crops)
     places = torch.where(torch.isfinite(places), places, own)
-    features = image_encoder.sample_features(encoded.feature_map, places.to(encoded.feature_map))
+    features = image_encoder.sample_features(encoded, places.to(encoded.frame.centre))
     return ImageCues(
         point_features=features.float().cpu(),
         global_features=encoded.global_features.float().cpu(),

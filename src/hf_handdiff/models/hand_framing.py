@@ -1,0 +1,80 @@
+"""A first, coarse look at a crop: where in it the hand is, how large and how it is turned.
+
+The landmark network inside the image encoder was trained on hands that are upright and fill their crop, as
+MediaPipe's tracker provides them, and is lost on others. This small network looks at the crop at half resolution
+and says which turned square to cut out of it, so that the second look is at what the landmark network knows.
+"""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+MAX_SHIFT, SMALLEST_SIDE, LARGEST_SIDE = 0.6, 0.25, 1.6
+
+
+@dataclass
+class HandFrame:
+    """Turned squares inside crops, in crop units (0..1 across the crop).
+
+    Attributes:
+        centre: (B, 2) x, y.
+        side: (B,) side of the square.
+        angle: (B,) rad; turning the crop's picture by it (x towards y) makes the hand upright.
+    """
+
+    centre: torch.Tensor
+    side: torch.Tensor
+    angle: torch.Tensor
+
+    @property
+    def turn(self) -> torch.Tensor:
+        """(B, 2, 2) rotations that turn the picture upright."""
+        cosine, sine = self.angle.cos(), self.angle.sin()
+        return torch.stack([torch.stack([cosine, -sine], -1), torch.stack([sine, cosine], -1)], -2)
+
+    def enter(self, points: torch.Tensor) -> torch.Tensor:
+        """Points (B, K, 2) in crop units -> units of the square (0..1 across it)."""
+        return (points - self.centre[:, None]) @ self.turn.transpose(1, 2) / self.side[:, None, None] + 0.5
+
+    def leave(self, points: torch.Tensor) -> torch.Tensor:
+        """Points (B, K, 2) in units of the square -> crop units."""
+        return self.side[:, None, None] * (points - 0.5) @ self.turn + self.centre[:, None]
+
+    def cut(self, images: torch.Tensor) -> torch.Tensor:
+        """Resample images (B, 3, S, S) so that the squares fill them; what lies outside is black.
+
+        In float32 throughout: eight bits of a bfloat16 cannot tell neighbouring pixels apart.
+        """
+        with torch.autocast(device_type=images.device.type, enabled=False):
+            linear = self.side[:, None, None] * self.turn.transpose(1, 2)
+            theta = torch.cat([linear, 2.0 * self.centre[..., None] - 1.0], dim=-1).float()
+            grid = F.affine_grid(theta, list(images.shape), align_corners=False)
+            cut = F.grid_sample(images.float(), grid, mode="bilinear", padding_mode="zeros", align_corners=False)
+        return cut.to(images.dtype)
+
+
+class HandFramingNet(nn.Module):
+    """Images (B, 3, S, S) -> five numbers: shift of the centre (2), log of the side, cosine and sine of the angle."""
+
+    def __init__(self, trunk: nn.Module, trunk_channels: int, trunk_size: int, hidden_size: int = 128):
+        super().__init__()
+        self.trunk = trunk
+        self.reduce = nn.Conv2d(trunk_channels, 32, 1)
+        self.hidden = nn.Linear(32 * trunk_size**2, hidden_size)
+        self.out = nn.Linear(hidden_size, 5)
+
+    def forward(self, pixel_values: torch.Tensor) -> torch.Tensor:
+        """(B, 3, S, S) RGB in 0..1 -> (B, 5) raw numbers for `decode`."""
+        features = self.reduce(self.trunk(F.avg_pool2d(pixel_values, 2)))
+        with torch.autocast(device_type=features.device.type, enabled=False):
+            hidden = F.silu(F.linear(features.float().flatten(1), self.hidden.weight.float(), self.hidden.bias.float()))
+            return F.linear(hidden, self.out.weight.float(), self.out.bias.float())
+
+    @staticmethod
+    def decode(raw: torch.Tensor) -> HandFrame:
+        """Raw numbers (B, 5) -> frames within sane limits."""
+        centre = 0.5 + raw[:, :2].clamp(-MAX_SHIFT, MAX_SHIFT)
+        side = raw[:, 2].exp().clamp(SMALLEST_SIDE, LARGEST_SIDE)
+        return HandFrame(centre=centre, side=side, angle=torch.atan2(raw[:, 4], raw[:, 3]))

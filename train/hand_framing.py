@@ -1,0 +1,148 @@
+"""Train the image encoder's first look: where in a crop the hand is, how large and how it is turned.
+
+It may run before, after or beside image_encoder.py, which trains the rest and leaves this part alone.
+
+    accelerate launch train/hand_framing.py --config train/configs/hand_framing.yaml --corpus CORPUS \
+        --image_encoder runs/image_encoder/model
+"""
+
+import numpy as np
+import torch
+from cpu_depthwise import use_quick_backward
+from image_batches import CorpusBatches
+from loop import argument_parser, parse, train
+from PIL import Image, ImageDraw
+
+from hf_handdiff.camera import BOX_MARGIN, upright_angle
+from hf_handdiff.data.augmentation import augment_batch, hand_boxes
+from hf_handdiff.models.hand_framing import HandFrame
+from hf_handdiff.models.image_encoder import HandImageEncoder
+
+
+def true_frames(batch: dict[str, torch.Tensor]) -> HandFrame:
+    """The upright squares round the hands of an augmented batch, in crop units."""
+    size = batch["pixel_values"].shape[-1]
+    angle = upright_angle(batch["keypoints"])
+    centre, side = hand_boxes(size * batch["keypoints"], batch["has_hand"], size, angle)
+    return HandFrame(centre=centre / size, side=BOX_MARGIN * side / size, angle=angle)
+
+
+def framing_loss(raw: torch.Tensor, batch: dict[str, torch.Tensor]) -> tuple[torch.Tensor, dict[str, float]]:
+    """Shift in sides of the true square, log of the side, and the angle, which counts less the more the palm is
+    foreshortened (seen end-on, a hand has no direction in the picture).
+
+    Args:
+        raw: (B, 5) of `HandFramingNet`.
+        batch: of `augment_batch`; images without a hand do not count.
+    """
+    truth = true_frames(batch)
+    has_hand = batch["has_hand"].float()
+    total = has_hand.sum().clamp_min(1.0)
+    points = batch["keypoints"]
+    palm = (points[:, 5:18:4].mean(1) - points[:, 0]).norm(dim=-1)
+    certainty = (palm / (0.3 * truth.side)).clamp(max=1.0)
+    direction = torch.stack([truth.angle.cos(), truth.angle.sin()], -1)
+    shift = ((raw[:, :2] + 0.5 - truth.centre) / truth.side[:, None]).abs().sum(-1)
+    scale = (raw[:, 2] - truth.side.log()).abs()
+    turn = (raw[:, 3:] - direction).square().sum(-1) * certainty
+    terms = {name: (value * has_hand).sum() / total for name, value in (("shift", shift), ("scale", scale), ("turn", turn))}
+    loss = 2.0 * terms["shift"] + 2.0 * terms["scale"] + terms["turn"]
+    return loss, {name: value.item() for name, value in terms.items()}
+
+
+class HandFramingTask:
+    """Find the turned square."""
+
+    def __init__(self, args):
+        self.args = args
+        self.encoder = HandImageEncoder.from_pretrained(args.image_encoder)
+        self.model = self.encoder.framing.to(memory_format=torch.channels_last)
+        self.corpus = CorpusBatches(args.corpus, "train")
+        self.unseen = CorpusBatches(args.corpus, args.validation_split, limit=args.num_validation_images)
+        if args.quick_cpu_backward:
+            use_quick_backward(self.model)
+
+    def parameter_groups(self, learning_rate):
+        """A smaller rate for the trunk, which starts from the landmark network."""
+        trunk = list(self.model.trunk.parameters())
+        head = [*self.model.reduce.parameters(), *self.model.hidden.parameters(), *self.model.out.parameters()]
+        return [
+            {"params": head, "lr": learning_rate},
+            {"params": trunk, "lr": learning_rate * self.args.pretrained_lr_factor},
+        ]
+
+    def batch(self, batch_size, generator):
+        """Rows drawn with replacement, in crops of any turn, tight and loose."""
+        index = torch.randint(len(self.corpus), (batch_size,), generator=generator)
+        return augment_batch(self.corpus.rows(index), generator)
+
+    def loss(self, model, batch, generator):
+        """See `framing_loss`."""
+        device = next(model.parameters()).device
+        batch = {name: value.to(device) for name, value in batch.items()}
+        pixels = batch["pixel_values"].contiguous(memory_format=torch.channels_last)
+        return framing_loss(model(pixels), batch)
+
+    def validate(self, model):
+        """Median and 90th percentile of the angle, shift and scale errors on unseen images."""
+        generator = torch.Generator().manual_seed(20240607)
+        angles, shifts, scales = [], [], []
+        for rows in self.unseen.in_order():
+            batch = augment_batch(rows, generator)
+            found, truth = model.decode(model(batch["pixel_values"])), true_frames(batch)
+            hand = batch["has_hand"]
+            difference = found.angle - truth.angle
+            angles.append(torch.atan2(difference.sin(), difference.cos()).abs().rad2deg()[hand])
+            shifts.append(((found.centre - truth.centre).norm(dim=-1) / truth.side)[hand])
+            scales.append((found.side / truth.side).log().abs()[hand])
+        figures = {}
+        for name, values in (("angle_deg", angles), ("shift_share", shifts), ("scale_log", scales)):
+            values = torch.cat(values)
+            figures[f"{name}_median"] = values.median().item()
+            figures[f"{name}_p90"] = values.quantile(0.9).item()
+        return figures, frame_sheet(batch["pixel_values"], found, truth)
+
+    def save(self, model, folder):
+        """The whole encoder, with this part trained."""
+        self.encoder.save_pretrained(folder)
+
+
+def frame_sheet(pixels: torch.Tensor, found: HandFrame, truth: HandFrame, columns: int = 8) -> Image.Image:
+    """Crops with the true square (green), the found one (red), each with its upper side thick."""
+    size = pixels.shape[-1]
+    rows = -(-min(len(pixels), 32) // columns)
+    sheet = Image.new("RGB", (columns * size, rows * size))
+    corners = torch.tensor([[0.0, 0.0], [1.0, 0.0], [1.0, 1.0], [0.0, 1.0], [0.0, 0.0]]).expand(len(pixels), 5, 2)
+    outlines = [(found.leave(corners), (255, 40, 40)), (truth.leave(corners), (0, 255, 0))]
+    for index in range(min(len(pixels), 32)):
+        array = (255 * pixels[index]).round().to(torch.uint8).permute(1, 2, 0).numpy()
+        picture = Image.fromarray(np.ascontiguousarray(array))
+        draw = ImageDraw.Draw(picture)
+        for outline, colour in outlines:
+            points = [tuple(point) for point in (size * outline[index]).tolist()]
+            draw.line(points, fill=colour)
+            draw.line(points[:2], fill=colour, width=4)
+        sheet.paste(picture, (index % columns * size, index // columns * size))
+    return sheet
+
+
+def main(argv=None):
+    """Parse the flags and train."""
+    parser = argument_parser(__doc__)
+    add = parser.add_argument
+    add("--corpus", help="folder of Parquet shards, or a Hub id")
+    add("--image_encoder", help="encoder whose first look is trained")
+    add("--validation_split", default="validation")
+    add("--num_validation_images", type=int, default=512)
+    add("--pretrained_lr_factor", type=float, default=0.3, help="rate of the trunk over that of the head")
+    add("--quick_cpu_backward", action="store_true", help="see cpu_depthwise.py; for CPUs with bfloat16 units")
+    args = parse(parser, argv)
+    for flag in ("corpus", "image_encoder"):
+        if getattr(args, flag) is None:
+            parser.error(f"--{flag} is needed, on the command line or in the file of --config")
+    torch.manual_seed(args.seed)
+    return train(HandFramingTask(args), args)
+
+
+if __name__ == "__main__":
+    main()
