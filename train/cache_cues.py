@@ -1,9 +1,9 @@
 """Run the frozen image encoder over an augmented corpus once and keep what it said, for stages 1 and 2.
 
-    python train/cache_cues.py --corpus corpora/synthetic --image_encoder runs/image_encoder/model --out corpora/cues
+    python train/cache_cues.py --corpus corpora/synthetic --image_encoder runs/hand_framing/model --out corpora/cues
 
-Use samples that the image encoder was *not* trained on (`--skip`), so that its errors are those that it will make on
-new images.
+Best are samples that the image encoder was *not* trained on (another seed, or `--skip`): on those that it was trained on
+its errors are smaller than on new images, and the stages behind it learn to trust it too much.
 """
 
 import argparse
@@ -16,7 +16,7 @@ from loop import step_generator
 from tqdm.auto import tqdm
 
 from hf_handdiff.camera import crop_to_pixels, view_from_keypoints
-from hf_handdiff.data.augmentation import augment_batch, centre_crop_batch
+from hf_handdiff.data.augmentation import augment_batch
 from hf_handdiff.models import HandImageEncoder
 from hf_handdiff.pipelines.perception import image_cues
 
@@ -53,7 +53,6 @@ def main(argv=None):
     add("--passes", type=int, default=1, help="augmented passes over the corpus")
     add("--skip", type=int, default=0, help="leave out the first samples")
     add("--num_samples", type=int, help="use this many samples; default: all")
-    add("--no_augmentation", action="store_true", help="plain crops, for validation")
     add("--batch_size", type=int, default=64)
     add("--seed", type=int, default=0)
     args = parser.parse_args(argv)
@@ -67,11 +66,7 @@ def main(argv=None):
     for number, start in enumerate(tqdm(starts, unit="batch")):
         raw = batches.rows(rows[start : start + args.batch_size])
         generator = step_generator(args.seed, number, 0)
-        writer.add(
-            cues_of_batch(
-                image_encoder, centre_crop_batch(raw) if args.no_augmentation else augment_batch(raw, generator)
-            )
-        )
+        writer.add(cues_of_batch(image_encoder, augment_batch(raw, generator)))
     writer.close(**{key: value for key, value in vars(args).items() if value is not None})
 
 

@@ -45,7 +45,9 @@ def framing_loss(raw: torch.Tensor, batch: dict[str, torch.Tensor]) -> tuple[tor
     shift = ((raw[:, :2] + 0.5 - truth.centre) / truth.side[:, None]).abs().sum(-1)
     scale = (raw[:, 2] - truth.side.log()).abs()
     turn = (raw[:, 3:] - direction).square().sum(-1) * certainty
-    terms = {name: (value * has_hand).sum() / total for name, value in (("shift", shift), ("scale", scale), ("turn", turn))}
+    terms = {
+        name: (value * has_hand).sum() / total for name, value in (("shift", shift), ("scale", scale), ("turn", turn))
+    }
     loss = 2.0 * terms["shift"] + 2.0 * terms["scale"] + terms["turn"]
     return loss, {name: value.item() for name, value in terms.items()}
 

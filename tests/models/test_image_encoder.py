@@ -142,7 +142,9 @@ def test_reload_gives_every_tensor_and_the_output_to_the_bit(model, images, outp
     with torch.no_grad():
         found = reloaded(images)
     assert all(torch.equal(expected[name], found[name]) for name in expected.keys() if name != "frame")
-    assert torch.equal(expected.frame.centre, found.frame.centre) and torch.equal(expected.frame.angle, found.frame.angle)
+    assert torch.equal(expected.frame.centre, found.frame.centre) and torch.equal(
+        expected.frame.angle, found.frame.angle
+    )
 
 
 def test_bfloat16_keeps_the_landmarks(model, images):

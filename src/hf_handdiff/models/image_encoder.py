@@ -156,7 +156,9 @@ class HandLandmarkTrunk(nn.Module):
         self.stem = SameConv2d(3, width, 3, stride=2)
         self.stem_depthwise = SameConv2d(width, width, 3, groups=width)
         self.stem_project = nn.Conv2d(width, channels, 1)
-        for name, (kernel_size, stride, out_channels, hidden_widths) in list(BACKBONE_STAGES.items())[: self.last_stage]:
+        for name, (kernel_size, stride, out_channels, hidden_widths) in list(BACKBONE_STAGES.items())[
+            : self.last_stage
+        ]:
             blocks = []
             for index, hidden in enumerate(hidden_widths):
                 blocks.append(
