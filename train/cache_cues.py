@@ -2,8 +2,8 @@
 
     python train/cache_cues.py --corpus corpora/synthetic --image_encoder runs/hand_framing/model --out corpora/cues
 
-Best are samples that the image encoder was *not* trained on (another seed, or `--skip`): on those that it was trained on
-its errors are smaller than on new images, and the stages behind it learn to trust it too much.
+Best are samples that the image encoder was *not* trained on (another seed, or `--skip`): on those that it was trained
+on its errors are smaller than on new images, and the stages behind it learn to trust it too much.
 """
 
 import argparse
