@@ -23,8 +23,14 @@ class PosedHands:
     @torch.no_grad()
     def vertices(self, count: int, generator: torch.Generator) -> torch.Tensor:
         """(n, V, 3) m, wrist-relative."""
+        return self.meshes(count, generator)[0]
+
+    @torch.no_grad()
+    def meshes(self, count: int, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
+        """Vertices (n, V, 3) and joints (n, 21, 3), m, wrist-relative."""
         mesh = self.layer(*self.parameters(count, generator))
-        return mesh.vertices - mesh.joints[:, :1]
+        wrist = mesh.joints[:, :1]
+        return mesh.vertices - wrist, mesh.joints - wrist
 
     @torch.no_grad()
     def joints(self, count: int, generator: torch.Generator) -> torch.Tensor:

@@ -8,12 +8,11 @@ every batch carries what the image encoder really said of rendered images.
 
 import torch
 from cues import CueCache
-from keypoint_noise import noisy_keypoints
 from loop import argument_parser, parse, train
+from made_up_views import made_up_views
 from pictures import skeleton_sheet
 from posed_hands import PosedHands
 
-from hf_handdiff.camera import project, view_from_keypoints
 from hf_handdiff.evaluation.metrics import pa_error
 from hf_handdiff.hand import HandLayer
 from hf_handdiff.hand.topology import JOINT_PARENTS
@@ -22,21 +21,6 @@ from hf_handdiff.pipelines.denoising import default_scheduler
 from hf_handdiff.pipelines.sampling import sample_joints
 
 _PARENTS = list(JOINT_PARENTS[1:])  # of each joint but the wrist
-
-
-def made_up_views(hands: PosedHands, count: int, generator: torch.Generator):
-    """Hands before made-up cameras: (view, joints (B, 21, 3) m in the view frame, wrist-relative)."""
-    joints = hands.joints(count, generator)
-    depth = 0.2 + 1.2 * torch.rand(count, generator=generator).pow(1.5)
-    aside = (torch.rand(count, 2, generator=generator) - 0.5) * depth[:, None]
-    position = torch.cat([aside, depth[:, None]], dim=-1)
-    middle = joints.mean(1)
-    intrinsics = torch.eye(3).expand(count, 3, 3)
-    exact = project(joints - middle[:, None] + position[:, None], intrinsics)
-    extent = (exact.amax(1) - exact.amin(1)).amax(-1)[:, None, None] / 2
-    points, scores = noisy_keypoints(exact / extent, generator)
-    view = view_from_keypoints(points * extent, scores, intrinsics)
-    return view, joints @ view.rotation.transpose(-1, -2)
 
 
 class Stage1Task:
@@ -61,8 +45,8 @@ class Stage1Task:
     def batch(self, batch_size, generator):
         """(points, scores, scale, joints in units of joint_scale)."""
         from_images = int(batch_size * self.args.cue_share) if self.cues else 0
-        view, joints = made_up_views(self.hands, batch_size - from_images, generator)
-        parts = [(view.points, view.scores, view.scale, joints)]
+        made_up = made_up_views(self.hands, batch_size - from_images, generator)
+        parts = [(made_up.view.points, made_up.view.scores, made_up.view.scale, made_up.joints)]
         if from_images:
             cues = self.cues.sample(from_images, generator)
             parts.append((cues.image.keypoints, cues.image.keypoint_scores, cues.image.view_scale, cues.joints))
@@ -87,7 +71,7 @@ class Stage1Task:
     def validate(self, model):
         """PA error of single samples, the mean of 20 and the best of 20, on made-up views and on real cues."""
         figures = {}
-        view, joints = self.unseen
+        view, joints = self.unseen.view, self.unseen.joints
         samples = self._validate(model, "made_up", view.points, view.scores, view.scale, joints, figures)
         if self.unseen_cues:
             cues = self.unseen_cues.first(self.args.validation_samples)

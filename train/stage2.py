@@ -1,18 +1,23 @@
 """Train stage 2, the mesh latent denoiser: one joint hypothesis and image cues -> distribution of meshes.
 
 The joints that it is given are fresh samples of the frozen stage 1, drawn anew for every batch, with a share of
-ground truth and of dropped conditions. The image encoder, the autoencoder and stage 1 stay as they are.
+ground truth and of dropped conditions. A share of every batch are hands made on the fly, without an image: there is no
+end of them. The image encoder, the autoencoder and stage 1 stay as they are.
 
     accelerate launch train/stage2.py --config train/configs/stage2.yaml
 """
 
 import torch
-from cues import CueCache
+from cues import CueCache, Cues
 from loop import argument_parser, parse, train
+from made_up_views import made_up_views
 from pictures import skeleton_sheet
+from posed_hands import PosedHands
 
 from hf_handdiff.evaluation.metrics import pa_error
+from hf_handdiff.hand import HandLayer
 from hf_handdiff.models import JointDenoiser, MeshAutoencoder, MeshLatentDenoiser, MeshLatentDenoiserConfig
+from hf_handdiff.models.mesh_latent_denoiser import ImageCues
 from hf_handdiff.pipelines.denoising import default_scheduler
 from hf_handdiff.pipelines.sampling import sample_joints, sample_meshes
 
@@ -26,6 +31,7 @@ class Stage2Task:
         self.joint_scheduler = default_scheduler()
         self.stage1 = JointDenoiser.from_pretrained(args.joint_denoiser).eval().requires_grad_(False)
         self.autoencoder = MeshAutoencoder.from_pretrained(args.mesh_autoencoder).eval().requires_grad_(False)
+        self.hands = PosedHands(HandLayer.open_hand())
         self.cues = CueCache(args.cues, "train")
         self.unseen = CueCache(args.cues, "validation")
         features = self.cues.first(1).image
@@ -50,8 +56,22 @@ class Stage2Task:
         return [{"params": list(self.model.parameters()), "lr": learning_rate}]
 
     def batch(self, batch_size, generator):
-        """Cues of rendered images."""
-        return self.cues.sample(batch_size, generator)
+        """Cues of rendered images and of made-up views, shuffled; and which of them have an image, (B,) bool."""
+        made_up = int(batch_size * self.args.made_up_share)
+        rendered = self.cues.sample(batch_size - made_up, generator)
+        order = torch.randperm(batch_size, generator=generator)
+        return _joined(rendered, self._made_up(made_up, rendered, generator), order), order < batch_size - made_up
+
+    def _made_up(self, count, like: Cues, generator) -> Cues:
+        views = made_up_views(self.hands, count, generator, with_vertices=True)
+        image = ImageCues(
+            point_features=torch.zeros(count, *like.image.point_features.shape[1:]),
+            global_features=torch.zeros(count, *like.image.global_features.shape[1:]),
+            keypoints=views.view.points,
+            keypoint_scores=views.view.scores,
+            view_scale=views.view.scale,
+        )
+        return Cues(image, views.joints, views.vertices, views.view.scores > 0.5)
 
     @torch.no_grad()
     def _hypotheses(self, cues, generator, device) -> torch.Tensor:
@@ -73,6 +93,7 @@ class Stage2Task:
 
     def loss(self, model, batch, generator):
         """Mean squared error of the clean latent, weighted as it moves vertices, and of the decoded vertices."""
+        batch, has_image = batch
         device = next(model.parameters()).device
         self.autoencoder.to(device)
         count = len(batch.joints)
@@ -83,7 +104,7 @@ class Stage2Task:
         times = torch.randint(self.scheduler.config.num_train_timesteps, (count,), generator=generator)
         noise = torch.randn(clean.shape, generator=generator).to(device)
         use_joints = torch.rand(count, generator=generator) >= self.args.joints_dropout
-        use_image = torch.rand(count, generator=generator) >= self.args.image_dropout
+        use_image = has_image & (torch.rand(count, generator=generator) >= self.args.image_dropout)
         noisy = self.scheduler.add_noise(clean, noise, times.to(device))
         predicted = model(
             noisy, times.to(device), joints, batch.image.to(device), use_joints.to(device), use_image.to(device)
@@ -144,6 +165,13 @@ class Stage2Task:
         model.save_pretrained(folder)
 
 
+def _joined(one: Cues, other: Cues, order: torch.Tensor) -> Cues:
+    """The rows of both, in the given order."""
+    image = {k: torch.cat([v, vars(other.image)[k]])[order] for k, v in vars(one.image).items()}
+    fields = ("joints", "vertices", "visible")
+    return Cues(ImageCues(**image), *(torch.cat([getattr(one, f), getattr(other, f)])[order] for f in fields))
+
+
 def _spread_mm(samples: torch.Tensor) -> float:
     offsets = samples - samples.mean(1, keepdim=True)
     return 1000 * offsets.square().sum(-1).mean().sqrt().item()
@@ -162,6 +190,7 @@ def main(argv=None):
     add("--true_joints_share", type=float, default=0.1, help="share of samples that get true joints")
     add("--joints_dropout", type=float, default=0.1, help="share of samples that see no joints")
     add("--image_dropout", type=float, default=0.1, help="share of samples that see no image")
+    add("--made_up_share", type=float, default=0.4, help="share of each batch that is made on the fly")
     add("--vertex_weight", type=float, default=1.0, help="weight of the loss on decoded vertices and joints")
     add("--decoded_rows", type=int, default=128, help="rows of each batch that are decoded for that loss")
     add("--validation_samples", type=int, default=500)
