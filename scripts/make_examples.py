@@ -17,7 +17,7 @@ def main(argv=None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", default="examples")
     parser.add_argument("--seed", type=int, default=2026)
-    parser.add_argument("--indices", type=int, nargs="+", default=[0, 1])
+    parser.add_argument("--indices", type=int, nargs="+", default=[2, 9])
     args = parser.parse_args(argv)
     folder = Path(args.out)
     folder.mkdir(parents=True, exist_ok=True)
