@@ -22,11 +22,13 @@ from hf_handdiff.pipelines.perception import image_cues
 
 
 @torch.no_grad()
-def cues_of_batch(image_encoder: HandImageEncoder, batch: dict[str, torch.Tensor]) -> Cues:
+def cues_of_batch(image_encoder: HandImageEncoder, batch: dict[str, torch.Tensor], half: bool = False) -> Cues:
     """Cues and ground truth, in the view frame, of those crops of an augmented batch that show a hand."""
     batch = {name: value[batch["has_hand"]] for name, value in batch.items()}
     parameter = next(image_encoder.parameters())
-    encoded = image_encoder(batch["pixel_values"].to(parameter.device, parameter.dtype))
+    pixels = batch["pixel_values"].to(parameter.device, parameter.dtype)
+    with torch.autocast(parameter.device.type, torch.bfloat16, enabled=half):
+        encoded = image_encoder(pixels.contiguous(memory_format=torch.channels_last))
     size = batch["pixel_values"].shape[-1]
     crops = torch.tensor([size / 2, size / 2, size], dtype=torch.float32).expand(len(batch["joints_m"]), 3)
     keypoints = crop_to_pixels(encoded.keypoints.float().cpu(), crops)
@@ -53,11 +55,12 @@ def main(argv=None):
     add("--passes", type=int, default=1, help="augmented passes over the corpus")
     add("--skip", type=int, default=0, help="leave out the first samples")
     add("--num_samples", type=int, help="use this many samples; default: all")
+    add("--half", action="store_true", help="run the encoder in bfloat16: twice as fast on CPUs that have it")
     add("--batch_size", type=int, default=64)
     add("--seed", type=int, default=0)
     args = parser.parse_args(argv)
 
-    image_encoder = HandImageEncoder.from_pretrained(args.image_encoder).eval()
+    image_encoder = HandImageEncoder.from_pretrained(args.image_encoder).eval().to(memory_format=torch.channels_last)
     batches = CorpusBatches(args.corpus, args.split, with_vertices=True)
     stop = len(batches) if args.num_samples is None else min(len(batches), args.skip + args.num_samples)
     rows = np.tile(np.arange(args.skip, stop), args.passes)
@@ -66,7 +69,7 @@ def main(argv=None):
     for number, start in enumerate(tqdm(starts, unit="batch")):
         raw = batches.rows(rows[start : start + args.batch_size])
         generator = step_generator(args.seed, number, 0)
-        writer.add(cues_of_batch(image_encoder, augment_batch(raw, generator)))
+        writer.add(cues_of_batch(image_encoder, augment_batch(raw, generator), args.half))
     writer.close(**{key: value for key, value in vars(args).items() if value is not None})
 
 

@@ -47,6 +47,9 @@ class Stage2Task:
                 global_feature_size=features.global_features.shape[-1],
             )
             self.model = MeshLatentDenoiser(config)
+            start = made_up_views(self.hands, 6000, torch.Generator().manual_seed(1), with_vertices=True)
+            with torch.no_grad():
+                self.model.start_from_regression(start.joints, self.autoencoder.encode(start.vertices))
         # In the latent loss each dimension counts as much as it moves the vertices.
         std = torch.tensor(self.autoencoder.config.latent_std).view(self.autoencoder.latent_shape)
         self.latent_weight = std.square() / std.square().mean()
