@@ -1,0 +1,1 @@
+from hf_handdiff import CascadedHandPipeline  # noqa: F401
