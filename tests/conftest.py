@@ -8,6 +8,7 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 import numpy as np
 import pytest
 import torch
+from untrained import waken
 
 from hf_handdiff.hand import HandLayer
 
@@ -45,7 +46,7 @@ def tiny_pipeline(hand_layer):
         image_encoder=encoder,
         joint_denoiser=JointDenoiser(JointDenoiserConfig(hidden_size=64, num_blocks=2)).eval(),
         mesh_autoencoder=autoencoder,
-        mesh_latent_denoiser=MeshLatentDenoiser(MeshLatentDenoiserConfig(hidden_size=64, num_blocks=2)).eval(),
+        mesh_latent_denoiser=waken(MeshLatentDenoiser(MeshLatentDenoiserConfig(hidden_size=64, num_blocks=2))),
         joint_scheduler=default_scheduler(),
         mesh_scheduler=default_scheduler(),
         num_inference_steps=4,

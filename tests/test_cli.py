@@ -12,6 +12,7 @@ import pytest
 import torch
 import trimesh
 from PIL import Image
+from untrained import waken
 
 from hf_handdiff import cli, detection, prediction
 from hf_handdiff.detection import DetectedHand
@@ -63,7 +64,7 @@ def checkpoint(tmp_path_factory) -> str:
         HandImageEncoder(HandImageEncoderConfig()),
         JointDenoiser(JointDenoiserConfig(hidden_size=32, num_blocks=1)),
         autoencoder,
-        MeshLatentDenoiser(MeshLatentDenoiserConfig(hidden_size=32, num_blocks=1)),
+        waken(MeshLatentDenoiser(MeshLatentDenoiserConfig(hidden_size=32, num_blocks=1))),
         default_scheduler(),
         default_scheduler(),
         num_inference_steps=2,
@@ -125,7 +126,7 @@ def test_predict_writes_what_the_contract_says(checkpoint, photo, tmp_path, caps
     }
     for key, shape in shapes.items():
         assert np.array(record[key], dtype=float).shape == shape, key
-    assert record["translation_m"] is None and record["box_px"] is None
+    assert record["translation_m"] is None and record["box_px"] == [0, 0, 160, 120]
     assert (record["seed"], record["handedness"], record["checkpoint"]) == (7, "right", checkpoint)
     assert 0.0 <= record["hand_score"] <= 1.0
 
@@ -213,7 +214,7 @@ def test_boxes_file(checkpoint, photo, tmp_path, capsys):
     boxes.write_text(json.dumps({"photo.jpg": [10, 10, 60, 70], "other": None}))
     assert predict(checkpoint, tmp_path / "out", photo, other, "--boxes", boxes) == 0
     assert read(tmp_path / "out" / "photo.json")["box_px"] == [10, 10, 60, 70]
-    assert read(tmp_path / "out" / "other.json")["box_px"] is None
+    assert read(tmp_path / "out" / "other.json")["box_px"] == [0, 0, 160, 120]
     boxes.write_text(json.dumps({"photo.jpg": [10, 10, 60, 70]}))
     assert predict(checkpoint, tmp_path / "out", photo, other, "--boxes", boxes) == 1
     assert "no entry 'other.png'" in capsys.readouterr().err

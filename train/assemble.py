@@ -25,7 +25,10 @@ from hf_handdiff import (
 from hf_handdiff.pipelines.denoising import default_scheduler
 
 # With it `DiffusionPipeline.from_pretrained(repo, custom_pipeline=repo, trust_remote_code=True)` finds the class.
-PIPELINE_FILE = "from hf_handdiff import CascadedHandPipeline  # noqa: F401\n"
+PIPELINE_FILE = '''"""What diffusers runs for `custom_pipeline`: the class itself lives in the package."""
+
+from hf_handdiff import CascadedHandPipeline  # noqa: F401
+'''
 
 
 def main(argv=None):

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from untrained import waken
 
 from hf_handdiff.models import (
     JointDenoiser,
@@ -65,7 +66,7 @@ def test_joint_denoiser_ignores_what_it_must_not_see():
 def test_mesh_denoiser_ignores_what_it_must_not_see():
     torch.manual_seed(0)
     config = MeshLatentDenoiserConfig(hidden_size=32, num_blocks=1)
-    model = MeshLatentDenoiser(config).eval()
+    model = waken(MeshLatentDenoiser(config))
     sample, times = torch.randn(2, 24, 4), torch.tensor([10, 500])
     joints, cues = torch.randn(2, 21, 3), empty_cues(config, 2)
     seen = empty_cues(config, 2)
@@ -76,6 +77,18 @@ def test_mesh_denoiser_ignores_what_it_must_not_see():
     assert torch.equal(model(sample, times, joints, seen, yes, no), model(sample, times, joints, cues, yes, no))
     assert torch.equal(model(sample, times, joints, seen, no, yes), model(sample, times, 0 * joints, seen, no, yes))
     assert not torch.equal(model(sample, times, joints, seen, yes, no), model(sample, times, joints, seen))
+
+
+def test_mesh_denoiser_starts_from_a_regression():
+    torch.manual_seed(0)
+    model = MeshLatentDenoiser(MeshLatentDenoiserConfig(hidden_size=32, num_blocks=1)).eval()
+    joints = 0.05 * torch.randn(500, 21, 3)
+    joints[:, 0] = 0
+    latents = (joints.flatten(1) @ torch.randn(63, 96) + 0.3).view(500, 24, 4)
+    model.start_from_regression(joints, latents)
+    with torch.no_grad():
+        answer = model(torch.randn(500, 24, 4), torch.zeros(500), joints, empty_cues(model.config, 500))
+    assert (answer - latents).abs().max() < 0.05 * latents.std()
 
 
 def test_autoencoder_starts_as_principal_components(tiny_autoencoder, hand_layer):
