@@ -1,7 +1,7 @@
 """The trunk that both denoisers share: a residual MLP whose layer norms are driven by the diffusion time.
 
-On a laptop's CPU a few large matrix products beat many small ones: this trunk over the flattened 21 joints
-trains about seventy times faster than a small transformer over 21 tokens, at equal accuracy or better.
+On a laptop's CPU a few large matrix products beat many small ones: this trunk over the flattened 21 joints is
+a handful of them a step, a transformer over 21 tokens is hundreds. The two were not compared in accuracy here.
 """
 
 import math
