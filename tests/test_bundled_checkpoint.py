@@ -69,10 +69,10 @@ def test_accuracy_on_renders_never_seen(pipe, renders):
     truth = labels["joints_m"] - labels["joints_m"][:, :1]
     mean = 1000 * pa_error(out.mean_joints, truth)
     samples = 1000 * pa_error(out.joints, truth[:, None].expand_as(out.joints))
-    assert mean.mean() < 14, "PA-MPJPE of the mean hand, mm"
+    assert mean.mean() < 12, "PA-MPJPE of the mean hand, mm"
     assert samples.amin(1).mean() < mean.mean() < samples.mean()
     meshes = labels["vertices_m"] - labels["joints_m"][:, :1]
-    assert 1000 * pa_error(out.mean_vertices, meshes).mean() < 14, "PA-MPVPE of the mean hand, mm"
+    assert 1000 * pa_error(out.mean_vertices, meshes).mean() < 12, "PA-MPVPE of the mean hand, mm"
     assert (out.hand_score > 0.5).float().mean() > 0.9
 
 
@@ -105,14 +105,14 @@ def test_masking_fingers_in_the_keypoints_spreads_the_hypotheses(pipe, renders):
     assert spreads[1] > 1.2 * spreads[0]
 
 
-def test_examples_score_above_images_without_a_hand(pipe):
+def test_blank_images_have_no_hand(pipe):
     examples = [str(path) for path in sorted(EXAMPLES.glob("*.jpg"))]
     assert len(examples) >= 2
     blank = np.full((224, 224, 3), 127, np.uint8)
     noise = np.random.default_rng(0).integers(0, 256, (224, 224, 3), dtype=np.uint8)
     scores = pipe([*examples, blank, noise], num_hypotheses=1, generator=0).hand_score
     assert scores[: len(examples)].min() > 0.9
-    assert scores[len(examples) :].max() < scores[: len(examples)].min() - 0.1
+    assert scores[len(examples) :].max() < 0.5
 
 
 def test_the_calibration_is_part_of_the_checkpoint():

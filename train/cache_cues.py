@@ -36,7 +36,7 @@ def cues_of_batch(image_encoder: HandImageEncoder, batch: dict[str, torch.Tensor
     wrist = batch["joints_m"][:, :1]
     to_view = view.rotation.transpose(-1, -2)
     return Cues(
-        image=image_cues(image_encoder, encoded, keypoints, crops, view),
+        image=image_cues(image_encoder, encoded, keypoints, crops, batch["intrinsics_px"], view),
         joints=(batch["joints_m"] - wrist) @ to_view,
         vertices=(batch["vertices_m"] - wrist) @ to_view,
         visible=batch["keypoints_visible"],

@@ -16,6 +16,7 @@ _FIELDS = {  # name: (shape of a row, dtype)
     "view_scale": ((), np.float32),
     "point_features": ((21, -1), np.float16),
     "global_features": ((-1,), np.float16),
+    "rough_joints": ((21, 3), np.float32),
     "joints": ((21, 3), np.float32),
     "vertices": ((-1, 3), np.float16),
     "visible": ((21,), np.bool_),
@@ -68,8 +69,8 @@ class CueCache:
             values = torch.from_numpy(np.ascontiguousarray(self.arrays[name][index]))
             return values.float() if values.is_floating_point() else values
 
-        names = ("point_features", "global_features", "keypoints", "keypoint_scores", "view_scale")
-        image = ImageCues(**{name: field(name) for name in names})
+        names = ("point_features", "global_features", "rough_joints", "keypoints", "keypoint_scores", "view_scale")
+        image = ImageCues(has_image=torch.ones(len(index)), **{name: field(name) for name in names})
         return Cues(image=image, joints=field("joints"), vertices=field("vertices"), visible=field("visible"))
 
 

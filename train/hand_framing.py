@@ -13,29 +13,20 @@ from image_batches import CorpusBatches
 from loop import argument_parser, parse, train
 from PIL import Image, ImageDraw
 
-from hf_handdiff.camera import BOX_MARGIN, upright_angle
-from hf_handdiff.data.augmentation import augment_batch, hand_boxes
-from hf_handdiff.models.hand_framing import HandFrame
+from hf_handdiff.data.augmentation import augment_batch
+from hf_handdiff.models.hand_framing import HandFrame, HandFramingNet, frame_round_keypoints
 from hf_handdiff.models.image_encoder import HandImageEncoder
-
-
-def true_frames(batch: dict[str, torch.Tensor]) -> HandFrame:
-    """The upright squares round the hands of an augmented batch, in crop units."""
-    size = batch["pixel_values"].shape[-1]
-    angle = upright_angle(batch["keypoints"])
-    centre, side = hand_boxes(size * batch["keypoints"], batch["has_hand"], size, angle)
-    return HandFrame(centre=centre / size, side=BOX_MARGIN * side / size, angle=angle)
 
 
 def framing_loss(raw: torch.Tensor, batch: dict[str, torch.Tensor]) -> tuple[torch.Tensor, dict[str, float]]:
     """Shift in sides of the true square, log of the side, and the angle, which counts less the more the palm is
-    foreshortened (seen end-on, a hand has no direction in the picture).
+    foreshortened (seen end-on, a hand has no direction in the picture); and the coarse keypoints.
 
     Args:
-        raw: (B, 5) of `HandFramingNet`.
+        raw: (B, 47) of `HandFramingNet`.
         batch: of `augment_batch`; images without a hand do not count.
     """
-    truth = true_frames(batch)
+    truth = frame_round_keypoints(batch["keypoints"])
     has_hand = batch["has_hand"].float()
     total = has_hand.sum().clamp_min(1.0)
     points = batch["keypoints"]
@@ -44,11 +35,11 @@ def framing_loss(raw: torch.Tensor, batch: dict[str, torch.Tensor]) -> tuple[tor
     direction = torch.stack([truth.angle.cos(), truth.angle.sin()], -1)
     shift = ((raw[:, :2] + 0.5 - truth.centre) / truth.side[:, None]).abs().sum(-1)
     scale = (raw[:, 2] - truth.side.log()).abs()
-    turn = (raw[:, 3:] - direction).square().sum(-1) * certainty
-    terms = {
-        name: (value * has_hand).sum() / total for name, value in (("shift", shift), ("scale", scale), ("turn", turn))
-    }
-    loss = 2.0 * terms["shift"] + 2.0 * terms["scale"] + terms["turn"]
+    turn = (raw[:, 3:5] - direction).square().sum(-1) * certainty
+    coarse = (HandFramingNet.coarse_keypoints(raw) - points).abs().sum(-1).mean(-1) / truth.side
+    values = {"shift": shift, "scale": scale, "turn": turn, "coarse": coarse}
+    terms = {name: (value * has_hand).sum() / total for name, value in values.items()}
+    loss = 2.0 * terms["shift"] + 2.0 * terms["scale"] + terms["turn"] + 4.0 * terms["coarse"]
     return loss, {name: value.item() for name, value in terms.items()}
 
 
@@ -91,7 +82,7 @@ class HandFramingTask:
         angles, shifts, scales = [], [], []
         for rows in self.unseen.in_order():
             batch = augment_batch(rows, generator)
-            found, truth = model.decode(model(batch["pixel_values"])), true_frames(batch)
+            found, truth = model.decode(model(batch["pixel_values"])), frame_round_keypoints(batch["keypoints"])
             hand = batch["has_hand"]
             difference = found.angle - truth.angle
             angles.append(torch.atan2(difference.sin(), difference.cos()).abs().rad2deg()[hand])

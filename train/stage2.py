@@ -19,7 +19,7 @@ from hf_handdiff.hand import HandLayer
 from hf_handdiff.models import JointDenoiser, MeshAutoencoder, MeshLatentDenoiser, MeshLatentDenoiserConfig
 from hf_handdiff.models.mesh_latent_denoiser import ImageCues
 from hf_handdiff.pipelines.denoising import default_scheduler
-from hf_handdiff.pipelines.sampling import sample_joints, sample_meshes
+from hf_handdiff.pipelines.sampling import empty_cues, sample_joints, sample_meshes
 
 
 class Stage2Task:
@@ -59,20 +59,18 @@ class Stage2Task:
         return [{"params": list(self.model.parameters()), "lr": learning_rate}]
 
     def batch(self, batch_size, generator):
-        """Cues of rendered images and of made-up views, shuffled; and which of them have an image, (B,) bool."""
+        """Cues of rendered images and of made-up views, shuffled."""
         made_up = int(batch_size * self.args.made_up_share)
         rendered = self.cues.sample(batch_size - made_up, generator)
-        order = torch.randperm(batch_size, generator=generator)
-        return _joined(rendered, self._made_up(made_up, rendered, generator), order), order < batch_size - made_up
+        return _joined(rendered, self._made_up(made_up, generator), torch.randperm(batch_size, generator=generator))
 
-    def _made_up(self, count, like: Cues, generator) -> Cues:
+    def _made_up(self, count, generator) -> Cues:
         views = made_up_views(self.hands, count, generator, with_vertices=True)
-        image = ImageCues(
-            point_features=torch.zeros(count, *like.image.point_features.shape[1:]),
-            global_features=torch.zeros(count, *like.image.global_features.shape[1:]),
-            keypoints=views.view.points,
-            keypoint_scores=views.view.scores,
-            view_scale=views.view.scale,
+        image = empty_cues(self.model.config, count)
+        image.keypoints, image.keypoint_scores, image.view_scale = (
+            views.view.points,
+            views.view.scores,
+            views.view.scale,
         )
         return Cues(image, views.joints, views.vertices, views.view.scores > 0.5)
 
@@ -96,7 +94,6 @@ class Stage2Task:
 
     def loss(self, model, batch, generator):
         """Mean squared error of the clean latent, weighted as it moves vertices, and of the decoded vertices."""
-        batch, has_image = batch
         device = next(model.parameters()).device
         self.autoencoder.to(device)
         count = len(batch.joints)
@@ -107,10 +104,11 @@ class Stage2Task:
         times = torch.randint(self.scheduler.config.num_train_timesteps, (count,), generator=generator)
         noise = torch.randn(clean.shape, generator=generator).to(device)
         use_joints = torch.rand(count, generator=generator) >= self.args.joints_dropout
-        use_image = has_image & (torch.rand(count, generator=generator) >= self.args.image_dropout)
+        cues_used = torch.rand(count, generator=generator) >= self.args.cues_dropout
+        batch.image.has_image *= torch.rand(count, generator=generator) >= self.args.image_dropout
         noisy = self.scheduler.add_noise(clean, noise, times.to(device))
         predicted = model(
-            noisy, times.to(device), joints, batch.image.to(device), use_joints.to(device), use_image.to(device)
+            noisy, times.to(device), joints, batch.image.to(device), use_joints.to(device), cues_used.to(device)
         ).float()
         error = predicted - clean
         latent_loss = (self.latent_weight.to(device) * error.square()).mean()
@@ -146,7 +144,10 @@ class Stage2Task:
         vertices, joints = sample_meshes(
             model, self.autoencoder.to(device), self.scheduler, noise, hypotheses, image, num_steps=5
         )
-        figures = {"stage1_mean_of_20_mm": 1000 * pa_error(hypotheses.mean(1), cues.joints).mean().item()}
+        figures = {}
+        for name, answer in (("stage1_mean_of_20", hypotheses.mean(1)), ("rough", image.rough_joints)):
+            figures[f"{name}_mm"] = 1000 * pa_error(answer, cues.joints).mean().item()
+            figures[f"{name}_mpjpe_mm"] = 1000 * (answer - cues.joints).norm(dim=-1).mean().item()
         self._figures("", joints, cues.joints, figures)
         figures["mesh_mean_of_20_mm"] = 1000 * pa_error(vertices.mean(1), cues.vertices).mean().item()
         figures["spread_stage1_mm"] = _spread_mm(hypotheses)
@@ -192,7 +193,8 @@ def main(argv=None):
     add("--joint_sampling_steps", type=int, default=4, help="denoising steps of the fresh samples of stage 1")
     add("--true_joints_share", type=float, default=0.1, help="share of samples that get true joints")
     add("--joints_dropout", type=float, default=0.1, help="share of samples that see no joints")
-    add("--image_dropout", type=float, default=0.1, help="share of samples that see no image")
+    add("--image_dropout", type=float, default=0.1, help="share of samples that see 2D keypoints and no image")
+    add("--cues_dropout", type=float, default=0.1, help="share of samples that see neither image nor 2D keypoints")
     add("--made_up_share", type=float, default=0.4, help="share of each batch that is made on the fly")
     add("--vertex_weight", type=float, default=1.0, help="weight of the loss on decoded vertices and joints")
     add("--decoded_rows", type=int, default=128, help="rows of each batch that are decoded for that loss")

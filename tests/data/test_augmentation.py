@@ -5,14 +5,15 @@ import torch
 
 from hf_handdiff.camera import project
 from hf_handdiff.data.augmentation import AugmentationConfig, augment_batch, centre_crop_batch
+from hf_handdiff.data.pasted_hands import paste_hands
 
 PLAIN = {
     "brightness": (1.0, 1.0), "contrast": (1.0, 1.0), "saturation": (1.0, 1.0), "white_balance": 0.0,
     "hue_deg": 0.0, "tone": 0.0, "grayscale_probability": 0.0, "blur_probability": 0.0,
     "noise_probability": 0.0,
 }  # fmt: skip
-NO_COLOUR = AugmentationConfig(**PLAIN, patch_probability=0.0)
-PATCHES = AugmentationConfig(**PLAIN, patch_probability=1.0)
+NO_COLOUR = AugmentationConfig(**PLAIN, patch_probability=0.0, pasted_hand_probability=0.0)
+PATCHES = AugmentationConfig(**PLAIN, patch_probability=1.0, pasted_hand_probability=0.0)
 
 
 def make_batch(count=8, seed=0):
@@ -132,3 +133,48 @@ def test_centre_crop_is_the_box_and_its_margin():
     torch.testing.assert_close((low + high) / 2, torch.full_like(low, 0.5), atol=1e-4, rtol=0)
     torch.testing.assert_close((high - low).amax(-1), torch.full((7,), 1 / 1.4), atol=1e-4, rtol=0)
     assert brightness_at(out["pixel_values"], out["keypoints"])[out["has_hand"]].min() > 0.85
+
+
+def test_plain_pictures_show_no_hand():
+    config = AugmentationConfig(**PLAIN, patch_probability=0.0, pasted_hand_probability=0.0, plain_probability=0.5)
+    batch = make_batch(count=40)
+    out = augment_batch(batch, torch.Generator().manual_seed(0), config)
+    plain = out["pixel_values"].flatten(2).std(-1).amax(-1) == 0
+    assert 10 < plain.sum() < 30
+    assert torch.equal(out["has_hand"], batch["has_hand"] & ~plain)
+    assert not out["keypoints_visible"][plain].any()
+
+
+def one_colour_hands(colours):
+    """Two hands of given gray values, open and upright, in the middle of the crop."""
+    fan = torch.linspace(-0.2, 0.2, 5)
+    points = torch.zeros(21, 2)
+    points[0] = torch.tensor([0.5, 0.8])
+    for finger in range(5):
+        for bone in range(4):
+            reach = 0.15 + 0.12 * (bone + 1)
+            points[1 + 4 * finger + bone] = torch.tensor([0.5 + fan[finger] * (bone + 2) / 4, 0.8 - reach])
+    images = torch.stack([torch.full((3, 224, 224), colour) for colour in colours])
+    return images, points.repeat(len(colours), 1, 1)
+
+
+def test_pasted_hands_cover_the_joints_that_they_hide():
+    images, points = one_colour_hands([0.25, 0.75])
+    radius, has_hand = torch.full((2,), 0.03), torch.tensor([True, True])
+    hidden = 0
+    for seed in range(5):
+        generator = torch.Generator().manual_seed(seed)
+        pasted, covered = paste_hands(images, points, radius, has_hand, 1.0, generator)
+        for i, other in ((0, 0.75), (1, 0.25)):
+            colour = brightness_at(pasted[i : i + 1], points[i : i + 1])[0]
+            assert ((colour - other).abs() < 0.26)[covered[i]].all()  # what is seen there is the other hand
+            assert ((colour - images[i, 0, 0, 0]).abs() < 0.26)[~covered[i]].all()
+            hidden += covered[i].sum().item()
+    assert hidden > 10
+
+
+def test_hands_are_pasted_only_over_hands():
+    images, points = one_colour_hands([0.25, 0.75])
+    radius, has_hand = torch.full((2,), 0.03), torch.tensor([True, False])
+    pasted, covered = paste_hands(images, points, radius, has_hand, 1.0, torch.Generator().manual_seed(0))
+    assert torch.equal(pasted, images) and not covered.any()

@@ -70,13 +70,19 @@ def test_mesh_denoiser_ignores_what_it_must_not_see():
     sample, times = torch.randn(2, 24, 4), torch.tensor([10, 500])
     joints, cues = torch.randn(2, 21, 3), empty_cues(config, 2)
     seen = empty_cues(config, 2)
-    seen.point_features = torch.randn(2, 21, 64)
+    seen.point_features, seen.rough_joints = torch.randn(2, 21, 64), torch.randn(2, 21, 3)
+    seen.has_image = torch.ones(2)
     seen.keypoint_scores = torch.rand(2, 21)
     yes, no = torch.tensor([True, True]), torch.tensor([False, False])
     assert model(sample, times, joints, seen).shape == (2, 24, 4)
     assert torch.equal(model(sample, times, joints, seen, yes, no), model(sample, times, joints, cues, yes, no))
     assert torch.equal(model(sample, times, joints, seen, no, yes), model(sample, times, 0 * joints, seen, no, yes))
     assert not torch.equal(model(sample, times, joints, seen, yes, no), model(sample, times, joints, seen))
+    seen.has_image = torch.zeros(2)  # 2D points alone: the features do not count
+    points_alone = model(sample, times, joints, seen)
+    seen.point_features = torch.zeros(2, 21, 64)
+    assert torch.equal(points_alone, model(sample, times, joints, seen))
+    assert not torch.equal(points_alone, model(sample, times, joints, cues))
 
 
 def test_mesh_denoiser_starts_from_a_regression():
@@ -89,6 +95,21 @@ def test_mesh_denoiser_starts_from_a_regression():
     with torch.no_grad():
         answer = model(torch.randn(500, 24, 4), torch.zeros(500), joints, empty_cues(model.config, 500))
     assert (answer - latents).abs().max() < 0.05 * latents.std()
+
+
+def test_mesh_denoiser_starts_without_the_image():
+    torch.manual_seed(0)
+    model = MeshLatentDenoiser(MeshLatentDenoiserConfig(hidden_size=32, num_blocks=1))
+    with torch.no_grad():
+        model.trunk.project_out.weight.normal_()
+    sample, times, joints = torch.randn(2, 24, 4), torch.tensor([10, 500]), torch.randn(2, 21, 3)
+    cues = empty_cues(model.config, 2)
+    cues.keypoint_scores = torch.rand(2, 21)
+    points_alone = model(sample, times, joints, cues)
+    cues.point_features, cues.rough_joints, cues.has_image = torch.randn(2, 21, 64), joints, torch.ones(2)
+    assert torch.equal(points_alone, model(sample, times, joints, cues))
+    cues.keypoint_scores = torch.zeros(2, 21)
+    assert not torch.equal(points_alone, model(sample, times, joints, cues))
 
 
 def test_autoencoder_starts_as_principal_components(tiny_autoencoder, hand_layer):

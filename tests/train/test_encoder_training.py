@@ -50,7 +50,7 @@ def test_loss_is_finite_and_falls_on_one_batch():
     optimizer = torch.optim.AdamW(model.new_parameters() + list(model.landmark_head.parameters()), lr=1e-3)
     losses = []
     for _ in range(5):
-        loss, terms = encoder_loss(model(batch["pixel_values"]), batch, LossWeights())
+        loss, terms = encoder_loss(model(batch["pixel_values"], framed=True), batch, LossWeights())
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

@@ -19,6 +19,7 @@ import torch
 import torch.nn.functional as F
 
 from hf_handdiff.camera import BOX_MARGIN, upright_angle
+from hf_handdiff.data.pasted_hands import FLESH_RADIUS_M, paste_hands
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,8 @@ class AugmentationConfig:
     noise_probability, noise_std: share with noise and its largest standard deviation, of 0..1.
     patch_probability, max_patches, patch_size: share of images with patches, how many at most, and the range
         of their sides as a share of the crop.
+    pasted_hand_probability: share of images over which the hand of another image is pasted.
+    plain_probability: share of images replaced by a plain colour, which show no hand.
     """
 
     size: int = 224
@@ -64,17 +67,21 @@ class AugmentationConfig:
     patch_probability: float = 0.3
     max_patches: int = 3
     patch_size: tuple[float, float] = (0.08, 0.4)
+    pasted_hand_probability: float = 0.1
+    plain_probability: float = 0.0
 
 
 FRAMED = AugmentationConfig(
     upright=True,
-    any_rotation_probability=0.05,
+    any_rotation_probability=0.15,
     small_rotation_deg=25.0,
-    scale=(0.85, 1.25),
-    shift=0.1,
-    loose_shift=0.1,
+    scale=(0.8, 1.35),
+    shift=0.12,
+    loose_shift=0.12,
+    plain_probability=0.02,
 )
-"""Crops as the image encoder's first look leaves them: upright, the hand filling them, both with some error."""
+"""Crops as the image encoder's first look leaves them: upright, the hand filling them, both with some error and at
+times far off."""
 
 
 def augment_batch(
@@ -91,9 +98,9 @@ def augment_batch(
 
     Returns:
         pixel_values (B, 3, S, S) float in 0..1, has_hand (B,) bool, keypoints (B, 21, 2) crop units,
-        keypoints_visible (B, 21) bool (False also outside the crop and under a patch), joints_m and
-        vertices_m in the turned camera frame, intrinsics_px (B, 3, 3) of the crop's pixels, rotation
-        (B, 3, 3) about z from the old camera frame to the new.
+        keypoints_visible (B, 21) bool (False also outside the crop, under a patch and under a pasted
+            hand), joints_m and vertices_m in the turned camera frame, intrinsics_px (B, 3, 3) of the crop's
+            pixels, rotation (B, 3, 3) about z from the old camera frame to the new.
     """
     config = config or AugmentationConfig()
     has_hand = batch["has_hand"].bool()
@@ -102,11 +109,17 @@ def augment_batch(
     cropped = crop_batch(batch, centre, side, angle, config.size)
     pixel_values = fill_outside(cropped.pop("pixel_values"), cropped.pop("inside"), generator)
 
+    radius = flesh_radius(cropped, config.size)
+    pixel_values, under_hand = paste_hands(
+        pixel_values, cropped["keypoints"], radius, has_hand, config.pasted_hand_probability, generator
+    )
+    has_hand = has_hand & paint_plain(pixel_values, config, generator)
+    cropped["keypoints_visible"] &= has_hand[:, None]
     pixel_values, covered = add_patches(pixel_values, cropped["keypoints"], config, generator)
     pixel_values = jitter_colours(pixel_values, config, generator)
     pixel_values = blur(pixel_values, config, generator)
     pixel_values = add_noise(pixel_values, config, generator)
-    cropped["keypoints_visible"] &= ~covered
+    cropped["keypoints_visible"] &= ~(covered | under_hand)
     return {"pixel_values": pixel_values.clamp_(0.0, 1.0), "has_hand": has_hand, **cropped}
 
 
@@ -229,6 +242,12 @@ def crop_intrinsics(
     return result
 
 
+def flesh_radius(cropped: dict[str, torch.Tensor], size: int) -> torch.Tensor:
+    """`FLESH_RADIUS_M` (B,) in crop units, at the depth of each hand of a cropped batch."""
+    depth = cropped["joints_m"][..., 2].mean(1).clamp_min(0.05)
+    return FLESH_RADIUS_M * cropped["intrinsics_px"][:, 0, 0] / depth / size
+
+
 # ------------------------------------------------------------------------------------------------ appearance
 
 
@@ -239,6 +258,15 @@ def fill_outside(images: torch.Tensor, inside: torch.Tensor, generator: torch.Ge
     black = _chance(count, 0.5, generator)[:, None, None, None]
     colour = _uniform((count, 3, 1, 1), 0.0, 1.0, generator) * ~black
     return torch.where(inside | keep, images, colour)
+
+
+def paint_plain(images: torch.Tensor, config: AugmentationConfig, generator: torch.Generator) -> torch.Tensor:
+    """Paints some of the images (B, 3, S, S) in one colour, in place; which of them (B,) were left alone."""
+    if config.plain_probability == 0:
+        return torch.ones(len(images), dtype=torch.bool, device=images.device)
+    chosen = _chance(len(images), config.plain_probability, generator)
+    images[chosen] = _uniform((len(images), 3, 1, 1), 0.0, 1.0, generator)[chosen]
+    return ~chosen
 
 
 def add_patches(

@@ -11,6 +11,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from ..camera import BOX_MARGIN, upright_angle
+
+NUM_KEYPOINTS = 21
 MAX_SHIFT, SMALLEST_SIDE, LARGEST_SIDE = 0.6, 0.25, 1.6
 
 
@@ -55,18 +58,30 @@ class HandFrame:
         return cut.to(images.dtype)
 
 
+def frame_round_keypoints(points: torch.Tensor) -> HandFrame:
+    """The upright squares round hands: keypoints (B, 21, 2) in crop units -> frames `BOX_MARGIN` times their boxes."""
+    angle = upright_angle(points)
+    upright = HandFrame(torch.zeros_like(points[:, 0]), torch.ones_like(angle), angle)
+    turned = upright.enter(points)  # (B, 21, 2)
+    low, high = turned.amin(1, keepdim=True), turned.amax(1, keepdim=True)
+    side = BOX_MARGIN * (high - low).amax(-1)[:, 0]
+    return HandFrame(upright.leave((low + high) / 2)[:, 0], side.clamp(SMALLEST_SIDE, LARGEST_SIDE), angle)
+
+
 class HandFramingNet(nn.Module):
-    """Images (B, 3, S, S) -> five numbers: shift of the centre (2), log of the side, cosine and sine of the angle."""
+    """Images (B, 3, S, S) -> 47 numbers: shift of the centre (2), log of the side, cosine and sine of the angle, and
+    coarse keypoints (21 x, y from the middle of the crop), which teach the network what it looks at.
+    """
 
     def __init__(self, trunk: nn.Module, trunk_channels: int, trunk_size: int, hidden_size: int = 128):
         super().__init__()
         self.trunk = trunk
         self.reduce = nn.Conv2d(trunk_channels, 32, 1)
         self.hidden = nn.Linear(32 * trunk_size**2, hidden_size)
-        self.out = nn.Linear(hidden_size, 5)
+        self.out = nn.Linear(hidden_size, 5 + 2 * NUM_KEYPOINTS)
 
     def forward(self, pixel_values: torch.Tensor) -> torch.Tensor:
-        """(B, 3, S, S) RGB in 0..1 -> (B, 5) raw numbers for `decode`."""
+        """(B, 3, S, S) RGB in 0..1 -> (B, 47) raw numbers for `decode` and `coarse_keypoints`."""
         features = self.reduce(self.trunk(F.avg_pool2d(pixel_values, 2)))
         with torch.autocast(device_type=features.device.type, enabled=False):
             hidden = F.silu(F.linear(features.float().flatten(1), self.hidden.weight.float(), self.hidden.bias.float()))
@@ -74,7 +89,12 @@ class HandFramingNet(nn.Module):
 
     @staticmethod
     def decode(raw: torch.Tensor) -> HandFrame:
-        """Raw numbers (B, 5) -> frames within sane limits."""
+        """Raw numbers (B, 47) -> frames within sane limits."""
         centre = 0.5 + raw[:, :2].clamp(-MAX_SHIFT, MAX_SHIFT)
         side = raw[:, 2].exp().clamp(SMALLEST_SIDE, LARGEST_SIDE)
         return HandFrame(centre=centre, side=side, angle=torch.atan2(raw[:, 4], raw[:, 3]))
+
+    @staticmethod
+    def coarse_keypoints(raw: torch.Tensor) -> torch.Tensor:
+        """Raw numbers (B, 47) -> keypoints (B, 21, 2) in crop units."""
+        return 0.5 + raw[:, 5:].unflatten(1, (NUM_KEYPOINTS, 2))

@@ -22,9 +22,7 @@ from transformers import initialization as init
 from transformers.utils import ModelOutput
 
 from .base import HandModel
-from .hand_framing import HandFrame, HandFramingNet
-
-NUM_KEYPOINTS = 21
+from .hand_framing import NUM_KEYPOINTS, HandFrame, HandFramingNet, frame_round_keypoints
 
 # The converted backbone: (kernel size, stride of the first block, output channels, hidden channels of every
 # block). It is EfficientNet-Lite0 without the squeeze-and-excite layers; the first hidden width of 64 is the
@@ -49,6 +47,7 @@ class HandImageEncoderConfig(PretrainedConfig):
         global_dim: size G of the global feature vector (B, G).
         prior_std: standard deviation, in crop units, of the Gaussian prior round each initial landmark.  The
             refinement can comfortably move a keypoint two to three times this far.
+        more_looks: how often the square is cut anew round the keypoints that the last look found.
 
     Fields that follow from the converted weights:
         image_size: side in pixels of the square input, a multiple of 32.  The backbone was trained at 224;
@@ -63,6 +62,7 @@ class HandImageEncoderConfig(PretrainedConfig):
         feature_channels: int = 64,
         global_dim: int = 256,
         prior_std: float = 0.06,
+        more_looks: int = 1,
         **kwargs,
     ):
         if image_size <= 0 or image_size % 32:
@@ -74,7 +74,10 @@ class HandImageEncoderConfig(PretrainedConfig):
         self.image_size = image_size
         self.feature_channels = feature_channels
         self.global_dim = global_dim
+        if more_looks < 0:
+            raise ValueError(f"more_looks must be 0 or more, got {more_looks}")
         self.prior_std = prior_std
+        self.more_looks = more_looks
         super().__init__(**kwargs)
 
     @property
@@ -310,7 +313,8 @@ class HandImageEncoder(HandModel):
     def forward(
         self, pixel_values: torch.Tensor, framed: bool = False, return_dict: bool | None = None
     ) -> HandImageEncoderOutput | tuple:
-        """Look twice at crops of right hands: coarsely at all of each, then at the turned square with the hand.
+        """Look at crops of right hands: coarsely at all of each, then at the turned square with the hand, which
+        is cut anew round what was found there (`config.more_looks`) and looked at for good.
 
         Args:
             pixel_values: (B, 3, S, S) RGB in 0..1.
@@ -322,12 +326,24 @@ class HandImageEncoder(HandModel):
             raise ValueError(f"pixel_values must be (B, 3, {size}, {size}), got {tuple(pixel_values.shape)}")
         batch = len(pixel_values)
         if framed:
-            whole = torch.tensor([0.0, 0.0, 0.0, 1.0, 0.0], device=pixel_values.device).expand(batch, 5)
-            frame = self.framing.decode(whole)
+            whole = torch.zeros(batch, 5, device=pixel_values.device)
+            whole[:, 3] = 1.0  # the cosine of no turn
+            output = self._look(pixel_values, self.framing.decode(whole))
         else:
             frame = self.framing.decode(self.framing(pixel_values))
-            pixel_values = frame.cut(pixel_values)
-        maps, pooled = self.backbone(pixel_values)
+            for _ in range(self.config.more_looks):
+                frame = frame_round_keypoints(frame.leave(self._landmarks(frame.cut(pixel_values))))
+            output = self._look(frame.cut(pixel_values), frame)
+        return output.to_tuple() if return_dict is False else output
+
+    def _landmarks(self, squares: torch.Tensor) -> torch.Tensor:
+        """The landmark head alone: squares (B, 3, S, S) -> (B, 21, 2) in units of the square."""
+        _, pooled = self.backbone(squares)
+        return _linears_float32([self.landmark_head], pooled)[0].unflatten(1, (NUM_KEYPOINTS, 2))
+
+    def _look(self, squares: torch.Tensor, frame: HandFrame) -> HandImageEncoderOutput:
+        """All that there is to say of squares (B, 3, S, S), which `frame` cut from the crops."""
+        maps, pooled = self.backbone(squares)
         feature_map = self.fusion(maps)
 
         # 1. All that reads the pooled features, in float32: half precision would cost the landmarks a pixel.
@@ -350,19 +366,18 @@ class HandImageEncoder(HandModel):
         score_logits = self.score_head(local, global_features).float()
 
         # 5. Back from the square to the crop.
-        output = HandImageEncoderOutput(
-            keypoints=keypoints if framed else frame.leave(keypoints),
+        return HandImageEncoderOutput(
+            keypoints=frame.leave(keypoints),
             keypoint_scores=score_logits.sigmoid(),
             hand_logit=hand_logit,
             feature_map=feature_map,
             global_features=global_features,
             heatmap_logits=heatmap_logits,
             joints=_turn_back(world - world[:, :1], frame),
-            initial_keypoints=initial_keypoints if framed else frame.leave(initial_keypoints),
+            initial_keypoints=frame.leave(initial_keypoints),
             keypoint_score_logits=score_logits,
             frame=frame,
         )
-        return output.to_tuple() if return_dict is False else output
 
 
 def _turn_back(joints: torch.Tensor, frame: HandFrame) -> torch.Tensor:

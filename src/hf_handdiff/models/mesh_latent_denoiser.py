@@ -63,15 +63,19 @@ class ImageCues:
     """What stage 2 reads of an image; computed once per image, shared by its hypotheses.
 
     Attributes:
+        has_image: (B,) 1, or 0 where only 2D keypoints are known; the next three are zeros there.
         point_features: (B, 21, C) the feature map sampled at the 2D keypoints.
         global_features: (B, G) one vector for the whole crop.
+        rough_joints: (B, 21, 3) m, the encoder's own 3D estimate, wrist-relative, view frame.
         keypoints: (B, 21, 2) 2D points in the view frame, half extent 1.
         keypoint_scores: (B, 21) 0..1.
         view_scale: (B,) tangent of the half angle that the points span.
     """
 
+    has_image: torch.Tensor
     point_features: torch.Tensor
     global_features: torch.Tensor
+    rough_joints: torch.Tensor
     keypoints: torch.Tensor
     keypoint_scores: torch.Tensor
     view_scale: torch.Tensor
@@ -103,9 +107,10 @@ class MeshLatentDenoiser(HandModel):
             nn.LayerNorm(config.global_feature_size),
             nn.Linear(config.global_feature_size, config.hidden_size // 4),
         )
-        image_size = joints * config.point_projection_size + config.hidden_size // 4 + joints * 3 + 1
+        image_size = joints * config.point_projection_size + config.hidden_size // 4 + joints * 3
+        points_size = joints * 3 + 1
         self.trunk = ResidualMLP(
-            latent + joints * 3 + image_size + 2,
+            latent + joints * 3 + points_size + image_size + 3,
             latent,
             config.hidden_size,
             config.num_blocks,
@@ -116,6 +121,9 @@ class MeshLatentDenoiser(HandModel):
         for end in (self.direct, self.trunk.project_out):
             nn.init.zeros_(end.weight)
             nn.init.zeros_(end.bias)
+        # What the image adds to the 2D points begins at nothing: started at random it stayed a disturbance for long.
+        with torch.no_grad():
+            self.trunk.project_in.weight[:, -image_size - 1 :] = 0
         self.post_init()
 
     def _init_weights(self, module):
@@ -124,13 +132,17 @@ class MeshLatentDenoiser(HandModel):
     @torch.no_grad()
     def start_from_regression(self, joints: torch.Tensor, latents: torch.Tensor) -> None:
         """Set the direct path to the least-squares map from joints (N, 21, 3) m to latents (N, T, C)."""
-        known = (joints / self.config.joint_scale).flatten(1).double()
+        known = self._in_units(joints).double()
         known = torch.cat([known, torch.ones_like(known[:, :1])], dim=-1)
         # the wrist's column is always zero: a little ridge keeps the system solvable
         normal = known.T @ known + 1e-3 * len(known) * torch.eye(known.shape[1], dtype=known.dtype)
         solution = torch.linalg.solve(normal, known.T @ latents.flatten(1).double())
         self.direct.weight.copy_(solution[:-1].T)
         self.direct.bias.copy_(solution[-1])
+
+    def _in_units(self, joints: torch.Tensor) -> torch.Tensor:
+        """(B, 21, 3) m -> (B, 63) as they enter the network."""
+        return (joints / self.config.joint_scale).flatten(1)
 
     def forward(
         self,
@@ -149,7 +161,7 @@ class MeshLatentDenoiser(HandModel):
             joints: (B, 21, 3) m, one joint hypothesis, wrist-relative, view frame.
             image: the image's cues, B rows.
             joints_mask: (B,) bool, False where the joints are to be ignored. None: all used.
-            image_mask: (B,) bool, False where the image's cues are to be ignored. None: all used.
+            image_mask: (B,) bool, False where the image's cues are to be ignored, 2D points included. None: all used.
 
         Returns:
             (B, T, C) predicted clean latents.
@@ -157,19 +169,18 @@ class MeshLatentDenoiser(HandModel):
         batch, dtype = sample.shape[0], sample.dtype
         everything = torch.ones(batch, dtype=torch.bool, device=sample.device)
         use_joints = (everything if joints_mask is None else joints_mask).to(dtype)[:, None]
-        use_image = (everything if image_mask is None else image_mask).to(dtype)[:, None]
+        use_points = (everything if image_mask is None else image_mask).to(dtype)[:, None]
+        use_image = use_points * image.has_image.to(dtype)[:, None]
         scores = image.keypoint_scores.to(dtype)
         points = torch.where(scores[..., None] > 0, image.keypoints, 0).to(dtype)
-        cues = torch.cat(
-            [
-                self.reduce_points(image.point_features.to(dtype)).flatten(1),
-                self.reduce_global(image.global_features.to(dtype)),
-                points.flatten(1),
-                scores,
-                image.view_scale.to(dtype).clamp_min(1e-3).log()[:, None] + 2.0,
-            ],
-            dim=-1,
-        )
-        joint_cues = (joints / self.config.joint_scale).to(dtype).flatten(1) * use_joints
-        features = torch.cat([sample.flatten(1), joint_cues, use_joints, cues * use_image, use_image], dim=-1)
-        return (self.direct(joint_cues) + self.trunk(features, timestep)).view(sample.shape)
+        scale = image.view_scale.to(dtype).clamp_min(1e-3).log()[:, None] + 2.0
+        point_cues = torch.cat([points.flatten(1), scores, scale], dim=-1) * use_points
+        joint_cues = self._in_units(joints).to(dtype) * use_joints
+        image_cues = [
+            self.reduce_points(image.point_features.to(dtype)).flatten(1),
+            self.reduce_global(image.global_features.to(dtype)),
+            self._in_units(image.rough_joints).to(dtype),
+        ]
+        image_cues = torch.cat(image_cues, dim=-1) * use_image
+        known = [sample.flatten(1), joint_cues, point_cues, use_joints, use_points, image_cues, use_image]
+        return (self.direct(joint_cues) + self.trunk(torch.cat(known, dim=-1), timestep)).view(sample.shape)

@@ -74,7 +74,7 @@ def sample_meshes(
         scheduler: its scheduler.
         noise: (B, N, T, C) standard normal.
         joints: (B, N, 21, 3) m, wrist-relative, view frame; None: no joints are known.
-        cues: the image's cues, B rows; None: no image.
+        cues: the image's cues, B rows; None: neither image nor 2D keypoints.
         num_steps: denoising steps.
         guidance_scale: 1 samples the conditional distribution, 0 the unconditional one.
         **loop: `progress` and `on_step` of `denoising.denoise`.
@@ -112,10 +112,12 @@ def sample_meshes(
 
 
 def empty_cues(config, batch: int) -> ImageCues:
-    """Cues for the case that nothing is known of an image: all zeros, to be masked."""
+    """Cues for the case that nothing is known of an image: all zeros, to be masked or filled in."""
     return ImageCues(
+        has_image=torch.zeros(batch),
         point_features=torch.zeros(batch, config.num_joints, config.point_feature_size),
         global_features=torch.zeros(batch, config.global_feature_size),
+        rough_joints=torch.zeros(batch, config.num_joints, 3),
         keypoints=torch.zeros(batch, config.num_joints, 2),
         keypoint_scores=torch.zeros(batch, config.num_joints),
         view_scale=torch.full((batch,), 0.2),
