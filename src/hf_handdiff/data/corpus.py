@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from datasets import Dataset, DatasetDict, IterableDataset, IterableDatasetDict, load_dataset
+from datasets import Dataset, DatasetDict, IterableDataset, IterableDatasetDict, interleave_datasets, load_dataset
+from datasets.distributed import split_dataset_by_node
 
 from hf_handdiff.data.features import CORPUS_FEATURES
 
@@ -15,9 +16,9 @@ def load_corpus(
     """Read a corpus.
 
     Args:
-        path: a folder with shards named `train-00000-of-00020.parquet` and the like, or a Hub id
-        `owner/name`. split: "train", "validation", "test", ...; None for all that are there. streaming:
-        read rows as they are asked for, instead of preparing an Arrow copy first.
+        path: a folder with shards named `train-00000-of-00020.parquet` and the like, or a Hub id `owner/name`.
+        split: "train", "validation", "test", ...; None for all that are there.
+        streaming: read rows as they are asked for, instead of preparing an Arrow copy first.
 
     Returns:
         A dataset with the columns of `CORPUS_FEATURES`, or a dictionary of them by split.
@@ -42,6 +43,34 @@ def load_corpus(
         if missing:
             raise ValueError(f"path: {path} is not a hand corpus: the columns {', '.join(missing)} are missing")
     return corpus
+
+
+def mix_corpora(corpora: dict[str, float], split: str = "train", seed: int = 0, streaming: bool = False, **distributed):
+    """Several corpora as one, each row drawn from one of them by weight, until one has no more rows.
+
+    Args:
+        corpora: {path or Hub id: weight}; weights are positive and need not sum to 1.
+        split: the split of every one.
+        seed: of the draw.
+        streaming: see `load_corpus`.
+        **distributed: `rank` and `world_size`: only this process's share of the rows.
+
+    Returns:
+        A dataset, or an iterable one when streaming.
+
+    Raises:
+        ValueError: no corpus, or a weight that is not positive.
+        FileNotFoundError: see `load_corpus`.
+    """
+    if not corpora or min(corpora.values()) <= 0:
+        raise ValueError(f"corpora: expected at least one path with a positive weight, got {corpora}")
+    total = sum(corpora.values())
+    mixed = interleave_datasets(
+        [load_corpus(path, split, streaming) for path in corpora],
+        probabilities=[weight / total for weight in corpora.values()],
+        seed=seed,
+    )
+    return split_dataset_by_node(mixed, **distributed) if distributed else mixed
 
 
 def find_shards(folder: Path) -> dict[str, list[Path]]:
