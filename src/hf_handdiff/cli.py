@@ -159,13 +159,16 @@ def _run_predict(arguments: argparse.Namespace) -> int:
 
 
 def _add_data_parser(subparsers) -> None:
+    from hf_handdiff.data.commands import add_freihand_parser, add_ho3d_parser
     from hf_handdiff.data.synthetic.main import DESCRIPTION, build_parser, run
 
-    parser = subparsers.add_parser("data", help="make data sets")
+    parser = subparsers.add_parser("data", help="make data sets, or turn downloaded ones into ours")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     synthetic = commands.add_parser("synthetic", help="render a corpus of hands", description=DESCRIPTION)
     build_parser(synthetic)
     synthetic.set_defaults(run=run)
+    add_freihand_parser(commands)
+    add_ho3d_parser(commands)
 
 
 # ------------------------------------------------------------------------------------------------ types

@@ -1,4 +1,9 @@
-"""The schema that every corpus of this package has: one row is one crop with one right hand, or with none."""
+"""The schema that every corpus of this package has: one row is one crop with one right hand, or with none.
+
+What a data set does not tell is NaN, such as `visible_share` in FreiHAND. `vertices_m`, `pose_rad`, `shape` and
+`translation_m` belong to the hand of the data set: the open hand in the synthetic corpus, MANO's in FreiHAND and
+HO3D. Both have 778 vertices, but not the same ones.
+"""
 
 from datasets import Array2D, Features, Image, Sequence, Value
 

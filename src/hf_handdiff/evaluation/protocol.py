@@ -411,6 +411,7 @@ def _run_chunk(
     first_index = start
     while waiting := list(itertools.islice(rows, batch_size)):
         batch = collate(waiting, first_index, settings.seed)
+        _check_truth(batch)
         began = time.perf_counter()
         prediction = predict(batch)
         seconds = (time.perf_counter() - began) / len(batch)
@@ -421,6 +422,16 @@ def _run_chunk(
         first_index += len(batch)
         progress.update(len(batch))
     return _join(parts) if parts else None
+
+
+def _check_truth(batch: HandBatch) -> None:
+    unknown = batch.has_hand & ~torch.isfinite(batch.joints).flatten(1).all(dim=1)
+    if unknown.any():
+        sample_id = batch.sample_ids[int(unknown.nonzero()[0])]
+        raise InputError(
+            f"data: expected the true joints of every hand, sample {sample_id} has NaN: "
+            "an imported evaluation split can be measured only with its published truth"
+        )
 
 
 def _check_prediction(prediction: Prediction, batch: HandBatch, settings: EvaluationSettings) -> None:

@@ -1,20 +1,25 @@
 """Reading the official MANO files without chumpy and without running anything that is in them.
 
 ``MANO_RIGHT.pkl`` is a Python 2 pickle with chumpy arrays inside; chumpy no longer installs, and unpickling
-runs whatever code the file names.  The unpickler here knows numpy arrays, scipy's sparse matrices and inert
+runs whatever code the file names.  The unpickler admits numpy arrays, scipy's sparse matrices and inert
 stand-ins for chumpy arrays, and refuses everything else by name.
 """
 
 from __future__ import annotations
 
 import io
-import pickle
 import zipfile
-from collections import OrderedDict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from hf_handdiff.pickles import (
+    ARRAYS_AND_CONTAINERS,
+    DAMAGED_PICKLE_ERRORS,
+    RefusedPickleError,
+    load_restricted_pickle,
+)
 
 from .topology import MANO_FINGERS, MANO_PARENTS, NUM_ROTATIONS, NUM_SHAPE
 
@@ -116,55 +121,18 @@ def _reconstruct_stand_in(cls: type, base: type, state: Any) -> _StandIn:
     return cls()
 
 
-def _encode_latin1(text: str, encoding: str = "latin1") -> bytes:
-    """How Python 3 writes bytes in old pickle protocols."""
-    if encoding not in ("latin1", "latin-1"):
-        raise ValueError(f"it encodes bytes as {encoding!r}")
-    return text.encode("latin1")
-
-
-def _array_from_buffer(buffer: Any, dtype: Any, shape: Any, order: str) -> np.ndarray:
-    """How numpy writes contiguous arrays in pickle protocol 5."""
-    return np.frombuffer(buffer, dtype=dtype).reshape(shape, order=order)
-
-
-# numpy has moved these between its private modules; its own pickles lead to them
-_reconstruct_array = np.empty(0).__reduce__()[0]
-_reconstruct_scalar = np.float64(0).__reduce__()[0]
-
-_ADMITTED: dict[tuple[str, str], Any] = {
-    ("numpy", "ndarray"): np.ndarray,
-    ("numpy", "dtype"): np.dtype,
+_ADMITTED: dict[tuple[str, str], Any] = ARRAYS_AND_CONTAINERS | {
     ("chumpy.ch", "Ch"): _ChumpyArray,
     ("chumpy", "Ch"): _ChumpyArray,
     ("chumpy.reordering", "Select"): _ChumpySelect,
-    ("_codecs", "encode"): _encode_latin1,
-    ("collections", "OrderedDict"): OrderedDict,
+    ("__builtin__", "object"): object,
+    ("builtins", "object"): object,
 }
-for _module in ("numpy.core", "numpy._core"):
-    _ADMITTED[_module + ".multiarray", "_reconstruct"] = _reconstruct_array
-    _ADMITTED[_module + ".multiarray", "scalar"] = _reconstruct_scalar
-    _ADMITTED[_module + ".numeric", "_frombuffer"] = _array_from_buffer
 for _module in ("copy_reg", "copyreg"):
     _ADMITTED[_module, "_reconstructor"] = _reconstruct_stand_in
-for _module in ("__builtin__", "builtins"):
-    _ADMITTED |= {(_module, "object"): object, (_module, "set"): set, (_module, "frozenset"): frozenset}
 for _module, _name, _class in (("csc", "csc_matrix", _CscMatrix), ("csr", "csr_matrix", _CsrMatrix)):
     for _path in (f"scipy.sparse.{_module}", f"scipy.sparse._{_module}", "scipy.sparse"):
         _ADMITTED[_path, _name] = _class
-
-
-class RefusedPickleError(ValueError):
-    """A pickle asks for a class or function that no MANO file needs."""
-
-
-class _MANOUnpickler(pickle.Unpickler):
-    """Admits what MANO files hold; ``find_class`` never imports anything."""
-
-    def find_class(self, module: str, name: str) -> Any:
-        if (module, name) not in _ADMITTED:
-            raise RefusedPickleError(f"it asks for {module}.{name}, which no MANO file holds")
-        return _ADMITTED[module, name]
 
 
 def _to_array(value: Any) -> np.ndarray:
@@ -194,16 +162,11 @@ def read_mano_pickle(path: str | Path) -> dict[str, np.ndarray]:
     """
     content = _file_content(path)
     try:
-        pickled = _MANOUnpickler(io.BytesIO(content), encoding="latin1").load()
-        if not isinstance(pickled, dict):
-            raise ValueError(f"it holds a {type(pickled).__name__}, expected a dictionary")
+        pickled = load_restricted_pickle(content, "MANO file", _ADMITTED)
         return {str(name): _to_array(value) for name, value in pickled.items()}
     except RefusedPickleError as error:
         raise RefusedPickleError(f"MANO file {path} was refused: {error}") from None
-    except (
-        ValueError, TypeError, KeyError, IndexError, AttributeError, EOFError, OverflowError, MemoryError,
-        ImportError, RecursionError, pickle.UnpicklingError,
-    ) as error:  # fmt: skip
+    except DAMAGED_PICKLE_ERRORS as error:
         raise ValueError(f"MANO file {path} is not a readable MANO pickle: {error}") from None
 
 
