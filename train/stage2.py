@@ -49,7 +49,8 @@ class Stage2Task:
             self.model = MeshLatentDenoiser(config)
             start = made_up_views(self.hands, 6000, torch.Generator().manual_seed(1), with_vertices=True)
             with torch.no_grad():
-                self.model.start_from_regression(start.joints, self.autoencoder.encode(start.vertices))
+                latents = self.autoencoder.encode(start.vertices)
+                self.model.start_from_joint_denoiser(self.stage1, start.joints, latents)
         # In the latent loss each dimension counts as much as it moves the vertices.
         std = torch.tensor(self.autoencoder.config.latent_std).view(self.autoencoder.latent_shape)
         self.latent_weight = std.square() / std.square().mean()
@@ -188,7 +189,7 @@ def main(argv=None):
     add("--cues", default="corpora/cues", help="folder written by cache_cues.py")
     add("--joint_denoiser", default="runs/stage1/model", help="folder of the frozen stage 1")
     add("--mesh_autoencoder", default="runs/autoencoder/model", help="folder of the frozen autoencoder")
-    add("--hidden_size", type=int, default=704)
+    add("--hidden_size", type=int, default=704, help="as stage 1 has it, and --num_blocks: it starts from that")
     add("--num_blocks", type=int, default=4)
     add("--joint_sampling_steps", type=int, default=4, help="denoising steps of the fresh samples of stage 1")
     add("--true_joints_share", type=float, default=0.1, help="share of samples that get true joints")

@@ -12,6 +12,7 @@ import torch
 from hf_handdiff.hand.layer import HandLayer
 from hf_handdiff.hand.mano_files import RefusedPickleError, load_mano_file, read_mano_pickle
 from hf_handdiff.hand.open_hand import OPEN_HAND_PATH, load_open_hand_arrays
+from hf_handdiff.hand.poses import sample_poses
 
 
 def mano_arrays() -> dict:
@@ -106,7 +107,9 @@ def test_layer_from_a_pickle_fits_its_own_joint_reader(tmp_path):
     pose = torch.zeros(1, 16, 3)
     assert torch.equal(layer(pose, torch.ones(1, 10)).joints, open_hand(pose, torch.ones(1, 10)).joints)
     assert torch.allclose(layer.mesh_to_joints.sum(1), torch.ones(21), atol=1e-5)
-    assert torch.allclose(layer.mesh_to_joints, open_hand.mesh_to_joints, atol=1e-3)
+    posed = open_hand(sample_poses(50, torch.Generator().manual_seed(0)), torch.zeros(50, 10))
+    difference = layer.read_joints(posed.vertices) - open_hand.read_joints(posed.vertices)
+    assert difference.norm(dim=-1).max() < 0.5e-3  # m; fitted to other draws of the pose sampler
 
 
 def test_layer_from_npz_is_the_open_hand():

@@ -85,16 +85,38 @@ def test_mesh_denoiser_ignores_what_it_must_not_see():
     assert not torch.equal(points_alone, model(sample, times, joints, cues))
 
 
-def test_mesh_denoiser_starts_from_a_regression():
+def linear_latents(joints):
+    """Latents (N, 24, 4) of which joints (N, 21, 3) are linear, and the other way round."""
+    return (joints.flatten(1) @ torch.randn(63, 96, generator=torch.Generator().manual_seed(5)) + 0.3).view(-1, 24, 4)
+
+
+def test_mesh_denoiser_starts_as_stage_1():
     torch.manual_seed(0)
-    model = MeshLatentDenoiser(MeshLatentDenoiserConfig(hidden_size=32, num_blocks=1)).eval()
-    joints = 0.05 * torch.randn(500, 21, 3)
+    stage1 = waken(JointDenoiser(JointDenoiserConfig(hidden_size=32, num_blocks=2)))
+    model = MeshLatentDenoiser(MeshLatentDenoiserConfig(hidden_size=32, num_blocks=2)).eval()
+    joints = 0.05 * torch.randn(3000, 21, 3)
     joints[:, 0] = 0
-    latents = (joints.flatten(1) @ torch.randn(63, 96) + 0.3).view(500, 24, 4)
-    model.start_from_regression(joints, latents)
+    latents = linear_latents(joints)
+    model.start_from_joint_denoiser(stage1, joints, latents)
+    cues = empty_cues(model.config, 3000)
+    cues.keypoints, cues.keypoint_scores = torch.randn(3000, 21, 2), torch.rand(3000, 21)
+    times = torch.randint(1000, (3000,))
+    noisy = joints + 0.02 * torch.randn_like(joints)
+    noisy[:, 0] = 0
     with torch.no_grad():
-        answer = model(torch.randn(500, 24, 4), torch.zeros(500), joints, empty_cues(model.config, 500))
-    assert (answer - latents).abs().max() < 0.05 * latents.std()
+        scale = stage1.config.joint_scale
+        clean = scale * stage1(noisy / scale, times, cues.keypoints, cues.keypoint_scores, cues.view_scale)
+        clean[:, 0] = 0
+        answer = model(linear_latents(noisy), times, torch.randn(3000, 21, 3), cues)
+    assert (answer - linear_latents(clean)).std() < 0.1 * linear_latents(clean).std()
+
+
+def test_mesh_denoiser_starts_only_from_a_network_of_its_size():
+    model = MeshLatentDenoiser(MeshLatentDenoiserConfig(hidden_size=32, num_blocks=2))
+    stage1 = JointDenoiser(JointDenoiserConfig(hidden_size=64, num_blocks=2))
+    joints = torch.randn(100, 21, 3)
+    with pytest.raises(ValueError, match="joint_denoiser: expected one with hidden_size 32"):
+        model.start_from_joint_denoiser(stage1, joints, linear_latents(joints))
 
 
 def test_mesh_denoiser_starts_without_the_image():

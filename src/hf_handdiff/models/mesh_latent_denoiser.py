@@ -7,6 +7,7 @@ from torch import nn
 from transformers import PretrainedConfig
 
 from .base import HandModel
+from .joint_denoiser import JointDenoiser
 from .residual_mlp import ResidualMLP
 
 
@@ -107,10 +108,11 @@ class MeshLatentDenoiser(HandModel):
             nn.LayerNorm(config.global_feature_size),
             nn.Linear(config.global_feature_size, config.hidden_size // 4),
         )
-        image_size = joints * config.point_projection_size + config.hidden_size // 4 + joints * 3
-        points_size = joints * 3 + 1
+        self._image_size = joints * config.point_projection_size + config.hidden_size // 4 + joints * 3
+        self._points_size = joints * 3 + 1
+        # noisy latent, joints, 2D points, flags that joints and points are known; the image, the flag that it is known
         self.trunk = ResidualMLP(
-            latent + joints * 3 + points_size + image_size + 3,
+            latent + joints * 3 + self._points_size + 2 + self._image_size + 1,
             latent,
             config.hidden_size,
             config.num_blocks,
@@ -123,22 +125,51 @@ class MeshLatentDenoiser(HandModel):
             nn.init.zeros_(end.bias)
         # What the image adds to the 2D points begins at nothing: started at random it stayed a disturbance for long.
         with torch.no_grad():
-            self.trunk.project_in.weight[:, -image_size - 1 :] = 0
+            self.trunk.project_in.weight[:, -self._image_size - 1 :] = 0
         self.post_init()
 
     def _init_weights(self, module):
         """Keep PyTorch's own initialisation: the constructor sets what differs."""
 
     @torch.no_grad()
-    def start_from_regression(self, joints: torch.Tensor, latents: torch.Tensor) -> None:
-        """Set the direct path to the least-squares map from joints (N, 21, 3) m to latents (N, T, C)."""
-        known = self._in_units(joints).double()
-        known = torch.cat([known, torch.ones_like(known[:, :1])], dim=-1)
-        # the wrist's column is always zero: a little ridge keeps the system solvable
-        normal = known.T @ known + 1e-3 * len(known) * torch.eye(known.shape[1], dtype=known.dtype)
-        solution = torch.linalg.solve(normal, known.T @ latents.flatten(1).double())
-        self.direct.weight.copy_(solution[:-1].T)
-        self.direct.bias.copy_(solution[-1])
+    def start_from_joint_denoiser(
+        self, joint_denoiser: JointDenoiser, joints: torch.Tensor, latents: torch.Tensor
+    ) -> None:
+        """Begin as stage 1 does, in the latent space: its network between two least-squares maps.
+
+        Latents and joints are nearly linear in each other, so what stage 1 has learned of lifting 2D points carries
+        over. The joint hypothesis and the image are not looked at yet.
+
+        Args:
+            joint_denoiser: of the same width, blocks and time embedding.
+            joints: (N, 21, 3) m, true ones of many hands.
+            latents: (N, T, C) of the same hands.
+
+        Raises:
+            ValueError: the networks are not of the same size.
+        """
+        for name in ("hidden_size", "num_blocks", "time_embedding_size", "num_joints", "joint_scale"):
+            own, other = getattr(self.config, name), getattr(joint_denoiser.config, name)
+            if own != other:
+                raise ValueError(f"joint_denoiser: expected one with {name} {own}, as of this network, got {other}")
+        flat = latents.flatten(1)
+        to_latents, latents_offset = _linear_map(self._in_units(joints), flat)
+        to_joints, joints_offset = _linear_map(flat, self._in_units(joints))
+        source, trunk = joint_denoiser.trunk, self.trunk
+        for name in ("time", "blocks", "norm"):
+            getattr(trunk, name).load_state_dict(getattr(source, name).state_dict())
+
+        # columns of stage 1: noisy joints, 2D points with scores and scale, the flag that these are known
+        noisy, points, flag = source.project_in.weight.split([joints[0].numel(), self._points_size, 1], dim=1)
+        unread_joints = torch.zeros_like(noisy)
+        unread_flag, unread_image = torch.zeros_like(flag), torch.zeros(len(flag), self._image_size + 1)
+        columns = [noisy @ to_joints.T, unread_joints, points, unread_flag, flag, unread_image.to(flag)]
+        trunk.project_in.weight.copy_(torch.cat(columns, dim=1))
+        trunk.project_in.bias.copy_(source.project_in.bias + noisy @ joints_offset)
+        trunk.project_out.weight.copy_(to_latents.T @ source.project_out.weight)
+        trunk.project_out.bias.copy_(source.project_out.bias @ to_latents + latents_offset)
+        nn.init.zeros_(self.direct.weight)
+        nn.init.zeros_(self.direct.bias)
 
     def _in_units(self, joints: torch.Tensor) -> torch.Tensor:
         """(B, 21, 3) m -> (B, 63) as they enter the network."""
@@ -184,3 +215,12 @@ class MeshLatentDenoiser(HandModel):
         image_cues = torch.cat(image_cues, dim=-1) * use_image
         known = [sample.flatten(1), joint_cues, point_cues, use_joints, use_points, image_cues, use_image]
         return (self.direct(joint_cues) + self.trunk(torch.cat(known, dim=-1), timestep)).view(sample.shape)
+
+
+def _linear_map(known: torch.Tensor, wanted: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Least squares: matrix (I, O) and offset (O,) from known (N, I) to wanted (N, O)."""
+    with_one = torch.cat([known, torch.ones_like(known[:, :1])], dim=-1).double()
+    # the wrist's columns are always zero: a little ridge keeps the system solvable
+    normal = with_one.T @ with_one + 1e-3 * len(known) * torch.eye(with_one.shape[1], dtype=with_one.dtype)
+    solution = torch.linalg.solve(normal, with_one.T @ wanted.double()).to(wanted.dtype)
+    return solution[:-1], solution[-1]
