@@ -5,7 +5,8 @@
 The wheel of spoken-to-signed 0.4.0 (https://github.com/ZurichNLP/spoken-to-signed-translation, MIT License,
 Copyright (c) 2026 ZurichNLP) carries 600 clips of fingerspelling in 19 sign languages as MediaPipe landmarks.
 Every third hand is fitted by its joint angles within the limits of ``hand/poses.py``; fits that are far off
-or whose fingers overlap are left out, and of the others those are kept that differ most from each other.
+or whose fingers overlap are left out, and of the others those are kept that differ most from each other. The
+clips do not name their signers; the sign language of each is kept in their place.
 """
 
 from __future__ import annotations
@@ -51,12 +52,15 @@ class Fit(NamedTuple):
     residual_mm: np.ndarray
 
 
-def read_landmarks() -> np.ndarray:
-    """``(N, 21, 3)`` right hands (left ones mirrored) of all clips, pixels, OpenCV axes."""
+def read_landmarks() -> tuple[np.ndarray, np.ndarray]:
+    """``(N, 21, 3)`` right hands (left ones mirrored) of all clips, pixels, OpenCV axes, and their languages.
+
+    The languages ``(N,)`` are the names of the clips' folders, ISO 639-3 codes.
+    """
     import spoken_to_signed
     from pose_format import Pose
 
-    hands = []
+    hands, languages = [], []
     for path in sorted((Path(spoken_to_signed.__file__).parent / "assets").rglob("*.pose")):
         pose = Pose.read(path.read_bytes())
         first = 0
@@ -67,8 +71,9 @@ def read_landmarks() -> np.ndarray:
                 seen = pose.body.confidence[:, 0, first:last].min(1) > 0
                 mirror = -1.0 if component.name.startswith("LEFT") else 1.0
                 hands.append(points[seen] * [mirror, 1.0, DEPTH_SCALE])
+                languages += [path.parent.name] * int(seen.sum())
             first = last
-    return np.concatenate(hands)
+    return np.concatenate(hands), np.array(languages)
 
 
 def normalise(landmarks: np.ndarray, joints: torch.Tensor) -> torch.Tensor:
@@ -145,7 +150,8 @@ def main() -> None:
     sampler = PoseSampler()
     layer, frames = sampler.layer, sampler.frames
     rest_joints = layer.pose_joints(torch.zeros(1, 16, 3), torch.zeros(1, NUM_SHAPE))[0]
-    targets = normalise(read_landmarks()[::EVERY], rest_joints)
+    landmarks, languages = (array[::EVERY] for array in read_landmarks())
+    targets = normalise(landmarks, rest_joints)
     if targets.shape[1:] != (NUM_JOINTS, 3):
         raise SystemExit(f"expected hands of 21 landmarks, got {tuple(targets.shape)}")
     fit = fit_hands(layer, frames, targets, arguments.steps)
@@ -157,9 +163,12 @@ def main() -> None:
     with torch.no_grad():
         joints = layer.pose_joints(fit.poses[good], torch.zeros(len(good), NUM_SHAPE))
     kept = good[most_different(joints.flatten(1), arguments.keep)]
+    names, language = np.unique(languages[kept], return_inverse=True)
     np.savez_compressed(
         arguments.out,
         angles=fit.angles[kept, 1:].numpy().astype(np.float16),
+        language=language.astype(np.uint8),
+        languages=names,
         source=np.array("spoken-to-signed 0.4.0, MIT License, Copyright (c) 2026 ZurichNLP"),
     )
     print(f"{len(good)} good fits, {len(kept)} kept: {arguments.out.stat().st_size / 1000:.0f} kB")

@@ -27,13 +27,13 @@ def pipe():
 
 @pytest.fixture(scope="module")
 def renders():
-    """24 fresh renders with hands: images, cameras, labels."""
+    """The hands of 100 fresh renders: images, cameras, labels."""
     pytest.importorskip("numba")
     from hf_handdiff.data.synthetic import SceneAssets, generate_sample
 
     assets = SceneAssets.load("test")
-    rows = [generate_sample(NEVER_TRAINED_ON, index, assets) for index in range(28)]
-    rows = [row for row in rows if row["has_hand"]][:24]
+    rows = [generate_sample(NEVER_TRAINED_ON, index, assets) for index in range(100)]
+    rows = [row for row in rows if row["has_hand"]]
     images = [np.array(Image.open(io.BytesIO(row["image"]["bytes"])).convert("RGB")) for row in rows]
     labels = {
         name: torch.from_numpy(np.stack([np.asarray(row[name], np.float32) for row in rows]))

@@ -1,6 +1,7 @@
 """The synthetic corpus: one sample is what its labels say, and the same whoever makes it."""
 
 import io
+import os
 
 import numpy as np
 import pytest
@@ -10,20 +11,28 @@ from PIL import Image
 pytest.importorskip("numba")
 pytest.importorskip("cv2")
 
+from datasets import load_dataset
+from huggingface_hub import DatasetCard
+
 from hf_handdiff.data.corpus import load_corpus
 from hf_handdiff.data.features import CORPUS_FEATURES
 from hf_handdiff.data.synthetic import SceneAssets, generate_sample, write_corpus, writer
 from hf_handdiff.data.synthetic import main as command
-from hf_handdiff.data.synthetic.environment import studio_lighting
+from hf_handdiff.data.synthetic.card import CorpusStatistics, corpus_statistics, curl_deg, viewing_direction, write_card
+from hf_handdiff.data.synthetic.environment import ENVIRONMENT_SPLITS, studio_lighting
+from hf_handdiff.data.synthetic.generator import generate_scene
 from hf_handdiff.data.synthetic.grasps import sample_grasp
 from hf_handdiff.data.synthetic.hand_mesh import ForearmShape
 from hf_handdiff.data.synthetic.materials import Material, random_object_material
-from hf_handdiff.data.synthetic.mesh import box, random_solid
+from hf_handdiff.data.synthetic.mesh import box, bunch, random_solid, random_tool, swept
 from hf_handdiff.data.synthetic.placement import (
+    FIELD_OF_VIEW_DEG,
+    MAX_CORNER_DEG,
+    MIN_DEPTH_M,
     everyday_rotation,
     fit_translation,
     random_rotation,
-    sample_placement,
+    sample_intrinsics,
 )
 from hf_handdiff.data.synthetic.rasterizer import (
     NO_FACE,
@@ -33,6 +42,8 @@ from hf_handdiff.data.synthetic.rasterizer import (
     vertex_normals,
 )
 from hf_handdiff.data.synthetic.renderer import render
+from hf_handdiff.data.synthetic.scene import sample_hand
+from hf_handdiff.data.synthetic.shapes import BANDS, GAP_WIDTH, MAX_COEFFICIENT, PERIOD, band_position, sample_shape
 from hf_handdiff.data.synthetic.visibility import (
     hand_scale,
     joint_visibility,
@@ -40,9 +51,19 @@ from hf_handdiff.data.synthetic.visibility import (
     visible_share,
 )
 from hf_handdiff.hand.layer import HandLayer
+from hf_handdiff.hand.poses import (
+    MAX_OVERLAP_M,
+    RECORDED_SPLITS,
+    SPLITS,
+    default_sampler,
+    recorded_angles,
+    sample_poses,
+)
+from hf_handdiff.hand.rotations import matrix_to_axis_angle
 
 SEED = 1
 NUM_SAMPLES = 40
+NUM_RAY_CAST = int(os.environ.get("HANDDIFF_NUM_RAY_CAST", 40))  # set it to 200 for the long check
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -131,7 +152,7 @@ def test_joints_project_on_keypoints(hands):
     for row in hands:
         pixels = project_points(row["joints_m"].astype(np.float64), row["intrinsics_px"].astype(np.float64))
         np.testing.assert_allclose(pixels, row["keypoints_2d_px"], atol=1e-2)
-        assert row["joints_m"][:, 2].min() > 0.05
+        assert row["joints_m"][:, 2].min() > 0.1
 
 
 def test_vertices_and_joints_are_the_hand_layers(hands):
@@ -163,6 +184,71 @@ def test_most_hands_are_in_view_and_lit(hands):
     assert 0.3 < np.mean([row["keypoints_visible"] for row in hands]) < 0.9
     brightness = [np.asarray(Image.open(io.BytesIO(row["image"]["bytes"]))).mean() for row in hands]
     assert 60 < np.mean(brightness) < 190
+
+
+# ---- splits, poses, cameras
+
+
+def test_splits_share_no_light_and_no_shape():
+    names = [name for split in SPLITS for name in ENVIRONMENT_SPLITS[split]]
+    assert len(names) == len(set(names)) == 8
+    rng = np.random.default_rng(0)
+    shapes = {split: np.stack([sample_shape(split, rng) for _ in range(400)]) for split in SPLITS}
+    for split, own in shapes.items():
+        assert own.dtype == np.float32 and np.abs(own).max() <= MAX_COEFFICIENT
+        assert (own.std(0) > 0.9).all() and np.abs(own.mean(0)).max() < 0.25, "hands of all kinds in each split"
+        position = band_position(own)
+        assert ((position >= BANDS[split][0]) & (position < BANDS[split][1])).all()
+    edges = sorted(BANDS.values())
+    gaps = [after[0] - before[1] for before, after in zip(edges, [*edges[1:], (PERIOD, 0.0)], strict=True)]
+    assert min(gaps) > GAP_WIDTH - 1e-9
+    between = shapes["train"][:, None] - shapes["test"][None]
+    assert np.linalg.norm(between, axis=2).min() > GAP_WIDTH
+
+
+def test_rows_have_shapes_of_their_split(assets, hands):
+    for split in ("train", "test"):
+        rows = hands if split == "train" else [generate_sample(SEED, k, SceneAssets.load("test")) for k in range(3)]
+        for row in rows:
+            if row["has_hand"]:
+                assert BANDS[split][0] <= band_position(np.float32(row["shape"])) < BANDS[split][1]
+
+
+def test_splits_share_no_recorded_signer():
+    parts = {split: recorded_angles(split) for split in SPLITS}
+    assert sum(map(len, parts.values())) == len(recorded_angles())
+    assert all(len(part) > 300 for part in parts.values()) and len(parts["train"]) > 3000
+    languages = [code for codes in RECORDED_SPLITS.values() for code in codes]
+    assert len(languages) == len(set(languages))
+    train, test = (
+        sample_poses(50, torch.Generator().manual_seed(0), recorded_share=1.0, split=s) for s in ("train", "test")
+    )
+    assert not torch.equal(train, test)
+    with pytest.raises(ValueError, match="split must be one of"):
+        recorded_angles("holiday")
+
+
+def test_fingers_do_not_run_through_each_other(assets):
+    sampler = default_sampler()
+    poses = np.stack([assets.poses(4, index)[0] for index in range(0, 1000, 4)])
+    assert sampler.overlap(torch.from_numpy(poses)).max() <= MAX_OVERLAP_M + 1e-6
+    rng, held = np.random.default_rng(0), []
+    while len(held) < 10:
+        instance = sample_hand(assets.hand, poses[0], "train", rng)
+        if not np.array_equal(instance.pose_rad, poses[0]):
+            held.append(float(sampler.overlap(torch.from_numpy(instance.pose_rad)[None])[0]))
+    assert np.mean(np.array(held) <= MAX_OVERLAP_M + 1e-6) >= 0.8
+
+
+def test_cameras_see_20_to_90_degrees_and_hands_are_not_too_near(hands):
+    rng = np.random.default_rng(0)
+    cameras = np.stack([sample_intrinsics(224, rng) for _ in range(500)])
+    half = np.degrees(np.arctan(112.0 / cameras[:, 0, 0]))
+    low, high = FIELD_OF_VIEW_DEG
+    assert low <= 2 * half.min() < low + 2 and high - 6 < 2 * half.max() <= high
+    corner = np.degrees(np.arctan((np.abs(cameras[:, :2, 2] - 112.0).max(1) + 112.0) / cameras[:, 0, 0]))
+    assert corner.max() < MAX_CORNER_DEG + 1.0
+    assert min(row["vertices_m"][:, 2].min() for row in hands) > MIN_DEPTH_M - 1e-4
 
 
 # ---- visibility
@@ -242,33 +328,31 @@ def first_hit(triangles, target):
     return face, distance[face] * target[2]
 
 
+def visible_by_rays(hand, scene):
+    """Which joints (21,) bool of a SceneSample exact rays from the camera through its meshes see."""
+    joints = scene.row["joints_m"].astype(np.float64)
+    triangles = np.concatenate([mesh.points[mesh.faces] for mesh in scene.meshes]).astype(np.float64)
+    probes = probe_points(joints)
+    visible = np.zeros(21, bool)
+    for joint, (x, y) in enumerate(scene.row["keypoints_2d_px"]):
+        if not (0 <= x < 224 and 0 <= y < 224) or scene.covered[int(y), int(x)]:
+            continue
+        face, depth = first_hit(triangles, probes[joint])
+        if 0 <= face < len(hand.faces) and hand.joint_faces[joint, face]:
+            visible[joint] = probes[joint, 2] - depth < hand.flesh_depth_m[joint] * hand_scale(hand, joints)
+    return visible
+
+
 def test_visibility_agrees_with_a_ray_cast(assets):
-    """The depth buffer against exact rays through the same scene, joint by joint."""
-    rng = np.random.default_rng(2)
-    hand, agree, total = assets.hand, 0, 0
-    for index in range(8):
-        posed = hand.pose(assets.poses(9, index)[0], np.zeros(10))
-        points = hand.with_forearm(posed.vertices, ForearmShape())
-        placement = sample_placement(posed.vertices, points[hand.num_hand_vertices :], 224, rng)
-        skin = hand.skin_mesh(points, Material())
-        skin = skin.moved(placement.rotation, placement.translation_m)
-        joints = posed.joints @ placement.rotation.T + placement.translation_m
-        solid = random_solid(rng, Material()).mesh.moved(random_rotation(rng), joints[rng.integers(21)] * 0.75)
-        black = np.zeros((224, 224, 3), np.float32)
-        lighting = studio_lighting(rng)
-        _, buffer = render([skin, solid], placement.intrinsics_px, black, lighting, joints[0], assets.noise)
-        visible = joint_visibility(hand, joints, placement.intrinsics_px, buffer, 0, 224)
-        triangles = np.concatenate([mesh.points[mesh.faces] for mesh in (skin, solid)]).astype(np.float64)
-        probes = probe_points(joints)
-        pixels = project_points(joints, placement.intrinsics_px)
-        for joint in range(21):
-            face, depth = first_hit(triangles, probes[joint])
-            expected = ((pixels[joint] >= 0) & (pixels[joint] < 224)).all() and 0 <= face < len(hand.faces)
-            thickness = hand.flesh_depth_m[joint] * hand_scale(hand, joints)
-            expected = expected and hand.joint_faces[joint, face] and probes[joint, 2] - depth < thickness
-            agree += visible[joint] == expected
-            total += 1
-    assert agree / total >= 0.97
+    """The depth buffer against exact rays through the same scenes, with all that hides the hand in them."""
+    agree = []
+    index = 0
+    while len(agree) < NUM_RAY_CAST:
+        scene = generate_scene(9, index, assets)
+        index += 1
+        if scene.row["has_hand"]:
+            agree.append(np.array(scene.row["keypoints_visible"]) == visible_by_rays(assets.hand, scene))
+    assert np.mean(agree) >= 0.99
 
 
 # ---- geometry
@@ -293,7 +377,9 @@ def test_meshes_look_outward(assets):
     """Closed meshes have a positive volume, so that back faces are the ones that are dropped."""
     rng = np.random.default_rng(0)
     meshes = [random_solid(rng, random_object_material(rng)).mesh for _ in range(20)]
+    meshes += [random_tool(rng, Material()).mesh for _ in range(20)] + [bunch(Material(), rng) for _ in range(5)]
     meshes.append(box(np.array([0.1, 0.2, 0.3]), Material()))
+    meshes.append(swept(np.array([[0.0, 0.0, 0.0], [0.0, 0.1, 0.0], [0.05, 0.15, 0.0]]), 0.01, Material()))
     for mesh in meshes:
         a, b, c = (mesh.points[mesh.faces[:, k]] for k in range(3))
         assert np.einsum("ij,ij->i", a, np.cross(b, c)).sum() > 0.0
@@ -391,6 +477,51 @@ def test_resumed_corpus_equals_an_uninterrupted_one_by_any_number_of_workers(cor
     assert sorted(p.name for p in tmp_path.iterdir()) == sorted(p.name for p in corpus.iterdir())
 
 
+def test_parts_of_an_array_job_make_the_same_corpus(corpus, tmp_path):
+    write_corpus(tmp_path, 10, SEED, shard_rows=4, shards=range(2, 3), progress=False)
+    assert [path.name for path in tmp_path.glob("*.parquet")] == ["train-00002-of-00003.parquet"]
+    assert not (tmp_path / "README.md").exists(), "the card comes with the last shard"
+    assert write_card(tmp_path) is None
+    write_corpus(tmp_path, 10, SEED, shard_rows=4, shards=range(0, 2), progress=False)
+    files = sorted(path.relative_to(corpus) for path in corpus.rglob("*") if path.is_file())
+    assert files == sorted(path.relative_to(tmp_path) for path in tmp_path.rglob("*") if path.is_file())
+    for name in files:
+        assert (corpus / name).read_bytes() == (tmp_path / name).read_bytes(), name
+
+
+@pytest.mark.parametrize("shards", [range(2, 4), range(-1, 1), range(1, 1)])
+def test_shards_that_do_not_exist_are_named(tmp_path, shards):
+    with pytest.raises(ValueError, match="shards: expected some of 0:3"):
+        write_corpus(tmp_path / "out", 10, SEED, shard_rows=4, shards=shards, progress=False)
+    assert not (tmp_path / "out").exists()
+
+
+def test_card_is_what_the_hub_expects(corpus, samples, tmp_path):
+    card = DatasetCard.load(corpus / "README.md")
+    assert card.data.license == "apache-2.0" and "hf_handdiff" in card.data.tags
+    assert card.data.configs[0]["data_files"] == [{"split": "train", "path": "train-*-of-00003.parquet"}]
+    for name in ("train_contact_sheet.jpg", "train_histograms.png"):
+        assert f"(figures/{name})" in card.text and Image.open(corpus / "figures" / name).width > 500
+    dataset = load_dataset(str(corpus), cache_dir=str(tmp_path))
+    assert list(dataset) == ["train"] and len(dataset["train"]) == 10
+    assert dataset["train"].features == CORPUS_FEATURES
+    statistics = corpus_statistics(sorted(corpus.glob("*.parquet")))
+    own = [row for row in samples[:10] if row["has_hand"]]
+    assert isinstance(statistics, CorpusStatistics) and statistics.num_rows == 10
+    np.testing.assert_allclose(statistics.visible_share, [row["visible_share"] for row in own], rtol=1e-6)
+    np.testing.assert_array_equal(statistics.visible_joints, [sum(row["keypoints_visible"]) for row in own])
+
+
+def test_directions_and_curl_are_what_they_say(assets):
+    flat = assets.hand.pose(np.zeros((16, 3)), np.zeros(10)).joints
+    palm_view = np.array([[0.0, 0.0, 1.0], [1.0, 0.0, 0.0], [0.0, 1.0, 0.0]])
+    joints = (flat - flat.mean(0)) @ palm_view.T + [0.0, 0.0, 2.0]
+    vector = matrix_to_axis_angle(torch.from_numpy(palm_view)).numpy()
+    around, toward_tips = viewing_direction(joints[None], vector[None])
+    assert abs(around[0]) < 1.0 and abs(toward_tips[0]) < 0.02
+    assert curl_deg(joints[None])[0] < 40.0
+
+
 def test_other_settings_in_the_same_folder_are_refused(corpus):
     with pytest.raises(ValueError, match="seed 1, not 2"):
         write_corpus(corpus, 10, SEED + 1, shard_rows=4, progress=False)
@@ -425,5 +556,13 @@ def test_incomplete_corpora_are_named(corpus, tmp_path):
 def test_command(tmp_path, capsys):
     assert command.main(["--out", str(tmp_path), "--num-samples", "2", "--seed", "1", "--quiet"]) == 0
     assert "2 samples" in capsys.readouterr().out
+    assert command.main(["--out", str(tmp_path), "--num-samples", "2", "--seed", "1", "--shards", "0", "--quiet"]) == 0
+    assert "shards 0:1" in capsys.readouterr().out
+    assert command.build_parser().parse_args(["--out", "x", "--num-samples", "9", "--shards", "3:7"]).shards == range(
+        3, 7
+    )
+    with pytest.raises(SystemExit):
+        command.main(["--out", str(tmp_path), "--num-samples", "2", "--shards", "first"])
+    assert "expected shards as A:B" in capsys.readouterr().err
     assert command.main(["--out", str(tmp_path), "--num-samples", "0"]) == 1
     assert "num_samples must be at least 1" in capsys.readouterr().err

@@ -7,8 +7,8 @@ a knuckle.  The thumb's first joint, a saddle, is turned by an *opposition* abou
 before that.
 
 The sampler mixes hands of several kinds (relaxed, independent fingers, counting and pointing, fists, flat
-and spread hands, grasps, pinches with touching fingertips) with poses recorded from people, and keeps those
-whose thumb and fingers do not run through each other.
+and spread hands, grasps, pinches with touching fingertips) with a prior over poses recorded from people, and
+rejects those whose thumb and fingers run through each other.
 """
 
 from __future__ import annotations
@@ -34,6 +34,14 @@ if TYPE_CHECKING:
     from .layer import HandLayer
 
 RECORDED_POSES_PATH = ASSETS / "recorded_poses.npz"
+
+RECORDED_SPLITS = {"validation": ("csq", "gss"), "test": ("ase", "jos")}
+"""Sign languages (ISO 639-3) whose recordings belong to a split; those of all others belong to "train".
+
+The recordings do not name their signers. Each alphabet was signed for one language, so that recordings of
+different languages are the nearest there is to recordings of different people.
+"""
+SPLITS = ("train", "validation", "test")
 
 
 class JointLimits(NamedTuple):
@@ -145,17 +153,42 @@ def _open_hand_frames() -> torch.Tensor:
     return torch.tensor(load_open_hand_arrays()["joint_frames"])
 
 
-@lru_cache(maxsize=1)
-def recorded_poses() -> torch.Tensor:
-    """Poses of real hands as ``(K, 16, 3)`` axis-angle with the identity as global rotation.
+@lru_cache(maxsize=4)
+def recorded_angles(split: str | None = None) -> torch.Tensor:
+    """Joint angles of real hands, ``(K, 15, 3)`` flexion, spread and twist in radians.
 
     They were fitted by ``scripts/fit_recorded_poses.py`` to the fingerspelling lexicon of spoken-to-signed
     (https://github.com/ZurichNLP/spoken-to-signed-translation, MIT License, Copyright (c) ZurichNLP).
+
+    Args:
+        split: "train", "validation" or "test": those of the split's own signers (``RECORDED_SPLITS``);
+            None: all.
     """
+    if split not in (None, *SPLITS):
+        raise ValueError(f"split must be one of {sorted(SPLITS)} or None, got {split!r}")
     with np.load(RECORDED_POSES_PATH, allow_pickle=False) as file:
-        angles = torch.tensor(file["angles"].astype(np.float32))  # (K, 15, 3)
-    fingers = angles_to_pose(angles, _open_hand_frames()[1:])
+        angles = torch.tensor(file["angles"].astype(np.float32))
+        languages = file["languages"][file["language"]]  # (K,) codes
+    if split == "train":
+        held_out = [code for codes in RECORDED_SPLITS.values() for code in codes]
+        angles = angles[~np.isin(languages, held_out)]
+    elif split is not None:
+        angles = angles[np.isin(languages, RECORDED_SPLITS[split])]
+    return angles
+
+
+def recorded_poses(split: str | None = None) -> torch.Tensor:
+    """:func:`recorded_angles` as ``(K, 16, 3)`` axis-angle with the identity as global rotation."""
+    fingers = angles_to_pose(recorded_angles(split), _open_hand_frames()[1:])
     return torch.cat([torch.zeros(len(fingers), 1, 3), fingers], dim=1)
+
+
+@lru_cache(maxsize=4)
+def _recorded_neighbours(split: str) -> torch.Tensor:
+    """``(K, 6)`` indices of the recorded poses that are most like each of :func:`recorded_angles`."""
+    angles = recorded_angles(split).flatten(1)
+    distance = torch.cdist(angles, angles).fill_diagonal_(torch.inf)
+    return distance.topk(_NEIGHBOURS, largest=False).indices
 
 
 # ---- the sampler --------------------------------------------------------------------------------------
@@ -180,15 +213,20 @@ _PINCH_CHANCES = (0.5, 0.25, 0.1, 0.15)
 """Chances of a pinch with index, middle, little and ring finger."""
 
 _KINDS = {
-    "coordinated": 0.24,
-    "independent": 0.22,
-    "counting": 0.14,
+    "coordinated": 0.25,
+    "independent": 0.20,
+    "counting": 0.13,
     "fist": 0.06,
-    "flat": 0.10,
+    "flat": 0.14,
     "grasp": 0.10,
-    "pinch": 0.14,
+    "pinch": 0.12,
 }
-_OVERSAMPLING = {"fist": 1.8, "counting": 1.6, "grasp": 1.6}
+_OVERSAMPLING = {"fist": 3.5, "counting": 2.4, "pinch": 1.6}
+"""Candidates drawn for each pose that is wanted; see ``MAX_OVERLAP_M``."""
+MAX_OVERLAP_M = 0.006
+"""Poses whose fingers run deeper into each other or into the palm (:meth:`PoseSampler.overlap`) are rejected."""
+_MAX_ROUNDS = 12
+_NEIGHBOURS = 6
 
 
 class _Draw:
@@ -247,15 +285,20 @@ class PoseSampler:
         self._pinches: torch.Tensor | None = None
         self._rests: torch.Tensor | None = None
 
-    def sample(self, count: int, generator: torch.Generator | None = None, recorded_share: float = 0.3) -> torch.Tensor:
-        """Draw poses.
-
-        Of some more candidates than wanted, those are kept whose fingers overlap least.
+    def sample(
+        self,
+        count: int,
+        generator: torch.Generator | None = None,
+        recorded_share: float = 0.3,
+        split: str = "train",
+    ) -> torch.Tensor:
+        """Draw poses; those whose fingers run through each other are rejected and drawn again.
 
         Args:
             count: how many.
             generator: source of randomness; its device is the device of the result.
-            recorded_share: share of the poses that vary recorded ones.
+            recorded_share: share of the poses that come from the prior over recorded hands.
+            split: whose recordings that prior knows, see ``RECORDED_SPLITS``.
 
         Returns:
             ``(count, 16, 3)`` axis-angle, radians, within ``POSE_LIMITS``; the global rotation is 0.
@@ -269,23 +312,37 @@ class PoseSampler:
         for number, kind in enumerate(["recorded", *_KINDS]):
             rows = (kinds == number).nonzero()[:, 0]
             if len(rows):
-                poses[rows] = self._sample_kind(kind, len(rows), draw)
+                poses[rows] = self._sample_kind(kind, len(rows), draw, split)
         return poses
 
-    def _sample_kind(self, kind: str, count: int, draw: _Draw) -> torch.Tensor:
-        if kind == "flat":  # nothing can touch
-            return self._flat(count, draw)
-        candidates = getattr(self, f"_{kind}")(int(count * _OVERSAMPLING.get(kind, 1.4)) + 7, draw)
-        return candidates[torch.sort(self.overlap(candidates), stable=True).indices[:count]]
+    def _sample_kind(self, kind: str, count: int, draw: _Draw, split: str) -> torch.Tensor:
+        """``count`` poses of a kind that keep ``MAX_OVERLAP_M``, in the order in which they were drawn."""
+        kept = torch.empty(0, NUM_ROTATIONS, 3, device=draw.device)
+        for _ in range(_MAX_ROUNDS):
+            wanted = int((count - len(kept)) * _OVERSAMPLING.get(kind, 1.3)) + 7
+            if kind == "recorded":
+                candidates = self._recorded(wanted, draw, split)
+            else:
+                candidates = getattr(self, f"_{kind}")(wanted, draw)
+            kept = torch.cat([kept, candidates[self.overlap(candidates) <= MAX_OVERLAP_M]])
+            if len(kept) >= count:
+                return kept[:count]
+        # never seen; a flat hand cannot overlap
+        return torch.cat([kept, self._flat(count - len(kept), draw)])
 
     # -- the kinds of poses; each returns (count, 16, 3) axis-angle --
 
-    def _recorded(self, count: int, draw: _Draw) -> torch.Tensor:
-        bank = recorded_poses().to(draw.device)
-        poses = bank[draw.integers(len(bank), count)]
-        noise = draw.normal(count, NUM_ROTATIONS, 3, std=0.06) * draw.uniform(count, 1, 1)
-        noise[:, 0] = 0
-        return clamp_to_limits(poses + noise, self.frames)
+    def _recorded(self, count: int, draw: _Draw, split: str) -> torch.Tensor:
+        """The prior over recorded hands: somewhere between one of them and one of its likes, a little off."""
+        bank = recorded_angles(split).to(draw.device)
+        neighbours = _recorded_neighbours(split).to(draw.device)
+        first = draw.integers(len(bank), count)
+        second = neighbours[first, draw.integers(_NEIGHBOURS, count)]
+        angles = torch.lerp(bank[first], bank[second], draw.uniform(count, 1, 1))
+        noise = draw.normal(count, NUM_ROTATIONS - 1, 3, std=0.06) * draw.uniform(count, 1, 1)
+        poses = torch.zeros(count, NUM_ROTATIONS, 3, device=draw.device)
+        poses[:, 1:] = self._bounded_pose(angles + noise, slice(1, NUM_ROTATIONS))
+        return poses
 
     def _coordinated(self, count: int, draw: _Draw) -> torch.Tensor:
         """All fingers curl together, a little more on one side of the hand."""
@@ -560,15 +617,21 @@ def default_sampler() -> PoseSampler:
     return PoseSampler()
 
 
-def sample_poses(count: int, generator: torch.Generator | None = None, recorded_share: float = 0.3) -> torch.Tensor:
+def sample_poses(
+    count: int,
+    generator: torch.Generator | None = None,
+    recorded_share: float = 0.3,
+    split: str = "train",
+) -> torch.Tensor:
     """Draw poses of the open hand; see :meth:`PoseSampler.sample`.
 
     Args:
         count: how many.
         generator: source of randomness; its device is the device of the result.
-        recorded_share: share of the poses that vary recorded ones.
+        recorded_share: share of the poses that come from the prior over recorded hands.
+        split: whose recordings that prior knows, see ``RECORDED_SPLITS``.
 
     Returns:
         ``(count, 16, 3)`` axis-angle, radians; the global rotation is 0.
     """
-    return default_sampler().sample(count, generator, recorded_share)
+    return default_sampler().sample(count, generator, recorded_share, split)

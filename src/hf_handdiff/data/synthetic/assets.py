@@ -12,13 +12,17 @@ from hf_handdiff.hand.poses import sample_poses
 
 POSE_BLOCK = 1000
 POSES_PER_SAMPLE = 2
-RECORDED_SHARE = 0.3
+RECORDED_SHARE = 0.25
 
 
 @dataclass
 class SceneAssets:
-    """Loaded once a process, read-only: `split` names the environments and enters every sample's random
-    stream."""
+    """Loaded once a process, read-only.
+
+    No two splits share anything that a model could learn by heart: `split` enters every sample's random
+    stream, and it names the light environments (`environment.ENVIRONMENT_SPLITS`), the band of hand shapes
+    (`shapes.BANDS`) and the recorded signers (`hand.poses.RECORDED_SPLITS`) that its samples draw from.
+    """
 
     split: str
     hand: RenderHand
@@ -48,8 +52,8 @@ class SceneAssets:
         if self._pose_block is None or self._pose_block[0] != (seed, block):
             state = np.random.SeedSequence([seed, self._split_number(), block, POSE_BLOCK]).generate_state(1, np.uint64)
             generator = torch.Generator().manual_seed(int(state[0] >> 1))
-            poses = sample_poses(POSE_BLOCK * POSES_PER_SAMPLE, generator, RECORDED_SHARE).numpy().astype(np.float32)
-            poses[:, 0] = 0.0
+            poses = sample_poses(POSE_BLOCK * POSES_PER_SAMPLE, generator, RECORDED_SHARE, self.split)
+            poses = poses.numpy().astype(np.float32)
             self._pose_block = (seed, block), poses.reshape(POSE_BLOCK, POSES_PER_SAMPLE, 16, 3)
         return self._pose_block[1][index % POSE_BLOCK]
 

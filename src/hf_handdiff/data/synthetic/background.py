@@ -6,7 +6,9 @@ import numpy as np
 from hf_handdiff.data.synthetic.environment import Environment, panorama_crop
 from hf_handdiff.data.synthetic.skin import tone_color
 
-PANORAMA_SHARE = 0.5
+PANORAMA_SHARE = 0.65
+PAINTER_SHARES = (0.36, 0.14, 0.16, 0.2, 0.14)  # most plain walls, as behind most hands in photos
+CLUTTER_SHARE, DISTRACTOR_SHARE = 0.25, 0.3
 _SUBPIXEL_BITS = 3
 
 
@@ -17,12 +19,13 @@ def sample_background(
     if rng.random() < PANORAMA_SHARE:
         image = panorama_crop(environment, rotation, size, np.radians(rng.uniform(25.0, 95.0)), gain)
     else:
-        painter = (_gradient, _noise_picture, _tiles, _planks, _blobs)[rng.integers(5)]
+        painters = (_gradient, _noise_picture, _tiles, _planks, _blobs)
+        painter = painters[rng.choice(len(painters), p=PAINTER_SHARES)]
         image = painter(size, rng).astype(np.float32)
     image = np.ascontiguousarray(image)
-    for _ in range(rng.integers(0, 9) if rng.random() < 0.6 else 0):
+    for _ in range(rng.integers(1, 7) if rng.random() < CLUTTER_SHARE else 0):
         draw_clutter(image, rng)
-    if rng.random() < 0.3:
+    if rng.random() < DISTRACTOR_SHARE:
         for _ in range(rng.integers(1, 4)):
             draw_skin_distractor(image, rng)
     if rng.random() < 0.75:
@@ -33,7 +36,7 @@ def sample_background(
 def _color(rng: np.random.Generator) -> np.ndarray:
     """A display colour (3,): often greyish, sometimes bright."""
     grey, tint = rng.uniform(0.03, 0.97), rng.uniform(0.0, 1.0, 3)
-    amount = rng.beta(1.0, 2.0)
+    amount = rng.beta(1.0, 3.5)
     return grey * (1.0 - amount) + tint * amount
 
 
@@ -67,9 +70,9 @@ def _noise_picture(size: int, rng: np.random.Generator) -> np.ndarray:
         weight = rng.uniform(0.1, 1.0)
         share += weight * _smooth_noise(size, cells, rng)
         total += weight
-    share = np.clip((share / total - 0.5) * rng.uniform(1.0, 4.0) + 0.5, 0.0, 1.0)
+    share = np.clip((share / total - 0.5) * rng.uniform(0.7, 2.5) + 0.5, 0.0, 1.0)
     image = _blend(_color(rng), _color(rng), share)
-    return _blend(image, _smooth_noise(size, int(rng.integers(3, 30)), rng, 3), rng.uniform(0.0, 0.4))
+    return _blend(image, _smooth_noise(size, int(rng.integers(3, 30)), rng, 3), rng.beta(1.0, 3.0) * 0.25)
 
 
 def _warped_grid(size: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
@@ -157,13 +160,15 @@ def draw_clutter(image: np.ndarray, rng: np.random.Generator) -> None:
 
 
 def draw_skin_distractor(image: np.ndarray, rng: np.random.Generator) -> None:
-    """Something with the colour of skin that is no hand: a face, a limb, a patch. In place."""
+    """Something with the colour of skin that is no hand: a face, a limb, a patch, a fan of prongs. In place."""
     size = image.shape[0]
     color = np.clip(tone_color(rng.random()) * rng.uniform(0.5, 1.15), 0.0, 1.0)
     centre = rng.uniform(0.0, size, 2)
     radius = rng.uniform(0.08, 0.35) * size
-    kind = rng.integers(3)
-    if kind == 0:
+    kind = rng.integers(4)
+    if kind == 3:
+        _draw_prongs(image, color, centre, radius, rng)
+    elif kind == 0:
         _draw_face(image, color, centre, radius, rng)
     elif kind == 1:
         angle = rng.uniform(0.0, 2.0 * np.pi)
@@ -203,6 +208,24 @@ def _shaded_shape(image: np.ndarray, color: np.ndarray, rng: np.random.Generator
     shading = np.clip(0.6 + 0.4 * height + 2.0 * slope, 0.2, 1.25)[..., None]
     shading = shading * (1.0 + 0.1 * (_smooth_noise(image.shape[0], 30, rng) - 0.5))
     image += (np.clip(color * shading, 0.0, 1.0).astype(np.float32) - image) * mask[..., None]
+
+
+def _draw_prongs(
+    image: np.ndarray, color: np.ndarray, centre: np.ndarray, radius: float, rng: np.random.Generator
+) -> None:
+    """A lump from which prongs stand out as fingers do from a palm, but too many or too few: no hand."""
+    prongs = int(rng.choice([2, 3, 7, 8, 9]))
+    middle, fan = rng.uniform(0.0, 2.0 * np.pi), rng.uniform(0.15, 0.5)
+    thickness = max(int(rng.uniform(0.18, 0.3) * radius), 2)
+
+    def draw(mask: np.ndarray) -> None:
+        _ellipse(mask, centre, (0.55 * radius, 0.45 * radius), float(np.degrees(middle)))
+        for number in range(prongs):
+            angle = middle + (number - 0.5 * (prongs - 1)) * fan
+            end = centre + rng.uniform(0.9, 1.6) * radius * np.array([np.cos(angle), np.sin(angle)])
+            cv2.line(mask, _fixed(centre), _fixed(end), 1.0, thickness, cv2.LINE_AA, _SUBPIXEL_BITS)
+
+    _shaded_shape(image, color, rng, draw)
 
 
 def _draw_face(

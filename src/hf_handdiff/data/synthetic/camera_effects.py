@@ -4,7 +4,10 @@ import cv2
 import numba
 import numpy as np
 
-GREY_SHARE = 0.03
+GREY_SHARE = 0.02
+METERED_LEVEL, METERING = 0.5, 0.5  # automatic exposure: the middle of the picture goes this far toward the level
+NOISE = (0.002, 0.018)
+DENOISED_SHARE = 0.7
 
 
 def apply_camera_effects(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -14,16 +17,38 @@ def apply_camera_effects(image: np.ndarray, rng: np.random.Generator) -> np.ndar
     """
     if rng.random() < 0.12:
         image = motion_blur(image, rng.uniform(2.0, 8.0), rng.uniform(0.0, np.pi))
-    if rng.random() < 0.6:
-        image = cv2.GaussianBlur(image, (0, 0), float(np.exp(rng.uniform(np.log(0.3), np.log(1.5)))))
+    image = _lens_blur(image, rng)
     image = _low_resolution(image, rng) if rng.random() < 0.2 else image
-    gain = 2.0 ** rng.normal(0.0, 0.18) * (1.0 + rng.normal(0.0, 0.05, 3))
-    lift, contrast = rng.normal(0.0, 0.02), 1.0 + rng.normal(0.0, 0.1)
-    saturation = np.clip(1.0 + rng.normal(0.0, 0.18), 0.0, 1.6) if rng.random() > GREY_SHARE else 0.0
-    noise = np.exp(rng.uniform(np.log(0.002), np.log(0.035)))
+    gain = automatic_exposure(image) * 2.0 ** rng.normal(0.0, 0.15) * (1.0 + rng.normal(0.0, 0.035, 3))
+    lift, contrast = rng.normal(0.0, 0.012), 1.05 + rng.normal(0.0, 0.08)
+    saturation = np.clip(1.0 + rng.normal(0.0, 0.12), 0.0, 1.6) if rng.random() > GREY_SHARE else 0.0
+    noise = np.exp(rng.uniform(*np.log(NOISE)))
     grain = rng.standard_normal(image.shape, np.float32)
+    if rng.random() < DENOISED_SHARE:  # what a camera's own noise reduction leaves is soft
+        grain = cv2.GaussianBlur(grain, (3, 3), 0.7)
     settings = np.array([*gain, contrast, lift, saturation, noise], np.float32)
     return develop(np.ascontiguousarray(image, np.float32), grain, settings)
+
+
+def automatic_exposure(image: np.ndarray) -> float:
+    """The gain by which a camera that meters the middle of `image` (H, W, 3) brings it nearer to mid-grey."""
+    margin = image.shape[0] // 5
+    level = float(image[margin:-margin:2, margin:-margin:2].mean())
+    return (METERED_LEVEL / max(level, 0.05)) ** METERING
+
+
+def _lens_blur(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Sharp, softly blurred, or seldom out of focus: then every point is a disc."""
+    kind = rng.random()
+    if kind < 0.06:
+        radius = rng.uniform(1.0, 2.6)
+        reach = int(np.ceil(radius))
+        y, x = np.mgrid[-reach : reach + 1, -reach : reach + 1]
+        disc = np.clip(radius + 0.5 - np.hypot(x, y), 0.0, 1.0).astype(np.float32)
+        return cv2.filter2D(image, -1, disc / disc.sum(), borderType=cv2.BORDER_REPLICATE)
+    if kind < 0.6:
+        return cv2.GaussianBlur(image, (0, 0), float(np.exp(rng.uniform(np.log(0.3), np.log(1.5)))))
+    return image
 
 
 @numba.njit(cache=True, fastmath=True)

@@ -1,11 +1,14 @@
 """One sample of the synthetic corpus from its seed and index, and nothing else."""
 
+from dataclasses import dataclass
+
 import cv2
 import numpy as np
 import torch
 
 from hf_handdiff.data.synthetic.assets import SceneAssets
 from hf_handdiff.data.synthetic.background import sample_background
+from hf_handdiff.data.synthetic.body import random_body
 from hf_handdiff.data.synthetic.camera_effects import apply_camera_effects, encode_jpeg
 from hf_handdiff.data.synthetic.environment import (
     Lighting,
@@ -31,10 +34,23 @@ from hf_handdiff.hand.rotations import matrix_to_axis_angle
 
 IMAGE_SIZE = 224
 NO_HAND_SHARE = 0.06
-STUDIO_LIGHT_SHARE = 0.3
-MEAN_IRRADIANCE = 0.9
+STUDIO_LIGHT_SHARE = 0.4
+MEAN_IRRADIANCE = 1.25
 MIN_VISIBLE_SHARE = 0.1
 UNKNOWN_SKIN_TONE = -1.0
+
+
+@dataclass
+class SceneSample:
+    """A row and what was rendered for it.
+
+    row: one of CORPUS_FEATURES; meshes: all that was rendered, in camera axes, the hand first (none may be
+    left where there is no hand); covered (H, W) bool: pixels that a flat patch hides.
+    """
+
+    row: dict
+    meshes: list[Mesh]
+    covered: np.ndarray
 
 
 def generate_sample(seed: int, index: int, assets: SceneAssets) -> dict:
@@ -43,16 +59,21 @@ def generate_sample(seed: int, index: int, assets: SceneAssets) -> dict:
     The row depends on the seed, the index and the split of `assets` alone: rows can be made anywhere, in
     any order.
     """
+    return generate_scene(seed, index, assets).row
+
+
+def generate_scene(seed: int, index: int, assets: SceneAssets) -> SceneSample:
+    """Row `index` of the corpus of `seed` with its scene, for looking at how labels came about."""
     rng = assets.random_stream(seed, index)
     cv2.setNumThreads(1)
     lighting, background = _light_and_background(assets, rng)
     if rng.random() < NO_HAND_SHARE:
-        row, image = _sample_without_hand(assets, lighting, background, rng)
+        sample, image = _sample_without_hand(assets, lighting, background, rng)
     else:
-        row, image = _sample_with_hand(assets, assets.poses(seed, index), lighting, background, rng)
-    row["image"] = {"bytes": encode_jpeg(apply_camera_effects(image, rng), rng), "path": None}
-    row["sample_id"] = f"{seed}/{index}"
-    return row
+        sample, image = _sample_with_hand(assets, assets.poses(seed, index), lighting, background, rng)
+    sample.row["image"] = {"bytes": encode_jpeg(apply_camera_effects(image, rng), rng), "path": None}
+    sample.row["sample_id"] = f"{seed}/{index}"
+    return sample
 
 
 def _light_and_background(assets: SceneAssets, rng: np.random.Generator) -> tuple[Lighting, np.ndarray]:
@@ -60,7 +81,7 @@ def _light_and_background(assets: SceneAssets, rng: np.random.Generator) -> tupl
     environment = assets.environments[rng.integers(len(assets.environments))]
     rotation = random_environment_rotation(rng)
     lighting = rotate_lighting(environment.lighting, rotation)
-    gain = MEAN_IRRADIANCE / max(lighting.mean_irradiance(), 1e-4) * 2.0 ** rng.normal(0.0, 0.45)
+    gain = MEAN_IRRADIANCE / max(lighting.mean_irradiance(), 1e-4) * 2.0 ** rng.normal(0.0, 0.4)
     background = sample_background(IMAGE_SIZE, environment, rotation, gain, rng)
     if rng.random() < STUDIO_LIGHT_SHARE:
         lighting = studio_lighting(rng)
@@ -70,7 +91,7 @@ def _light_and_background(assets: SceneAssets, rng: np.random.Generator) -> tupl
 
 def _sample_without_hand(
     assets: SceneAssets, lighting: Lighting, background: np.ndarray, rng: np.random.Generator
-) -> tuple[dict, np.ndarray]:
+) -> tuple[SceneSample, np.ndarray]:
     meshes, intrinsics, middle = scene_without_hand(IMAGE_SIZE, rng)
     image = background
     if meshes:
@@ -88,7 +109,7 @@ def _sample_without_hand(
         "visible_share": 0.0,
         "skin_tone": UNKNOWN_SKIN_TONE,
     }
-    return row, image
+    return SceneSample(row, meshes, np.zeros((IMAGE_SIZE, IMAGE_SIZE), bool)), image
 
 
 def _sample_with_hand(
@@ -97,26 +118,30 @@ def _sample_with_hand(
     lighting: Lighting,
     background: np.ndarray,
     rng: np.random.Generator,
-) -> tuple[dict, np.ndarray]:
+) -> tuple[SceneSample, np.ndarray]:
     hand = assets.hand
-    instance = sample_hand(hand, poses[0], rng)
+    instance = sample_hand(hand, poses[0], assets.split, rng)
     own_vertices, arm = np.split(instance.meshes[0].points, [hand.num_hand_vertices])
     placement = sample_placement(own_vertices, arm, IMAGE_SIZE, rng)
     meshes = place_meshes(instance, placement)
     if rng.random() < SURFACE_SHARE:
         meshes.append(random_surface(meshes[0].points, rng))
-    occlusion = sample_occlusion(hand, instance, poses[1], placement, IMAGE_SIZE, rng)
+    else:
+        arm_end = meshes[0].points[-1]
+        meshes += random_body(meshes[0].points[: hand.num_hand_vertices], arm_end, placement, IMAGE_SIZE, rng)
+    occlusion = sample_occlusion(hand, instance, poses[1], assets.split, placement, IMAGE_SIZE, rng)
     row = hand_labels(assets, instance, placement)
     image, buffer, covered = _draw(assets, meshes, placement, occlusion, lighting, background)
     vertices = own_vertices @ placement.rotation.T + placement.translation_m
     share = visible_share(hand, vertices, placement.intrinsics_px, buffer, 0, IMAGE_SIZE, covered)
     if share < MIN_VISIBLE_SHARE and (occlusion.meshes or occlusion.patches):
-        image, buffer, covered = _draw(assets, meshes, placement, Occlusion(), lighting, background)
+        occlusion = Occlusion()
+        image, buffer, covered = _draw(assets, meshes, placement, occlusion, lighting, background)
         share = visible_share(hand, vertices, placement.intrinsics_px, buffer, 0, IMAGE_SIZE, covered)
     visible = joint_visibility(hand, row["joints_m"], placement.intrinsics_px, buffer, 0, IMAGE_SIZE, covered)
     row["keypoints_visible"] = visible.tolist()
     row["visible_share"] = share
-    return row, image
+    return SceneSample(row, meshes + occlusion.meshes, covered), image
 
 
 def _draw(

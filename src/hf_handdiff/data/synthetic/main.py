@@ -7,7 +7,10 @@ DESCRIPTION = """\
 Make a synthetic hand corpus: rendered crops with 2D and 3D joints, mesh, camera and visibility, as Parquet.
 
 Sample i depends on the seed, the split and i alone. A run that was stopped is carried on by the same command.
-Different splits use different light environments and never share a sample.
+Splits share no random stream, light environment, hand shape or recorded signer. When all shards of a split are
+there, the folder gets its dataset card (README.md) with a contact sheet and histograms.
+
+An array job gives each of its tasks a part of the shards: --shards 0:10, --shards 10:20, ...
 """
 
 
@@ -33,10 +36,28 @@ def build_parser(parser: argparse.ArgumentParser | None = None) -> argparse.Argu
         "--split",
         choices=("train", "validation", "test"),
         default="train",
-        help="which light environments to use, and the name of the files (default: %(default)s)",
+        help="whose lights, shapes and signers to use, and the name of the files (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--shards",
+        type=shard_range,
+        metavar="A:B",
+        help="make only shards A to B - 1, as one task of an array job (default: all)",
+    )
+    parser.add_argument(
+        "--shard-rows", type=int, default=1000, metavar="R", help="rows of a shard (default: %(default)s)"
     )
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
     return parser
+
+
+def shard_range(text: str) -> range:
+    """`A:B`, or a single number, as the shards that it names."""
+    start, colon, stop = text.partition(":")
+    try:
+        return range(int(start), int(stop) if colon else int(start) + 1)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"expected shards as A:B, such as 0:10, got {text!r}") from None
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -49,9 +70,19 @@ def run(args: argparse.Namespace) -> int:
     from hf_handdiff.data.synthetic.writer import write_corpus
 
     try:
-        out = write_corpus(args.out, args.num_samples, args.seed, args.num_workers, args.split, progress=not args.quiet)
+        out = write_corpus(
+            args.out,
+            args.num_samples,
+            args.seed,
+            args.num_workers,
+            args.split,
+            shard_rows=args.shard_rows,
+            shards=args.shards,
+            progress=not args.quiet,
+        )
     except (ValueError, OSError, RuntimeError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    print(f"{args.num_samples} samples: {out}")
+    part = "" if args.shards is None else f", of them shards {args.shards.start}:{args.shards.stop}"
+    print(f"{args.num_samples} samples{part}: {out}")
     return 0

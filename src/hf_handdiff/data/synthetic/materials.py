@@ -29,7 +29,8 @@ COLUMN_DUTY = 21  # share of the second colour in stripes; half-width of a label
 COLUMN_CREASE = 22  # darkness of the creases at the joints
 COLUMN_SCATTER = 23  # how far light wraps around the surface, 1 for skin, 0 for hard objects
 COLUMN_OFFSET = 24  # 3 columns, where in the noise volume the object lies, so that no two look alike
-NUM_COLUMNS = 27
+COLUMN_VEIN = 27  # how clearly veins show on the back of the hand and on the arm
+NUM_COLUMNS = 28
 
 
 def srgb_to_linear(color) -> np.ndarray:
@@ -57,6 +58,7 @@ class Material:
     duty: float = 0.5
     crease: float = 0.0
     scatter: float = 0.0
+    vein: float = 0.0
     offset: np.ndarray = field(default_factory=lambda: np.zeros(3))
 
     def row(self) -> np.ndarray:
@@ -81,6 +83,7 @@ class Material:
             self.scatter,
         )
         row[COLUMN_OFFSET : COLUMN_OFFSET + 3] = self.offset
+        row[COLUMN_VEIN] = self.vein
         return row
 
 

@@ -1,13 +1,15 @@
-"""Triangle meshes of a scene, and made-up solids: boxes, lathe bodies (bottles, mugs, pens, balls),
-sheets."""
+"""Triangle meshes of a scene, and made-up solids: boxes, sheets, lathe bodies (bottles, mugs, pens, balls),
+tools."""
 
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
 
-from hf_handdiff.data.synthetic.materials import Material
+from hf_handdiff.data.synthetic.materials import PATTERN_LABEL, Material
 from hf_handdiff.data.synthetic.shading import NUM_ATTRIBUTES
+
+TOOL_SHARE = 0.16
 
 
 @dataclass
@@ -94,7 +96,7 @@ def fan_faces(loop: np.ndarray, centre: int) -> np.ndarray:
 class Solid:
     """A mesh around the origin with its long axis along y, and its shape as "box", "round" or "ball".
 
-    half_extent (3,) m: half of its bounding box.
+    half_extent (3,) m: half of the box around what is held of it, which is all but ears and tools' heads.
     """
 
     mesh: Mesh
@@ -120,9 +122,112 @@ class Solid:
 
 def random_solid(rng: np.random.Generator, material: Material) -> Solid:
     """A random solid of a size that a hand can hold."""
+    if rng.random() < TOOL_SHARE:
+        return random_tool(rng, material)
     kind, mesh = _random_solid_mesh(rng, material)
     shape = {"box": "box", "sheet": "box", "ball": "ball"}.get(kind, "round")
-    return Solid(mesh, shape, 0.5 * np.ptp(mesh.points, axis=0))
+    half_extent = 0.5 * np.ptp(mesh.points, axis=0)
+    if kind == "mug":
+        half_extent[0] = half_extent[2]
+        mesh = joined([mesh, _mug_handle(half_extent, material)])
+    return Solid(mesh, shape, half_extent)
+
+
+def random_tool(rng: np.random.Generator, material: Material) -> Solid:
+    """A hammer, screwdriver, spatula, spoon or pair of scissors, its grip around the origin and along y.
+
+    The Solid's extent is the grip's alone. The grip has the material's second colour, the rest its first.
+    """
+    kind = rng.choice(["hammer", "screwdriver", "spatula", "spoon", "scissors"])
+    grip_m, radius = rng.uniform(0.09, 0.13), rng.uniform(0.008, 0.016)
+    reach_m = rng.uniform(0.08, 0.16)
+    end = 0.5 * grip_m + reach_m
+    up = np.array([0.0, 1.0, 0.0])
+    material = replace(material, pattern=PATTERN_LABEL, flush=up, duty=0.5 * grip_m)
+    if kind == "scissors":
+        radius, parts = 0.012, _scissors(grip_m, end, material, rng)
+    else:
+        thin = radius if kind == "hammer" else rng.uniform(0.25, 0.5) * radius
+        heights = np.array([-0.5 * grip_m, -0.47 * grip_m, 0.0, 0.48 * grip_m, 0.52 * grip_m, end])
+        radii = np.array([0.7 * radius, radius, 0.9 * radius, radius, thin, thin])
+        parts = [lathe(radii, heights, material, sides=12)]
+    if kind == "hammer":
+        head = box(rng.uniform([0.07, 0.02, 0.02], [0.12, 0.035, 0.03]), material)
+        parts.append(head.moved(np.eye(3), up * end))
+    elif kind == "spatula":
+        blade = box(rng.uniform([0.02, 0.06, 0.001], [0.08, 0.12, 0.003]), material)
+        parts.append(blade.moved(np.eye(3), up * end))
+    elif kind == "spoon":
+        bowl = ball(rng.uniform(0.015, 0.03), material, rng.uniform(1.2, 1.6))
+        parts.append(bowl.moved(np.diag([1.0, 1.0, rng.uniform(0.2, 0.5)]), up * end))
+    return Solid(joined(parts), "round", np.array([radius, 0.5 * grip_m, radius]))
+
+
+def joined(meshes: list[Mesh]) -> Mesh:
+    """Several meshes as one, of the first one's material; their texture is looked up where they now are."""
+    starts = np.cumsum([0] + [len(mesh.points) for mesh in meshes[:-1]])
+    points = np.concatenate([mesh.points for mesh in meshes]).astype(np.float32)
+    faces = np.concatenate([mesh.faces + start for mesh, start in zip(meshes, starts, strict=True)])
+    return Mesh(points, faces.astype(np.int32), points, meshes[0].material)
+
+
+def bunch(material: Material, rng: np.random.Generator) -> Mesh:
+    """Prongs that stand out from a lump, as fingers do from a palm, but too many or too few: no hand."""
+    prongs = int(rng.choice([2, 3, 7, 8, 9]))
+    lump = rng.uniform(0.02, 0.035)
+    parts = [ball(lump, material, rng.uniform(0.8, 1.5))]
+    fan = rng.uniform(0.15, 0.6)
+    for number in range(prongs):
+        length, radius = rng.uniform(0.05, 0.1), rng.uniform(0.006, 0.011)
+        lean = (number - 0.5 * (prongs - 1)) * fan + rng.normal(0.0, 0.1)
+        up = np.array([np.sin(lean), np.cos(lean), rng.normal(0.0, 0.2)])
+        up /= np.linalg.norm(up)
+        side = np.cross(up, [0.0, 0.0, 1.0])
+        side /= np.linalg.norm(side)
+        prong = capsule(radius, length, material, rng.uniform(0.6, 1.0))
+        parts.append(prong.moved(np.stack([side, up, np.cross(side, up)], 1), up * (0.8 * lump + 0.5 * length)))
+    return joined(parts)
+
+
+def swept(path: np.ndarray, radius: float, material: Material, sides: int = 8) -> Mesh:
+    """A round bar along `path` (K, 3) m, which lies in a plane z = const; its ends are closed."""
+    along = np.gradient(path, axis=0)
+    along /= np.linalg.norm(along, axis=1, keepdims=True)
+    across = np.stack([along[:, 1], -along[:, 0], np.zeros(len(path))], 1)
+    angle = np.arange(sides) * 2 * np.pi / sides
+    rings = path[:, None] + radius * (
+        np.cos(angle)[None, :, None] * across[:, None] + np.sin(angle)[None, :, None] * np.array([0.0, 0.0, 1.0])
+    )
+    points = np.concatenate([rings.reshape(-1, 3), path[[0, -1]]]).astype(np.float32)
+    loops = [np.arange(sides) + k * sides for k in range(len(path))]
+    first, last = len(points) - 2, len(points) - 1
+    faces = np.concatenate([tube_faces(loops), fan_faces(loops[0][::-1], first), fan_faces(loops[-1], last)])
+    return Mesh(points, faces.astype(np.int32), points, material)
+
+
+def _mug_handle(half_extent: np.ndarray, material: Material) -> Mesh:
+    """An ear on the +x side of a mug."""
+    angle = np.linspace(-0.5 * np.pi, 0.5 * np.pi, 9)
+    size = 0.55 * half_extent[1]
+    path = np.stack([half_extent[0] * 0.95 + size * np.cos(angle), size * np.sin(angle), np.zeros(9)], 1)
+    return swept(path, 0.0055, material)
+
+
+def _scissors(grip_m: float, end_m: float, material: Material, rng: np.random.Generator) -> list[Mesh]:
+    """Two crossed blades that end in rings."""
+    opening = rng.uniform(0.08, 0.35)
+    parts = []
+    for side in (-1.0, 1.0):
+        turn = side * opening
+        rotation = np.array([[np.cos(turn), -np.sin(turn), 0.0], [np.sin(turn), np.cos(turn), 0.0], [0.0, 0.0, 1.0]])
+        blade = box(np.array([0.011, end_m, 0.002]), material).moved(np.eye(3), np.array([0.0, 0.5 * end_m, 0.0]))
+        angle = np.linspace(0.0, 2.0 * np.pi, 13)
+        ring = np.stack([0.015 * np.cos(angle), 0.02 * np.sin(angle) - 0.5 * grip_m, np.zeros(13)], 1)
+        bar = box(np.array([0.008, 0.5 * grip_m, 0.004]), material)
+        bar = bar.moved(np.eye(3), np.array([0.0, -0.15 * grip_m, 0.0]))
+        lift = np.array([0.0, 0.0, 0.0012 * side])
+        parts += [part.moved(rotation, lift) for part in (blade, swept(ring, 0.0035, material), bar)]
+    return parts
 
 
 def _random_solid_mesh(rng: np.random.Generator, material: Material) -> tuple[str, Mesh]:

@@ -12,7 +12,7 @@ from hf_handdiff.data.synthetic.placement import random_rotation
 
 HELD_SHARE = 0.12
 OTHERWISE_OCCLUDED_SHARE = 0.36
-KINDS, KIND_SHARES = ("front", "second_hand", "patch"), (0.45, 0.3, 0.25)
+KINDS, KIND_SHARES = ("front", "second_hand", "patch"), (0.53, 0.39, 0.08)
 
 
 @dataclass

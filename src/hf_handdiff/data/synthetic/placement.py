@@ -6,12 +6,15 @@ import numpy as np
 
 from hf_handdiff.data.synthetic.rasterizer import NEAR_PLANE_M, project_points
 
-EVERYDAY_SHARE = 0.45
-FIELD_OF_VIEW_DEG = (15.0, 70.0)
-SPAN = (0.35, 0.95)
+EVERYDAY_SHARE = 0.72
+FIELD_OF_VIEW_DEG = (20.0, 90.0)
+SPAN = (0.3, 0.95)
 OFF_AXIS_SHARE = 0.4
-BORDER_CUT_SHARE = 0.15
-MIN_DEPTH_M = 0.08
+MAX_OFF_AXIS_DEG = 22.0
+MAX_CORNER_DEG = 50.0  # how far an edge of the crop may lie from the optical axis
+MAX_HAND_OFF_AXIS_DEG = 32.0  # a pinhole stretches what lies farther out beyond what lenses show
+BORDER_CUT_SHARE = 0.12
+MIN_DEPTH_M = 0.15  # nothing of the hand is nearer; a wide-angle camera sees it smaller instead
 ARM_DEPTH_SHARE = 0.6
 MAX_TRIES = 12
 
@@ -55,7 +58,7 @@ def everyday_rotation(rng: np.random.Generator) -> np.ndarray:
     """
     palm_view = np.array([[0.0, 0.0, 1.0], [1.0, 0.0, 0.0], [0.0, 1.0, 0.0]])
     around = {"palm": 0.0, "back": np.pi, "thumb": 0.5 * np.pi, "little": -0.5 * np.pi}
-    kind = str(rng.choice(["palm", "back", "thumb", "little", "own"], p=[0.32, 0.28, 0.1, 0.08, 0.22]))
+    kind = str(rng.choice(["palm", "back", "thumb", "little", "own"], p=[0.36, 0.3, 0.08, 0.06, 0.2]))
     if kind == "own":  # fingers away from the camera and up, back of the hand up
         base = axis_rotation(0, rng.uniform(-1.2, -0.3)) @ axis_rotation(1, np.pi) @ palm_view
     else:
@@ -70,13 +73,17 @@ def sample_rotation(rng: np.random.Generator) -> np.ndarray:
 
 
 def sample_intrinsics(image_size: int, rng: np.random.Generator) -> np.ndarray:
-    """Intrinsics (3, 3) px of the crop's camera: its field of view, and for a share of the crops a principal
-    point far from the middle, as when the crop was cut out of a larger photo."""
-    field_of_view = np.radians(np.exp(rng.uniform(*np.log(FIELD_OF_VIEW_DEG))))
-    focal = 0.5 * image_size / np.tan(0.5 * field_of_view)
+    """Intrinsics (3, 3) px of the crop's camera: its field of view, FIELD_OF_VIEW_DEG evenly in its logarithm.
+
+    For a share of the crops the principal point is far from the middle, as when the crop was cut out of a
+    larger photo; the wider the view, the less far, so that no edge is seen at more than MAX_CORNER_DEG.
+    """
+    field_of_view_deg = np.exp(rng.uniform(*np.log(FIELD_OF_VIEW_DEG)))
+    focal = 0.5 * image_size / np.tan(np.radians(0.5 * field_of_view_deg))
     centre = np.full(2, 0.5 * image_size)
     if rng.random() < OFF_AXIS_SHARE:
-        centre = centre + focal * np.tan(np.radians(rng.uniform(-22.0, 22.0, 2)))
+        most = min(MAX_OFF_AXIS_DEG, MAX_CORNER_DEG - 0.5 * field_of_view_deg)
+        centre = centre + focal * np.tan(np.radians(rng.uniform(-most, most, 2)))
     return np.array([[focal, 0.0, centre[0]], [0.0, focal, centre[1]], [0.0, 0.0, 1.0]])
 
 
@@ -110,9 +117,11 @@ def arm_in_the_way(vertices: np.ndarray, arm: np.ndarray, placement: Placement, 
 def _draw_placement(vertices: np.ndarray, image_size: int, rng: np.random.Generator) -> Placement:
     rotation = sample_rotation(rng)
     intrinsics = sample_intrinsics(image_size, rng)
-    span = np.clip(rng.normal(0.68, 0.1), *SPAN) if rng.random() < 0.6 else rng.uniform(*SPAN)
+    span = np.clip(rng.normal(0.58, 0.1), *SPAN) if rng.random() < 0.6 else rng.uniform(*SPAN)
     margin = 0.5 * (1.0 - span) + (rng.uniform(0.0, 0.35) if rng.random() < BORDER_CUT_SHARE else 0.0)
     centre_px = image_size * (0.5 + rng.uniform(-1.0, 1.0, 2) * margin)
+    reach_px = intrinsics[0, 0] * np.tan(np.radians(MAX_HAND_OFF_AXIS_DEG))
+    centre_px = np.clip(centre_px, intrinsics[:2, 2] - reach_px, intrinsics[:2, 2] + reach_px)
     translation = fit_translation(vertices @ rotation.T, intrinsics, centre_px, span * image_size)
     return Placement(intrinsics, rotation, translation)
 

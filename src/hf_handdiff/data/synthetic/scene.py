@@ -3,11 +3,12 @@
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 
 from hf_handdiff.data.synthetic.grasps import sample_grasp
 from hf_handdiff.data.synthetic.hand_mesh import ForearmShape, RenderHand
 from hf_handdiff.data.synthetic.materials import Material, random_object_material
-from hf_handdiff.data.synthetic.mesh import Mesh, ball, capsule, random_solid
+from hf_handdiff.data.synthetic.mesh import Mesh, ball, bunch, capsule, random_solid
 from hf_handdiff.data.synthetic.occluders import (
     HELD_SHARE,
     KIND_SHARES,
@@ -24,10 +25,12 @@ from hf_handdiff.data.synthetic.placement import (
     sample_intrinsics,
 )
 from hf_handdiff.data.synthetic.rasterizer import project_points
+from hf_handdiff.data.synthetic.shapes import sample_shape
 from hf_handdiff.data.synthetic.skin import sample_skin
 from hf_handdiff.data.synthetic.wearables import random_wearables
+from hf_handdiff.hand.poses import MAX_OVERLAP_M, default_sampler
 
-MAX_SHAPE = 2.5
+GRASP_TRIES = 4
 
 
 @dataclass
@@ -47,25 +50,28 @@ class HandInstance:
 
 
 def sample_hand(
-    hand: RenderHand, pose: np.ndarray, rng: np.random.Generator, skin: tuple[Material, float] | None = None
+    hand: RenderHand,
+    pose: np.ndarray,
+    split: str,
+    rng: np.random.Generator,
+    skin: tuple[Material, float] | None = None,
 ) -> HandInstance:
-    """A hand in `pose` (16, 3), of a random shape and skin, with a forearm that may be dressed.
+    """A hand in `pose` (16, 3), of a random shape of `split` and a skin, with a forearm that may be dressed.
 
     For a share of the hands the pose is replaced by one that holds a solid, which is then the last of the
     meshes.
     """
-    shape = np.clip(rng.normal(size=10), -MAX_SHAPE, MAX_SHAPE).astype(np.float32)
+    shape = sample_shape(split, rng)
     held = None
     if rng.random() < HELD_SHARE:
-        flat = hand.pose(np.zeros((16, 3), np.float32), shape).joints
-        pose, held = sample_grasp(flat - flat[0], rng)
+        pose, held = _sample_free_grasp(hand, shape, rng)
     material, tone = sample_skin(rng) if skin is None else skin
     posed = hand.pose(pose, shape)
     vertices, joints = posed.vertices - posed.joints[0], posed.joints - posed.joints[0]
     forearm = ForearmShape(
-        flexion_rad=float(np.clip(rng.normal(0.0, 0.4), -1.0, 1.1)),
-        deviation_rad=float(np.clip(rng.normal(0.0, 0.2), -0.4, 0.4)),
-        length_m=rng.uniform(0.24, 0.45),
+        flexion_rad=float(np.clip(rng.normal(0.0, 0.3), -1.0, 1.1)),
+        deviation_rad=float(np.clip(rng.normal(0.0, 0.15), -0.4, 0.4)),
+        length_m=rng.uniform(0.26, 0.5),
         widening=rng.uniform(1.2, 1.6),
     )
     points = hand.with_forearm(vertices, forearm)
@@ -75,15 +81,33 @@ def sample_hand(
     return HandInstance(pose, shape, material, tone, joints, meshes)
 
 
+def _sample_free_grasp(hand: RenderHand, shape: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, Mesh]:
+    """A grasp whose fingers do not run through each other; the best of GRASP_TRIES if none is free of it."""
+    flat = hand.pose(np.zeros((16, 3), np.float32), shape).joints
+    least = np.inf
+    for _ in range(GRASP_TRIES):
+        pose, held = sample_grasp(flat - flat[0], rng)
+        overlap = float(default_sampler().overlap(torch.from_numpy(pose)[None])[0])
+        if overlap < least:
+            least, best = overlap, (pose, held)
+        if overlap <= MAX_OVERLAP_M:
+            break
+    return best
+
+
 def sample_occlusion(
     hand: RenderHand,
     instance: HandInstance,
     other_pose: np.ndarray,
+    split: str,
     placement: Placement,
     image_size: int,
     rng: np.random.Generator,
 ) -> Occlusion:
-    """Nothing, or one or two things that hide parts of the hand; a second hand takes `other_pose` (16, 3)."""
+    """Nothing, or one or two things that hide parts of the hand.
+
+    A second hand takes `other_pose` (16, 3) and a shape of `split`.
+    """
     occlusion = Occlusion()
     if rng.random() >= OTHERWISE_OCCLUDED_SHARE:
         return occlusion
@@ -94,7 +118,7 @@ def sample_occlusion(
         if kind == "front":
             occlusion.meshes.append(solid_in_front(vertices, rng))
         elif kind == "second_hand":
-            occlusion.meshes += _second_hand(hand, instance, other_pose, vertices, rng)
+            occlusion.meshes += _second_hand(hand, instance, other_pose, split, vertices, rng)
         else:
             pixels = project_points(vertices, placement.intrinsics_px)
             box = np.concatenate([pixels.min(0), pixels.max(0)])
@@ -106,12 +130,13 @@ def _second_hand(
     hand: RenderHand,
     instance: HandInstance,
     pose: np.ndarray,
+    split: str,
     vertices_m: np.ndarray,
     rng: np.random.Generator,
 ) -> list[Mesh]:
     """Another hand beside or in front of `vertices_m`, most often the same person's left one."""
     skin = (instance.skin, instance.skin_tone) if rng.random() < 0.75 else None
-    other = sample_hand(hand, pose, rng, skin)
+    other = sample_hand(hand, pose, split, rng, skin)
     size = np.linalg.norm(np.ptp(vertices_m, axis=0)[:2])
     centre = vertices_m.mean(0) + second_hand_offset(size, rng)
     centre[2] = max(centre[2], 0.5 * vertices_m[:, 2].min())
@@ -130,14 +155,17 @@ def scene_without_hand(image_size: int, rng: np.random.Generator) -> tuple[list[
     middle[:2] = (0.5 * image_size - intrinsics[:2, 2]) * middle[2] / intrinsics[0, 0]
     meshes = []
     for _ in range(rng.integers(0, 4)):
-        if rng.random() < 0.5:
+        kind = rng.choice(["solid", "limb", "head", "bunch"], p=[0.4, 0.2, 0.15, 0.25])
+        if kind == "solid":
             thing = random_solid(rng, random_object_material(rng)).mesh
-        elif rng.random() < 0.5:
+        elif kind == "limb":
             thing = capsule(
                 rng.uniform(0.02, 0.045), rng.uniform(0.15, 0.35), sample_skin(rng)[0], rng.uniform(0.6, 1.0)
             )
-        else:
+        elif kind == "head":
             thing = ball(rng.uniform(0.03, 0.08), sample_skin(rng)[0], rng.uniform(1.0, 1.4))
+        else:
+            thing = bunch(sample_skin(rng)[0] if rng.random() < 0.7 else random_object_material(rng), rng)
         meshes.append(thing.moved(random_rotation(rng), middle + rng.normal(0.0, 0.05, 3) * [1.0, 1.0, 0.5]))
     return meshes, intrinsics, middle
 

@@ -1,6 +1,7 @@
 """The compiled shader: from visible faces to tone-mapped colours.
 
-Light is a set of directional lights, each with a shadow map, and an ambient gradient from below to above.
+Light is a set of directional lights, each with a shadow map, and an ambient gradient from below to above that
+is dimmed where most of the lights are blocked.
 Skin scatters light: each colour channel wraps around the terminator by its own amount (red farthest), and
 shadows have a reddish rim. Highlights are GGX. Texture and bump come from a tiling noise volume that is
 looked up at the rest position of the surface, so that they stick to a posed hand and have no seams.
@@ -16,6 +17,7 @@ NOISE_SIZE = 32
 # Columns of the per-vertex surface attributes.
 ATTRIBUTE_PALM, ATTRIBUTE_NAIL, ATTRIBUTE_FLUSH, ATTRIBUTE_CREASE = 0, 1, 2, 3
 NUM_ATTRIBUTES = 4
+VEIN_WIDTH = np.float32(0.2)  # in values of the coarse noise: about 2 mm on either side
 # Compiled code would promote a float32 that meets an integer to float64.
 ZERO, ONE, TWO, THREE = np.float32(0), np.float32(1), np.float32(2), np.float32(3)
 # The power 1 / 2.2 of the tone curve, over the square root of its argument: a table is faster than a power.
@@ -139,9 +141,14 @@ def _albedo(row, surface, fine, blotch, out):
         crease = ONE
         if crease_distance < 3:
             crease -= row[m.COLUMN_CREASE] * np.exp(-crease_distance * crease_distance)
+        vein = ZERO
+        if row[m.COLUMN_VEIN] > 0:  # where coarse noise passes through zero, lines run and branch
+            across = blotch[0] / VEIN_WIDTH
+            vein = row[m.COLUMN_VEIN] * np.exp(-across * across) * (ONE - palm) * (ONE - flush)
         for k in range(3):
             skin = row[m.COLUMN_BASE + k] * (ONE - palm) + row[m.COLUMN_SECOND + k] * palm
-            skin *= (ONE + (row[m.COLUMN_FLUSH + k] - ONE) * flush) * texture * crease
+            dims = np.float32(0.38) if k == 0 else (np.float32(0.2) if k == 1 else np.float32(0.14))
+            skin *= (ONE + (row[m.COLUMN_FLUSH + k] - ONE) * flush) * texture * crease * (ONE - dims * vein)
             out[k] = skin * (ONE - nail) + row[m.COLUMN_ACCENT + k] * nail
         out[3] += nail * (np.float32(0.28) - out[3])
         return
@@ -176,8 +183,8 @@ def _shade(row, surface, volume, lights, light_colors, shadow_maps, to_shadow, a
     n_dot_v = max(nx * vx + ny * vy + nz * vz, np.float32(0.12))
     scatter = row[m.COLUMN_SCATTER]
     above = np.float32(0.5) - np.float32(0.5) * (nx * ambient[2, 0] + ny * ambient[2, 1] + nz * ambient[2, 2])
-    for k in range(3):
-        color[k] = albedo[k] * (ambient[0, k] * (ONE - above) + ambient[1, k] * above)
+    color[:] = ZERO
+    unblocked, around = ZERO, np.float32(1e-6)
     alpha2 = albedo[3] ** 4
     geometry = albedo[3] * albedo[3] * np.float32(0.5)
     for light in range(lights.shape[0]):
@@ -194,6 +201,8 @@ def _shade(row, surface, volume, lights, light_colors, shadow_maps, to_shadow, a
             pz + np.float32(0.002) * surface[5],
         )
         facing = max(n_dot_l, ZERO)
+        unblocked += (facing + np.float32(0.1)) * share
+        around += facing + np.float32(0.1)
         highlight = ZERO
         if facing > 0 and share > 0:
             hx, hy, hz = lx + vx, ly + vy, lz + vz
@@ -216,6 +225,10 @@ def _shade(row, surface, volume, lights, light_colors, shadow_maps, to_shadow, a
             if k == 0:
                 reach = share + scatter * np.float32(0.6) * share * (ONE - share)
             color[k] += light_colors[light, k] * (albedo[k] * diffuse * reach + highlight)
+    # where most lights are blocked, as between fingers, little ambient light arrives either
+    openness = np.float32(0.3) + np.float32(0.7) * unblocked / around
+    for k in range(3):
+        color[k] += openness * albedo[k] * (ambient[0, k] * (ONE - above) + ambient[1, k] * above)
 
 
 @numba.njit(cache=True, fastmath=True)

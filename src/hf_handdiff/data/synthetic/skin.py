@@ -1,28 +1,30 @@
-"""Skin: a wide range of tones, palms lighter than backs, flushed knuckles, nails, creases, blotches."""
+"""Skin: a wide range of tones, palms lighter than backs, flushed knuckles, nails, creases, veins, blotches."""
 
 import numpy as np
 
 from hf_handdiff.data.synthetic.materials import KIND_SKIN, Material, srgb_to_linear
 
-# sRGB anchors of skin albedo from the lightest (0) to the darkest (1) tone, chosen by eye to span the ten
-# swatches of the Monk scale with the warmer hue that skin has in photographs.
+# sRGB anchors of skin albedo from the lightest (0) to the darkest (1) tone. They span the reflectances that are
+# measured on people, about 60 % to 8 % in red and 40 % to 4 % in green light. Swatches such as the Monk scale's
+# are colours of photographs, with light and shadow in them: as albedo their ends would come out white and black.
 TONE_ANCHORS_SRGB = (
     np.array(
         [
-            [248, 218, 202],
-            [240, 201, 178],
-            [228, 182, 152],
-            [210, 158, 124],
-            [188, 134, 100],
-            [160, 108, 78],
-            [130, 84, 60],
-            [100, 64, 46],
-            [74, 48, 36],
-            [54, 37, 30],
+            [226, 192, 172],
+            [220, 181, 157],
+            [209, 166, 138],
+            [194, 149, 118],
+            [176, 130, 100],
+            [157, 112, 84],
+            [137, 95, 71],
+            [118, 80, 61],
+            [100, 68, 54],
+            [84, 57, 47],
         ]
     )
     / 255.0
 )
+VEIN_SHARE = 0.4
 PALM_SRGB = np.array([236, 188, 166]) / 255.0
 
 
@@ -54,11 +56,12 @@ def sample_skin(rng: np.random.Generator) -> tuple[Material, float]:
         specular=rng.uniform(0.018, 0.04),
         frequency=rng.uniform(350.0, 900.0),
         blotch_frequency=rng.uniform(40, 140),
-        fine_amount=rng.uniform(0.01, 0.09),
+        fine_amount=rng.uniform(0.01, 0.06),
         blotch_amount=rng.uniform(0.03, 0.2),
-        bump=rng.uniform(0.03, 0.14),
-        crease=rng.uniform(0.0, 0.3),
+        bump=rng.uniform(0.01, 0.09),
+        crease=rng.uniform(0.05, 0.45),
         scatter=1.0,
+        vein=rng.uniform(0.1, 0.4) if rng.random() < VEIN_SHARE else 0.0,
         offset=rng.uniform(0.0, 32.0, 3),
     )
     return material, tone

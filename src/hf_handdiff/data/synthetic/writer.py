@@ -9,16 +9,22 @@ from pathlib import Path
 from tqdm import tqdm
 
 from hf_handdiff.data.features import CORPUS_FEATURES
+from hf_handdiff.files import replace_file
 
 SHARD_ROWS = 1000
 PROGRESS_ROWS = 10
-GENERATOR_VERSION = 2
+GENERATOR_VERSION = 3
 WAIT_S = 1.0
 
 
 def shard_name(split: str, shard: int, num_shards: int) -> str:
     """The file name of a shard, as `datasets` and the Hub know them."""
     return f"{split}-{shard:05d}-of-{num_shards:05d}.parquet"
+
+
+def num_shards(num_samples: int, shard_rows: int) -> int:
+    """How many shards hold `num_samples` rows."""
+    return -(-num_samples // shard_rows)
 
 
 def write_corpus(
@@ -29,16 +35,21 @@ def write_corpus(
     split: str = "train",
     *,
     shard_rows: int = SHARD_ROWS,
+    shards: range | None = None,
     progress: bool = True,
 ) -> Path:
     """Make samples 0 .. num_samples - 1 of `seed` and write them to the folder `out`.
 
     Shards of `shard_rows` rows are written aside and renamed when complete; shards that exist are skipped,
     so that a run that was stopped is carried on by the same command. What is written depends on the seed,
-    the split and the counts alone, not on `num_workers`.
+    the split and the counts alone, not on `num_workers`. Whoever completes a split writes its card.
+
+    Args:
+        shards: numbers of the shards to make, for one task of an array job; None: all.
 
     Raises:
-        ValueError: a count is not positive, or `out` holds a corpus made with other settings.
+        ValueError: a count is not positive, there are no such `shards`, or `out` holds a corpus made with
+            other settings.
     """
     for name, value in (
         ("num_samples", num_samples),
@@ -50,8 +61,11 @@ def write_corpus(
     if seed < 0:
         raise ValueError(f"seed must not be negative, got {seed}")
     out = Path(out)
+    count = num_shards(num_samples, shard_rows)
+    shards = range(count) if shards is None else shards
+    if not shards or min(shards) < 0 or max(shards) >= count:
+        raise ValueError(f"shards: expected some of 0:{count}, got {shards.start}:{shards.stop}")
     out.mkdir(parents=True, exist_ok=True)
-    num_shards = -(-num_samples // shard_rows)
     settings = {
         "generator": "hf_handdiff.data.synthetic",
         "generator_version": GENERATOR_VERSION,
@@ -61,17 +75,21 @@ def write_corpus(
         "split": split,
     }
     _claim_folder(out / f"{split}.json", settings)
-    jobs = []
-    for shard in range(num_shards):
-        path = out / shard_name(split, shard, num_shards)
-        if not path.exists():
-            jobs.append((path, seed, shard * shard_rows, min((shard + 1) * shard_rows, num_samples)))
-    todo = sum(stop - start for _, _, start, stop in jobs)
-    with tqdm(total=num_samples, initial=num_samples - todo, unit="sample", disable=not progress) as bar:
+    every_job = [
+        (out / shard_name(split, shard, count), seed, shard * shard_rows, min((shard + 1) * shard_rows, num_samples))
+        for shard in shards
+    ]
+    jobs = [job for job in every_job if not job[0].exists()]
+    total, todo = (sum(stop - start for _, _, start, stop in some) for some in (every_job, jobs))
+    with tqdm(total=total, initial=total - todo, unit="sample", disable=not progress) as bar:
         if num_workers == 1:
             _work(iter(jobs), split, bar.update)
         elif jobs:
             _run_workers(jobs, split, min(num_workers, len(jobs)), bar)
+    if jobs or not (out / "README.md").exists():
+        from hf_handdiff.data.synthetic.card import write_card
+
+        write_card(out)
     return out
 
 
@@ -83,9 +101,8 @@ def _claim_folder(path: Path, settings: dict) -> None:
             different = [f"{k} {found.get(k)!r}, not {settings[k]!r}" for k in settings if found.get(k) != settings[k]]
             raise ValueError(f"out: {path.parent} holds a corpus with {'; '.join(different)}: take another folder")
         return
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
-    aside.write_text(json.dumps(settings, indent=2) + "\n")
-    aside.replace(path)
+    with replace_file(path) as aside:
+        aside.write_text(json.dumps(settings, indent=2) + "\n")
 
 
 def _work(jobs, split: str, report) -> None:
@@ -107,6 +124,7 @@ def _work(jobs, split: str, report) -> None:
 def _write_shard(path: Path, seed: int, start: int, stop: int, assets, report) -> None:
     """Rows `start` .. `stop` - 1, written aside and renamed to `path`."""
     from datasets import Dataset
+    from datasets.utils.tqdm import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
 
     from hf_handdiff.data.synthetic.generator import generate_sample
 
@@ -117,12 +135,14 @@ def _write_shard(path: Path, seed: int, start: int, stop: int, assets, report) -
             values.append(row[name])
         if (index + 1 - start) % PROGRESS_ROWS == 0 or index + 1 == stop:
             report((index - start) % PROGRESS_ROWS + 1)
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
+    quiet = are_progress_bars_disabled()
+    disable_progress_bars()  # one bar a shard, of a tenth of a second, would run into ours
     try:
-        Dataset.from_dict(columns, features=CORPUS_FEATURES).to_parquet(str(aside))
-        aside.replace(path)
+        with replace_file(path) as aside:
+            Dataset.from_dict(columns, features=CORPUS_FEATURES).to_parquet(str(aside))
     finally:
-        aside.unlink(missing_ok=True)
+        if not quiet:
+            enable_progress_bars()
 
 
 def _worker(jobs, split: str, messages) -> None:
