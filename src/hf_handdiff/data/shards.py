@@ -101,7 +101,7 @@ def write_shards(
     out = _make_folder(out)
     digest = hashlib.sha256("\n".join(sample_ids).encode()).hexdigest()[:16]
     counts = {"split": split, "num_samples": len(sample_ids), "samples": digest, "shard_rows": shard_rows}
-    _claim_folder(out / f"{split}.json", {**settings, **counts})
+    claim_folder(out / f"{split}.json", {**settings, **counts})
     for leftover in out.glob(f".{split}-*-of-*.parquet"):  # of a run that was killed
         leftover.unlink()
 
@@ -115,7 +115,7 @@ def write_shards(
                 skipped.forget(sample_ids[index] for index in indices)
                 rows = list(_rows(make_row, indices, sample_ids, skipped, skip_bad, num_workers, bar))
                 skipped.save()
-                _write_rows(path, rows)
+                write_rows(path, rows)
             else:
                 bar.update(len(indices))
     num_rows = len(sample_ids) - len(skipped.not_annotated) - len(skipped.bad)
@@ -133,7 +133,7 @@ def _make_folder(out: str | Path) -> Path:
     return Path(out)
 
 
-def _claim_folder(path: Path, settings: dict[str, Any]) -> None:
+def claim_folder(path: Path, settings: dict[str, Any]) -> None:
     """Write the settings of a split, or check that those there are the same."""
     if path.exists():
         found = json.loads(path.read_text())
@@ -222,7 +222,7 @@ def _mapping(num_workers: int) -> Iterator[Callable]:
             pool.shutdown(cancel_futures=True)
 
 
-def _write_rows(path: Path, rows: list[dict[str, Any]]) -> None:
+def write_rows(path: Path, rows: list[dict[str, Any]]) -> None:
     """Write rows aside and rename them to `path`."""
     from datasets import Dataset
 

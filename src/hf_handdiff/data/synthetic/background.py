@@ -6,9 +6,10 @@ import numpy as np
 from hf_handdiff.data.synthetic.environment import Environment, panorama_crop
 from hf_handdiff.data.synthetic.skin import tone_color
 
-PANORAMA_SHARE = 0.65
-PAINTER_SHARES = (0.36, 0.14, 0.16, 0.2, 0.14)  # most plain walls, as behind most hands in photos
-CLUTTER_SHARE, DISTRACTOR_SHARE = 0.25, 0.3
+PANORAMA_SHARE = 0.5
+OUT_OF_FOCUS_SHARE, OUT_OF_FOCUS_PX = 0.85, (0.5, 6.0)
+PAINTER_SHARES = (0.5, 0.1, 0.13, 0.17, 0.1)  # most plain walls, as behind most hands in photos
+CLUTTER_SHARE, DISTRACTOR_SHARE = 0.2, 0.2
 _SUBPIXEL_BITS = 3
 
 
@@ -28,8 +29,8 @@ def sample_background(
     if rng.random() < DISTRACTOR_SHARE:
         for _ in range(rng.integers(1, 4)):
             draw_skin_distractor(image, rng)
-    if rng.random() < 0.75:
-        image = cv2.GaussianBlur(image, (0, 0), float(np.exp(rng.uniform(np.log(0.4), np.log(5.0)))))
+    if rng.random() < OUT_OF_FOCUS_SHARE:
+        image = cv2.GaussianBlur(image, (0, 0), float(np.exp(rng.uniform(*np.log(OUT_OF_FOCUS_PX)))))
     return image
 
 

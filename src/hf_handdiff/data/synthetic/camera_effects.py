@@ -5,7 +5,7 @@ import numba
 import numpy as np
 
 GREY_SHARE = 0.02
-METERED_LEVEL, METERING = 0.5, 0.5  # automatic exposure: the middle of the picture goes this far toward the level
+METERED_LEVEL, METERING = 0.5, 0.65  # automatic exposure: the middle of the picture goes this far toward the level
 NOISE = (0.002, 0.018)
 DENOISED_SHARE = 0.7
 

@@ -13,7 +13,8 @@ from huggingface_hub import DatasetCardData
 from PIL import Image, ImageDraw
 
 from hf_handdiff.data.features import CORPUS_FEATURES
-from hf_handdiff.data.synthetic.writer import num_shards, shard_name
+from hf_handdiff.data.shards import shard_name
+from hf_handdiff.data.synthetic.writer import num_shards
 from hf_handdiff.files import replace_file
 from hf_handdiff.hand.rotations import axis_angle_to_matrix
 from hf_handdiff.hand.topology import BONES, FINGERS

@@ -120,6 +120,9 @@ def random_object_material(rng: np.random.Generator) -> Material:
     )
 
 
+CLOTH_PATTERNS = [PATTERN_PLAIN] * 4 + [PATTERN_NOISE, PATTERN_STRIPES, PATTERN_CHECKER]
+
+
 def random_cloth_material(rng: np.random.Generator) -> Material:
     """A sleeve's surface: rough, matt, plain, striped or checked."""
     material = random_object_material(rng)
@@ -129,5 +132,5 @@ def random_cloth_material(rng: np.random.Generator) -> Material:
         rng.uniform(0.1, 0.35),
     )
     material.fine_amount, material.scatter = rng.uniform(0.05, 0.3), 0.3
-    material.pattern = int(rng.choice([PATTERN_PLAIN, PATTERN_PLAIN, PATTERN_NOISE, PATTERN_STRIPES, PATTERN_CHECKER]))
+    material.pattern = int(rng.choice(CLOTH_PATTERNS))
     return material

@@ -5,7 +5,7 @@ import numpy as np
 from hf_handdiff.data.synthetic.materials import Material, random_cloth_material, random_object_material
 from hf_handdiff.data.synthetic.mesh import Mesh, tube_faces
 
-SLEEVE_SHARE, BAND_SHARE = 0.4, 0.12
+SLEEVE_SHARE, BAND_SHARE = 0.35, 0.1
 
 
 def random_wearables(rings: np.ndarray, rng: np.random.Generator) -> list[Mesh]:
@@ -20,8 +20,8 @@ def random_wearables(rings: np.ndarray, rng: np.random.Generator) -> list[Mesh]:
 
 def sleeve(rings: np.ndarray, rng: np.random.Generator) -> Mesh:
     """A sleeve with folds from somewhere on the arm to its far end."""
-    first = int(rng.integers(0, 5))
-    looseness = rng.uniform(1.12, 1.5)
+    first = int(rng.integers(1, 8))
+    looseness = rng.uniform(1.12, 1.4)
     worn = rings[first:]
     count = worn.shape[1]
     angle = np.arange(count) * 2 * np.pi / count

@@ -1,6 +1,5 @@
 """Writing a synthetic corpus: Parquet shards made by worker processes, resumable, in any order."""
 
-import json
 import multiprocessing
 import os
 import queue
@@ -8,18 +7,11 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from hf_handdiff.data.features import CORPUS_FEATURES
-from hf_handdiff.files import replace_file
+from hf_handdiff.data.shards import SHARD_ROWS, claim_folder, shard_name, write_rows
 
-SHARD_ROWS = 1000
 PROGRESS_ROWS = 10
-GENERATOR_VERSION = 3
+GENERATOR_VERSION = 4
 WAIT_S = 1.0
-
-
-def shard_name(split: str, shard: int, num_shards: int) -> str:
-    """The file name of a shard, as `datasets` and the Hub know them."""
-    return f"{split}-{shard:05d}-of-{num_shards:05d}.parquet"
 
 
 def num_shards(num_samples: int, shard_rows: int) -> int:
@@ -74,7 +66,7 @@ def write_corpus(
         "shard_rows": shard_rows,
         "split": split,
     }
-    _claim_folder(out / f"{split}.json", settings)
+    claim_folder(out / f"{split}.json", settings)
     every_job = [
         (out / shard_name(split, shard, count), seed, shard * shard_rows, min((shard + 1) * shard_rows, num_samples))
         for shard in shards
@@ -91,18 +83,6 @@ def write_corpus(
 
         write_card(out)
     return out
-
-
-def _claim_folder(path: Path, settings: dict) -> None:
-    """Write the settings of a corpus beside it, or check that those there are the same."""
-    if path.exists():
-        found = json.loads(path.read_text())
-        if found != settings:
-            different = [f"{k} {found.get(k)!r}, not {settings[k]!r}" for k in settings if found.get(k) != settings[k]]
-            raise ValueError(f"out: {path.parent} holds a corpus with {'; '.join(different)}: take another folder")
-        return
-    with replace_file(path) as aside:
-        aside.write_text(json.dumps(settings, indent=2) + "\n")
 
 
 def _work(jobs, split: str, report) -> None:
@@ -123,26 +103,14 @@ def _work(jobs, split: str, report) -> None:
 
 def _write_shard(path: Path, seed: int, start: int, stop: int, assets, report) -> None:
     """Rows `start` .. `stop` - 1, written aside and renamed to `path`."""
-    from datasets import Dataset
-    from datasets.utils.tqdm import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
-
     from hf_handdiff.data.synthetic.generator import generate_sample
 
-    columns: dict[str, list] = {name: [] for name in CORPUS_FEATURES}
+    rows = []
     for index in range(start, stop):
-        row = generate_sample(seed, index, assets)
-        for name, values in columns.items():
-            values.append(row[name])
+        rows.append(generate_sample(seed, index, assets))
         if (index + 1 - start) % PROGRESS_ROWS == 0 or index + 1 == stop:
             report((index - start) % PROGRESS_ROWS + 1)
-    quiet = are_progress_bars_disabled()
-    disable_progress_bars()  # one bar a shard, of a tenth of a second, would run into ours
-    try:
-        with replace_file(path) as aside:
-            Dataset.from_dict(columns, features=CORPUS_FEATURES).to_parquet(str(aside))
-    finally:
-        if not quiet:
-            enable_progress_bars()
+    write_rows(path, rows)
 
 
 def _worker(jobs, split: str, messages) -> None:
