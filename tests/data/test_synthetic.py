@@ -62,8 +62,7 @@ from hf_handdiff.hand.poses import (
 from hf_handdiff.hand.rotations import matrix_to_axis_angle
 
 SEED = 1
-NUM_SAMPLES = 40
-NUM_RAY_CAST = int(os.environ.get("HANDDIFF_NUM_RAY_CAST", 40))  # set it to 200 for the long check
+NUM_SAMPLES = int(os.environ.get("HANDDIFF_NUM_CHECKED", 40))  # set it to 200 for the long check
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -347,11 +346,12 @@ def test_visibility_agrees_with_a_ray_cast(assets):
     """The depth buffer against exact rays through the same scenes, with all that hides the hand in them."""
     agree = []
     index = 0
-    while len(agree) < NUM_RAY_CAST:
+    while len(agree) < NUM_SAMPLES:
         scene = generate_scene(9, index, assets)
         index += 1
         if scene.row["has_hand"]:
             agree.append(np.array(scene.row["keypoints_visible"]) == visible_by_rays(assets.hand, scene))
+    print(f"rays and depth buffer agree on {np.mean(agree):.4f} of the joints of {len(agree)} hands")
     assert np.mean(agree) >= 0.99
 
 
