@@ -70,8 +70,13 @@ def claimed(path: Path):
             yield True
 
 
-def run_jobs(jobs: list[Job]) -> None:
-    """Make what is not there, in order; what another process is at is left to it and waited for."""
+def run_jobs(jobs: list[Job], locks: Path) -> None:
+    """Make what is not there, in order; what another process is at is left to it and waited for.
+
+    Args:
+        jobs: each after those that it needs.
+        locks: folder that all processes share.
+    """
     bar = tqdm(total=len(jobs), unit="job")
     pending = list(jobs)
     while pending:
@@ -80,7 +85,7 @@ def run_jobs(jobs: list[Job]) -> None:
             if job.made.exists():
                 pending.remove(job)
             elif all(path.exists() for path in job.needs):
-                with claimed(job.made.parent.parent / f".{job.name}.lock") as mine:
+                with claimed(locks / job.name.replace(" ", "-")) as mine:
                     if mine and not job.made.exists():
                         bar.write(job.name)
                         job.make()
@@ -212,7 +217,7 @@ def main(argv=None):
         jobs += [runs.score(name, seed) for seed in args.seeds for name in args.only]
     if "grid" in args.do and "cascade" in args.only:
         jobs += [runs.grid(seed) for seed in args.seeds]
-    run_jobs(jobs)
+    run_jobs(jobs, runs.out / "locks")
 
 
 if __name__ == "__main__":

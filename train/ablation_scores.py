@@ -29,6 +29,7 @@ from hf_handdiff.pipelines.sampling import sample_joints
 
 BATCH_SIZE = 50
 TIMED_IMAGES = 15
+GRID_TIMED_IMAGES = 5
 GRID_HYPOTHESES = (1, 5, 10, 20, 50)
 GRID_JOINT_STEPS = (2, 5, 10, 20)
 GRID_MESH_STEPS = (1, 2, 5, 10)
@@ -74,10 +75,10 @@ class Sampler:
         noise = hypothesis_noise(seeds, 1 if self.deterministic else count, self.space.latent_shape, stage=2)
         return sample_variant(self.model, self.space, self.scheduler, noise, joints, image, steps)
 
-    def milliseconds(self, cues: CueCache, count: int, joint_steps: int, mesh_steps: int) -> float:
+    def milliseconds(self, cues: CueCache, images: int, count: int, joint_steps: int, mesh_steps: int) -> float:
         """Median over a few images of the time that sampling takes for one image."""
         seconds = []
-        for row in range(min(TIMED_IMAGES, len(cues))):
+        for row in range(min(images, len(cues))):
             image = cues.rows(np.array([row])).image
             start = time.perf_counter()
             joints = self.hypotheses(image, [row], count, joint_steps)
@@ -132,10 +133,11 @@ def split_scores(sampler: Sampler, cues: CueCache, label: str, args) -> dict:
         vertices, joints = sampler.meshes(batch.image, proposals, seeds, count, args.num_mesh_inference_steps)
         parts.append(measure_batch(_prediction(vertices, joints, proposals), _truth(batch, rows, seeds), blind))
     scores = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-    milliseconds = sampler.milliseconds(cues, count, args.num_inference_steps, args.num_mesh_inference_steps)
+    steps = args.num_inference_steps, args.num_mesh_inference_steps
+    milliseconds = sampler.milliseconds(cues, TIMED_IMAGES, count, *steps)
     scores["seconds"] = np.full(len(scores["index"]), milliseconds / 1000)
-    steps = f"{args.num_inference_steps} and {args.num_mesh_inference_steps} steps"
-    settings = EvaluationSettings("ablation", label, "", count, args.sampling_seed, steps)
+    options = f"{steps[0]} and {steps[1]} steps"
+    settings = EvaluationSettings("ablation", label, "", count, args.sampling_seed, options)
     return summarise(scores, settings)
 
 
@@ -185,8 +187,9 @@ def grid_scores(sampler: Sampler, cues: CueCache, num_samples: int, seed: int) -
             proposals = sampler.hypotheses(batch.image, seeds, most, joint_steps)
             for mesh_steps in GRID_MESH_STEPS:
                 vertices, joints = sampler.meshes(batch.image, proposals, seeds, most, mesh_steps)
+                errors = metrics.pa_error(joints, batch.joints[:, None])  # (B, most)
                 for count in GRID_HYPOTHESES:
-                    measured = _cell(batch, joints[:, :count], vertices[:, :count].mean(1))
+                    measured = _cell(batch, joints[:, :count], vertices[:, :count].mean(1), errors[:, :count])
                     parts.setdefault((count, joint_steps, mesh_steps), []).append(measured)
     cells = []
     for (count, joint_steps, mesh_steps), measured in parts.items():
@@ -201,21 +204,20 @@ def grid_scores(sampler: Sampler, cues: CueCache, num_samples: int, seed: int) -
                 "mesh_steps": mesh_steps,
                 **figures,
                 "ece": ece if math.isfinite(ece) else None,
-                "milliseconds": sampler.milliseconds(cues, count, joint_steps, mesh_steps),
+                "milliseconds": sampler.milliseconds(cues, GRID_TIMED_IMAGES, count, joint_steps, mesh_steps),
             }
         )
     return cells
 
 
-def _cell(cues: Cues, joints: torch.Tensor, mean_vertices: torch.Tensor) -> dict[str, torch.Tensor]:
+def _cell(cues: Cues, joints: torch.Tensor, mean_vertices: torch.Tensor, errors: torch.Tensor) -> dict[str, torch.Tensor]:
     """m, but for the ranks; the wrist, being the origin, is left out of what is about the distribution."""
-    single = metrics.pa_error(joints, cues.joints[:, None])
     return {
         "pa_mpjpe_mm": metrics.pa_error(joints.mean(1), cues.joints),
         "pa_mpvpe_mm": metrics.pa_error(mean_vertices, cues.vertices),
         "mpjpe_mm": metrics.mpjpe(joints.mean(1), cues.joints),
-        "single_pa_mpjpe_mm": single.mean(1),
-        "best_pa_mpjpe_mm": single.amin(1),
+        "single_pa_mpjpe_mm": errors.mean(1),
+        "best_pa_mpjpe_mm": errors.amin(1),
         "energy_score_mm": metrics.energy_score(joints, cues.joints)[:, 1:].mean(1),
         "spread_mm": metrics.spread(joints)[:, 1:].mean(1),
         "ranks": metrics.truth_ranks(joints, cues.joints, center="pooled")[:, 1:],
