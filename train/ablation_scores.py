@@ -210,7 +210,9 @@ def grid_scores(sampler: Sampler, cues: CueCache, num_samples: int, seed: int) -
     return cells
 
 
-def _cell(cues: Cues, joints: torch.Tensor, mean_vertices: torch.Tensor, errors: torch.Tensor) -> dict[str, torch.Tensor]:
+def _cell(
+    cues: Cues, joints: torch.Tensor, mean_vertices: torch.Tensor, errors: torch.Tensor
+) -> dict[str, torch.Tensor]:
     """m, but for the ranks; the wrist, being the origin, is left out of what is about the distribution."""
     return {
         "pa_mpjpe_mm": metrics.pa_error(joints.mean(1), cues.joints),

@@ -1,6 +1,6 @@
 """Markdown tables of what ablate.py wrote, printed and, with --into, put between two marks of a file.
 
-    python train/ablation_table.py --runs runs/ablations --into BENCHMARKS.md
+python train/ablation_table.py --runs runs/ablations --into BENCHMARKS.md
 """
 
 import argparse
@@ -30,8 +30,8 @@ TITLES = {
 
 def load_runs(folder: Path, file: str) -> dict[str, list[dict]]:
     """What lies in NAME-seedS/`file`, by name in the order of the variants, one entry a seed."""
-    found = {name: [json.loads(p.read_text()) for p in sorted(folder.glob(f"{name}-seed*/{file}"))] for name in VARIANTS}
-    return {name: runs for name, runs in found.items() if runs}
+    paths = {name: sorted(folder.glob(f"{name}-seed*/{file}")) for name in VARIANTS}
+    return {name: [json.loads(path.read_text()) for path in found] for name, found in paths.items() if found}
 
 
 def over_seeds(values: list[float | None], digits: int = 2) -> str:
