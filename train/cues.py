@@ -32,12 +32,14 @@ class Cues:
         joints: (B, 21, 3) m, wrist-relative.
         vertices: (B, V, 3) m, wrist-relative.
         visible: (B, 21) bool.
+        row: (B,) int64, the row of the cache that each is, -1 if it is of none; None where nobody asks.
     """
 
     image: ImageCues
     joints: torch.Tensor
     vertices: torch.Tensor
     visible: torch.Tensor
+    row: torch.Tensor | None = None
 
 
 class CueCache:
@@ -71,7 +73,8 @@ class CueCache:
 
         names = ("point_features", "global_features", "rough_joints", "keypoints", "keypoint_scores", "view_scale")
         image = ImageCues(has_image=torch.ones(len(index)), **{name: field(name) for name in names})
-        return Cues(image=image, joints=field("joints"), vertices=field("vertices"), visible=field("visible"))
+        truth = {name: field(name) for name in ("joints", "vertices", "visible")}
+        return Cues(image=image, **truth, row=torch.from_numpy(np.asarray(index, dtype=np.int64)))
 
 
 class CueWriter:

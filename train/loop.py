@@ -51,7 +51,7 @@ def argument_parser(description: str) -> argparse.ArgumentParser:
     """The flags that every training script has, named as in diffusers' examples."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     add = parser.add_argument
-    add("--config", help="YAML file of flag: value; flags on the command line win over it")
+    add("--config", help="YAML file of flag: value, `base`: a file to build on; flags win over it")
     add("--output_dir", default="runs/run", help="checkpoints, logs, pictures and the finished model go here")
     add("--seed", type=int, default=0)
     add("--train_batch_size", type=int, default=256, help="samples per process and micro-step")
@@ -79,12 +79,19 @@ def parse(parser: argparse.ArgumentParser, argv=None) -> argparse.Namespace:
     """Flags over YAML over defaults; an unknown key of the YAML file is an error."""
     config = parser.parse_known_args(argv)[0].config
     if config is not None:
-        values = yaml.safe_load(Path(config).read_text()) or {}
+        values = _config_values(Path(config))
         unknown = sorted(set(values) - {action.dest for action in parser._actions})
         if unknown:
             parser.error(f"--config {config}: unknown keys {', '.join(unknown)}")
         parser.set_defaults(**values)
     return parser.parse_args(argv)
+
+
+def _config_values(path: Path) -> dict:
+    """The file's values over those of the file that its key `base` names, relative to its own folder."""
+    values = yaml.safe_load(path.read_text()) or {}
+    base = values.pop("base", None)
+    return values if base is None else {**_config_values(path.parent / base), **values}
 
 
 def step_generator(seed: int, micro_step: int, rank: int, device="cpu") -> torch.Generator:

@@ -4,12 +4,16 @@ The joints that it is given are fresh samples of the frozen stage 1, drawn anew 
 ground truth and of dropped conditions. A share of every batch are hands made on the fly, without an image: there is no
 end of them. The image encoder, the autoencoder and stage 1 stay as they are.
 
+`--joint_source`, `--space`, `--deterministic` and `--start` make the variants that ablate.py compares it with.
+
     accelerate launch train/stage2.py --config train/configs/stage2.yaml
 """
 
 import torch
+from ablation_models import MeshRegressor, VertexSpace, sample_variant
 from cues import CueCache, Cues
-from loop import argument_parser, parse, train
+from joint_sources import JOINT_SOURCES, JointSource
+from loop import argument_parser, parse, step_generator, train
 from made_up_views import made_up_views
 from pictures import skeleton_sheet
 from posed_hands import PosedHands
@@ -19,7 +23,7 @@ from hf_handdiff.hand import HandLayer
 from hf_handdiff.models import JointDenoiser, MeshAutoencoder, MeshLatentDenoiser, MeshLatentDenoiserConfig
 from hf_handdiff.models.mesh_latent_denoiser import ImageCues
 from hf_handdiff.pipelines.denoising import default_scheduler
-from hf_handdiff.pipelines.sampling import empty_cues, sample_joints, sample_meshes
+from hf_handdiff.pipelines.sampling import empty_cues, sample_joints
 
 
 class Stage2Task:
@@ -34,26 +38,44 @@ class Stage2Task:
         self.hands = PosedHands(HandLayer.open_hand())
         self.cues = CueCache(args.cues, "train")
         self.unseen = CueCache(args.cues, "validation")
-        features = self.cues.first(1).image
-        if args.init_from:
-            self.model = MeshLatentDenoiser.from_pretrained(args.init_from)
-        else:
-            config = MeshLatentDenoiserConfig(
-                hidden_size=args.hidden_size,
-                num_blocks=args.num_blocks,
-                latent_tokens=self.autoencoder.config.latent_tokens,
-                latent_channels=self.autoencoder.config.latent_channels,
-                point_feature_size=features.point_features.shape[-1],
-                global_feature_size=features.global_features.shape[-1],
-            )
-            self.model = MeshLatentDenoiser(config)
-            start = made_up_views(self.hands, 6000, torch.Generator().manual_seed(1), with_vertices=True)
-            with torch.no_grad():
-                latents = self.autoencoder.encode(start.vertices)
-                self.model.start_from_joint_denoiser(self.stage1, start.joints, latents)
+        self.joints = JointSource(
+            args.joint_source,
+            self.stage1,
+            args.joint_sampling_steps,
+            args.true_joints_share,
+            num_rows=len(self.cues),
+            seed=args.seed,
+        )
+        start = made_up_views(self.hands, 6000, torch.Generator().manual_seed(1), with_vertices=True)
         # In the latent loss each dimension counts as much as it moves the vertices.
-        std = torch.tensor(self.autoencoder.config.latent_std).view(self.autoencoder.latent_shape)
-        self.latent_weight = std.square() / std.square().mean()
+        self.space, self.latent_weight = self.autoencoder, _latent_weight(self.autoencoder)
+        if args.space == "vertices":
+            self.space = VertexSpace.of_hands(start.vertices, self.autoencoder.joint_regressor)
+            self.latent_weight = torch.ones(self.space.latent_shape)
+        self.model = self._model(args, start)
+        if args.joint_source == "noised_truth":
+            generator = step_generator(args.seed, 0, 0)
+            self.joints.measure_errors(self.batch(2048, generator), generator)
+
+    def _model(self, args, start):
+        """The network: a saved one, or a new one that begins as `--start` says."""
+        network = MeshRegressor if args.deterministic else MeshLatentDenoiser
+        if args.init_from:
+            return network.from_pretrained(args.init_from)
+        features = self.cues.first(1).image
+        config = MeshLatentDenoiserConfig(
+            hidden_size=args.hidden_size,
+            num_blocks=args.num_blocks,
+            latent_tokens=self.space.latent_shape[0],
+            latent_channels=self.space.latent_shape[1],
+            point_feature_size=features.point_features.shape[-1],
+            global_feature_size=features.global_features.shape[-1],
+        )
+        model = network(config)
+        if args.start == "joint_denoiser":
+            with torch.no_grad():
+                model.start_from_joint_denoiser(self.stage1, start.joints, self.space.encode(start.vertices))
+        return model
 
     def parameter_groups(self, learning_rate):
         """All alike."""
@@ -73,49 +95,35 @@ class Stage2Task:
             views.view.scores,
             views.view.scale,
         )
-        return Cues(image, views.joints, views.vertices, views.view.scores > 0.5)
-
-    @torch.no_grad()
-    def _hypotheses(self, cues, generator, device) -> torch.Tensor:
-        """(B, 21, 3) m: a fresh sample of stage 1 each, or the truth for a share of them."""
-        count = len(cues.joints)
-        noise = torch.randn(count, 1, 21, 3, generator=generator)
-        image = cues.image
-        joints = sample_joints(
-            self.stage1.to(device),
-            self.joint_scheduler,
-            noise,
-            image.keypoints,
-            image.keypoint_scores,
-            image.view_scale,
-            self.args.joint_sampling_steps,
-        )[:, 0]
-        truth = torch.rand(count, generator=generator) < self.args.true_joints_share
-        return torch.where(truth[:, None, None], cues.joints, joints)
+        no_row = torch.full((count,), -1)
+        return Cues(image, views.joints, views.vertices, views.view.scores > 0.5, no_row)
 
     def loss(self, model, batch, generator):
         """Mean squared error of the clean latent, weighted as it moves vertices, and of the decoded vertices."""
         device = next(model.parameters()).device
         self.autoencoder.to(device)
+        self.space.to(device)
         count = len(batch.joints)
-        joints = self._hypotheses(batch, generator, device).to(device)
+        joints = self.joints(batch, generator, device).to(device)
         truth = batch.vertices.to(device)
         with torch.no_grad(), torch.autocast(device.type, enabled=False):
-            clean = self.autoencoder.encode(truth)
+            clean = self.space.encode(truth)
         times = torch.randint(self.scheduler.config.num_train_timesteps, (count,), generator=generator)
         noise = torch.randn(clean.shape, generator=generator).to(device)
-        use_joints = torch.rand(count, generator=generator) >= self.args.joints_dropout
+        use_joints = (torch.rand(count, generator=generator) >= self.args.joints_dropout) & self.joints.known
         cues_used = torch.rand(count, generator=generator) >= self.args.cues_dropout
         batch.image.has_image *= torch.rand(count, generator=generator) >= self.args.image_dropout
-        noisy = self.scheduler.add_noise(clean, noise, times.to(device))
-        predicted = model(
-            noisy, times.to(device), joints, batch.image.to(device), use_joints.to(device), cues_used.to(device)
-        ).float()
+        image, cues_used = batch.image.to(device), cues_used.to(device)
+        if self.args.deterministic:
+            predicted = model(image, cues_used).float()
+        else:
+            noisy = self.scheduler.add_noise(clean, noise, times.to(device))
+            predicted = model(noisy, times.to(device), joints, image, use_joints.to(device), cues_used).float()
         error = predicted - clean
         latent_loss = (self.latent_weight.to(device) * error.square()).mean()
         rows = slice(0, self.args.decoded_rows)
         with torch.autocast(device.type, enabled=False):
-            offset = self.autoencoder.decode(predicted[rows]) - truth[rows]
+            offset = self.space.decode(predicted[rows]) - truth[rows]
         vertex_loss = (offset / self.autoencoder.config.vertex_scale).square().mean()
         joint_offset = self.autoencoder.joints_from_vertices(offset)
         joint_loss = (joint_offset / self.autoencoder.config.vertex_scale).square().mean()
@@ -141,9 +149,10 @@ class Stage2Task:
             image.view_scale,
             10,
         )
-        noise = torch.randn(count, 20, *self.autoencoder.latent_shape, generator=generator)
-        vertices, joints = sample_meshes(
-            model, self.autoencoder.to(device), self.scheduler, noise, hypotheses, image, num_steps=5
+        noise = torch.randn(count, 20, *self.space.latent_shape, generator=generator)
+        given = hypotheses if self.joints.known else None
+        vertices, joints = sample_variant(
+            model, self.space.to(device), self.scheduler, noise, given, image, num_steps=5
         )
         figures = {}
         for name, answer in (("stage1_mean_of_20", hypotheses.mean(1)), ("rough", image.rough_joints)):
@@ -166,14 +175,22 @@ class Stage2Task:
         figures[f"{prefix}mpjpe_mm"] = 1000 * (samples.mean(1) - truth).norm(dim=-1).mean().item()
 
     def save(self, model, folder):
-        """Weights and config."""
+        """Weights and config; the vertex space too, where the network works in it."""
         model.save_pretrained(folder)
+        if isinstance(self.space, VertexSpace):
+            self.space.save(folder)
+
+
+def _latent_weight(autoencoder: MeshAutoencoder) -> torch.Tensor:
+    """(T, C) with mean 1: the variance that each normalised latent stands for."""
+    std = torch.tensor(autoencoder.config.latent_std).view(autoencoder.latent_shape)
+    return std.square() / std.square().mean()
 
 
 def _joined(one: Cues, other: Cues, order: torch.Tensor) -> Cues:
     """The rows of both, in the given order."""
     image = {k: torch.cat([v, vars(other.image)[k]])[order] for k, v in vars(one.image).items()}
-    fields = ("joints", "vertices", "visible")
+    fields = ("joints", "vertices", "visible", "row")
     return Cues(ImageCues(**image), *(torch.cat([getattr(one, f), getattr(other, f)])[order] for f in fields))
 
 
@@ -182,8 +199,8 @@ def _spread_mm(samples: torch.Tensor) -> float:
     return 1000 * offsets.square().sum(-1).mean().sqrt().item()
 
 
-def main(argv=None):
-    """Parse the flags and train."""
+def parse_flags(argv=None):
+    """The flags of this script."""
     parser = argument_parser(__doc__)
     add = parser.add_argument
     add("--cues", default="corpora/cues", help="folder written by cache_cues.py")
@@ -201,7 +218,19 @@ def main(argv=None):
     add("--decoded_rows", type=int, default=128, help="rows of each batch that are decoded for that loss")
     add("--validation_samples", type=int, default=500)
     add("--init_from", help="folder of a MeshLatentDenoiser to go on from")
+    add("--joint_source", choices=JOINT_SOURCES, default="fresh", help="see joint_sources.py; none: a single stage")
+    add("--space", choices=["latent", "vertices"], default="latent", help="what is diffused")
+    add("--deterministic", action="store_true", help="a regressor without noise, time and joints: one answer")
+    add("--start", choices=["joint_denoiser", "scratch"], default="joint_denoiser", help="what a new network begins as")
     args = parse(parser, argv)
+    if args.deterministic and (args.joint_source != "none" or args.start != "scratch"):
+        parser.error("--deterministic: expected with it --joint_source none --start scratch")
+    return args
+
+
+def main(argv=None):
+    """Parse the flags and train."""
+    args = parse_flags(argv)
     torch.manual_seed(args.seed)
     return train(Stage2Task(args), args)
 

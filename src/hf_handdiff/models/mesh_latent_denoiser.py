@@ -200,21 +200,39 @@ class MeshLatentDenoiser(HandModel):
         batch, dtype = sample.shape[0], sample.dtype
         everything = torch.ones(batch, dtype=torch.bool, device=sample.device)
         use_joints = (everything if joints_mask is None else joints_mask).to(dtype)[:, None]
+        joint_cues = self._in_units(joints).to(dtype) * use_joints
+        point_cues, use_points, image_cues, use_image = self.read_image(image, image_mask, dtype)
+        known = [sample.flatten(1), joint_cues, point_cues, use_joints, use_points, image_cues, use_image]
+        return (self.direct(joint_cues) + self.trunk(torch.cat(known, dim=-1), timestep)).view(sample.shape)
+
+    def read_image(
+        self, image: ImageCues, image_mask: torch.Tensor | None, dtype: torch.dtype
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+        """What the trunk sees of an image.
+
+        Args:
+            image: the image's cues, B rows.
+            image_mask: as in `forward`.
+            dtype: of the answer.
+
+        Returns:
+            2D points with scores and scale (B, 64), whether they are known (B, 1), image features (B, F) and
+            whether these are known (B, 1); zeros where they are not.
+        """
+        batch, device = image.has_image.shape[0], image.has_image.device
+        everything = torch.ones(batch, dtype=torch.bool, device=device)
         use_points = (everything if image_mask is None else image_mask).to(dtype)[:, None]
         use_image = use_points * image.has_image.to(dtype)[:, None]
         scores = image.keypoint_scores.to(dtype)
         points = torch.where(scores[..., None] > 0, image.keypoints, 0).to(dtype)
         scale = image.view_scale.to(dtype).clamp_min(1e-3).log()[:, None] + 2.0
         point_cues = torch.cat([points.flatten(1), scores, scale], dim=-1) * use_points
-        joint_cues = self._in_units(joints).to(dtype) * use_joints
         image_cues = [
             self.reduce_points(image.point_features.to(dtype)).flatten(1),
             self.reduce_global(image.global_features.to(dtype)),
             self._in_units(image.rough_joints).to(dtype),
         ]
-        image_cues = torch.cat(image_cues, dim=-1) * use_image
-        known = [sample.flatten(1), joint_cues, point_cues, use_joints, use_points, image_cues, use_image]
-        return (self.direct(joint_cues) + self.trunk(torch.cat(known, dim=-1), timestep)).view(sample.shape)
+        return point_cues, use_points, torch.cat(image_cues, dim=-1) * use_image, use_image
 
 
 def _linear_map(known: torch.Tensor, wanted: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

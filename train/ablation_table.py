@@ -1,0 +1,211 @@
+"""Markdown tables of what ablate.py wrote, printed and, with --into, put between two marks of a file.
+
+python train/ablation_table.py --runs runs/ablations --into BENCHMARKS.md
+"""
+
+import argparse
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from ablate import VARIANTS
+
+from hf_handdiff.evaluation.report import Table
+from hf_handdiff.files import replace_file
+
+BEGIN, END = "<!-- ablations:begin -->", "<!-- ablations:end -->"
+DEFAULT_HYPOTHESES, DEFAULT_JOINT_STEPS, DEFAULT_MESH_STEPS = 20, 10, 5
+
+TITLES = {
+    "cascade": "cascade (default)",
+    "single_stage": "single stage, no joints",
+    "vertex_space": "stage 2 diffuses vertices",
+    "one_sample": "trained on one stored sample an image",
+    "noised_truth": "trained on noised ground truth",
+    "clean_truth": "trained on clean ground truth",
+    "deterministic": "deterministic regressor",
+}
+
+
+def load_runs(folder: Path, file: str) -> dict[str, list[dict]]:
+    """What lies in NAME-seedS/`file`, by name in the order of the variants, one entry a seed."""
+    paths = {name: sorted(folder.glob(f"{name}-seed*/{file}")) for name in VARIANTS}
+    return {name: [json.loads(path.read_text()) for path in found] for name, found in paths.items() if found}
+
+
+def over_seeds(values: list[float | None], digits: int = 2) -> str:
+    """Mean ± half the range; "-" where a figure cannot be told."""
+    known = [value for value in values if value is not None]
+    if not known:
+        return "-"
+    mean = f"{sum(known) / len(known):.{digits}f}"
+    return mean if len(known) == 1 else f"{mean} ± {(max(known) - min(known)) / 2:.{digits}f}"
+
+
+def _distribution(results: dict, name: str, stage: str = "stage2") -> Any:
+    return (results["distribution"][stage] or {}).get(name)
+
+
+def _covered(level: str) -> Callable[[dict], float | None]:
+    def figure(results):
+        share = (_distribution(results, "coverage") or {}).get(level)
+        return None if share is None else 100 * share
+
+    return figure
+
+
+def _best(column: str) -> Callable[[dict], float | None]:
+    return lambda results: list(results["best_of"].values())[-1][column]
+
+
+COLUMNS: dict[str, Callable[[dict], float | None]] = {
+    "PA-MPJPE": lambda r: r["accuracy"]["pa_mpjpe_mm"],
+    "PA-MPVPE": lambda r: r["accuracy"]["pa_mpvpe_mm"],
+    "MPJPE": lambda r: r["accuracy"]["mpjpe_root_relative_mm"],
+    "single sample": lambda r: r["single_sample"]["pa_mpjpe_mm"],
+    "best of N": _best("pa_mpjpe_mm"),
+    "blind best of N": _best("blind_pa_mpjpe_mm"),
+    "energy": lambda r: _distribution(r, "energy_score_mm"),
+    "ECE": lambda r: _distribution(r, "ece"),
+    "in 80 %": _covered("80%"),
+    "in 90 %": _covered("90%"),
+    "spread 1": lambda r: _distribution(r, "spread_mm", "stage1"),
+    "spread 2": lambda r: _distribution(r, "spread_mm"),
+    "ms": lambda r: r["median_ms_per_image"],
+}
+OCCLUSION_COLUMNS = ("PA-MPJPE", "MPJPE", "best of N", "energy", "in 80 %", "spread 2")
+
+
+def _cells(results: list[dict], columns) -> list[str]:
+    return [over_seeds([COLUMNS[c](r) for r in results], 3 if c == "ECE" else 2) for c in columns]
+
+
+def _command(runs: list[dict]) -> str:
+    seeds = " ".join(str(run["seed"]) for run in runs)
+    return f"`python train/ablate.py --only {runs[0]['name']} --seeds {seeds}`"
+
+
+def variants_table(runs: dict[str, list[dict]], label: str) -> Table:
+    """One row a variant, on one set."""
+    rows = []
+    for name, seeds in runs.items():
+        done = [run for run in seeds if label in run["sets"]]
+        if done:
+            millions = f"{done[0]['parameters']['total'] / 1e6:.1f}"
+            cells = _cells([run["sets"][label] for run in done], COLUMNS)
+            rows.append([TITLES[name], millions, *cells, str(len(done)), _command(done)])
+    settings = next(run["sets"][label] for seeds in runs.values() for run in seeds if label in run["sets"])
+    several = max(
+        run["sets"][label]["settings"]["num_hypotheses"]
+        for seeds in runs.values()
+        for run in seeds
+        if label in run["sets"]
+    )
+    given = any(run["stage1"] == "given" for seeds in runs.values() for run in seeds)
+    note = (
+        f"mm, shares in %; {settings['num_samples']} hands, N = {several} (1 for the regressor), "
+        f"{settings['settings']['options']} of stage 1 and stage 2; mean over seeds ± half their range. "
+        "Best of N is an oracle's choice: read it beside its blind control, random hands that never saw the image. "
+        "ms: sampling alone, one image at a time, the image encoder not counted."
+    )
+    if given:
+        note += " Stage 1 was given: its training is not part of the equal budget."
+    header = ["variant", "M parameters", *COLUMNS, "seeds", "command"]
+    return Table(f"Ablations on {label}", header, rows, note)
+
+
+def occlusion_table(runs: dict[str, list[dict]], label: str) -> Table:
+    """One row a variant and group of visible share."""
+    rows = []
+    for name, seeds in runs.items():
+        done = [run["sets"][label] for run in seeds if label in run["sets"]]
+        for group in done[0]["by_visible_share"] if done else ():
+            results = [result["by_visible_share"][group] for result in done]
+            rows.append([TITLES[name], group, str(results[0]["num_samples"]), *_cells(results, OCCLUSION_COLUMNS)])
+    header = ["variant", "visible joints", "hands", *OCCLUSION_COLUMNS]
+    return Table(f"Ablations on {label}, by the share of joints that are visible", header, rows, "mm, shares in %.")
+
+
+def _cell_values(grids: list[dict], count: int, joint_steps: int, mesh_steps: int, figure: str) -> list[float | None]:
+    key = {"num_hypotheses": count, "joint_steps": joint_steps, "mesh_steps": mesh_steps}
+    return [cell[figure] for grid in grids for cell in grid["cells"] if key.items() <= cell.items()]
+
+
+def grid_tables(grids: list[dict]) -> list[Table]:
+    """Denoising steps at the default N, and N at the default steps."""
+    cells, where = grids[0]["cells"], f"on {grids[0]['set']}"
+    joint_steps = sorted({cell["joint_steps"] for cell in cells})
+    mesh_steps = sorted({cell["mesh_steps"] for cell in cells})
+    figures = {"pa_mpjpe_mm": "PA-MPJPE", "energy_score_mm": "energy", "ece": "ECE", "milliseconds": "ms"}
+    rows = []
+    for joints in joint_steps:
+        for meshes in mesh_steps:
+            values = [_cell_values(grids, DEFAULT_HYPOTHESES, joints, meshes, name) for name in figures]
+            texts = [over_seeds(v, 3 if name == "ece" else 2) for name, v in zip(figures, values, strict=True)]
+            rows.append([str(joints), str(meshes), *texts])
+    seeds = " ".join(str(grid["seed"]) for grid in grids)
+    command = f"`python train/ablate.py --only cascade --do grid --seeds {seeds}`"
+    header = ["steps of stage 1", "steps of stage 2", *figures.values()]
+    steps = Table(f"Denoising steps {where}", header, rows, f"N = {DEFAULT_HYPOTHESES}; {command}")
+
+    figures = {
+        "pa_mpjpe_mm": "PA-MPJPE",
+        "pa_mpvpe_mm": "PA-MPVPE",
+        "mpjpe_mm": "MPJPE",
+        "single_pa_mpjpe_mm": "single sample",
+        "best_pa_mpjpe_mm": "best of N",
+        "energy_score_mm": "energy",
+        "ece": "ECE",
+        "spread_mm": "spread",
+        "milliseconds": "ms",
+    }
+    rows = []
+    for count in sorted({cell["num_hypotheses"] for cell in cells}):
+        values = [_cell_values(grids, count, DEFAULT_JOINT_STEPS, DEFAULT_MESH_STEPS, name) for name in figures]
+        texts = [over_seeds(v, 3 if name == "ece" else 2) for name, v in zip(figures, values, strict=True)]
+        rows.append([str(count), *texts])
+    note = f"{DEFAULT_JOINT_STEPS} and {DEFAULT_MESH_STEPS} steps; {command}"
+    return [steps, Table(f"Number of hypotheses {where}", ["N", *figures.values()], rows, note)]
+
+
+def render(folder: Path) -> str:
+    """All tables of a folder of runs."""
+    runs = load_runs(folder, "scores.json")
+    if not runs:
+        raise SystemExit(f"--runs: expected a folder with NAME-seedS/scores.json of ablate.py, got {folder}")
+    labels = list(dict.fromkeys(label for seeds in runs.values() for run in seeds for label in run["sets"]))
+    tables = [make(runs, label) for label in labels for make in (variants_table, occlusion_table)]
+    grids = load_runs(folder, "grid.json").get("cascade")
+    tables += grid_tables(grids) if grids else []
+    return "\n\n".join(table.markdown() for table in tables)
+
+
+def put_between_marks(path: Path, text: str) -> None:
+    """Replace what stands between the two marks of a file.
+
+    Raises:
+        SystemExit: the marks are not there, each once and in order.
+    """
+    before = path.read_text()
+    if before.count(BEGIN) != 1 or before.count(END) != 1 or before.index(BEGIN) > before.index(END):
+        raise SystemExit(f"--into: expected a file with {BEGIN} and then {END}, each once, got {path}")
+    head, tail = before.split(BEGIN)[0], before.split(END)[1]
+    with replace_file(path) as temporary:
+        temporary.write_text(f"{head}{BEGIN}\n{text}\n{END}{tail}")
+
+
+def main(argv=None):
+    """Parse the flags and write the tables."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--runs", type=Path, default=Path("runs/ablations"), help="--out of ablate.py")
+    parser.add_argument("--into", type=Path, help="Markdown file with the two marks")
+    args = parser.parse_args(argv)
+    text = render(args.runs)
+    print(text)
+    if args.into:
+        put_between_marks(args.into, text)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,80 @@
+"""What stage 2 is given as its joint hypothesis while it trains."""
+
+import torch
+from cues import Cues
+
+from hf_handdiff.pipelines.denoising import default_scheduler
+from hf_handdiff.pipelines.sampling import sample_joints
+
+JOINT_SOURCES = ("fresh", "one_sample", "noised_truth", "truth", "none")
+
+
+class JointSource:
+    """One joint hypothesis for each row of a batch.
+
+    The default is `fresh`; the others are what it is compared with.
+
+    - fresh: a sample of stage 1, drawn anew every time.
+    - one_sample: one sample of stage 1 for each row of the cache, the same every time: its noise depends on the
+      row and the seed alone. Made-up hands are never seen twice, so their one sample is a fresh one.
+    - noised_truth: true joints and independent normal noise, for each joint as large as stage 1's errors are.
+    - truth: true joints.
+    - none: no joints at all; `known` is False.
+
+    Args:
+        kind: one of `JOINT_SOURCES`.
+        stage1: the frozen `JointDenoiser`.
+        num_steps: denoising steps of its samples.
+        true_share: share of rows that get true joints, whatever the kind.
+        num_rows: rows of the cue cache.
+        seed: of the stored samples.
+    """
+
+    def __init__(self, kind: str, stage1, num_steps: int, true_share: float, num_rows: int, seed: int):
+        self.kind, self.stage1 = kind, stage1
+        self.num_steps, self.true_share = num_steps, true_share
+        self.scheduler = default_scheduler()
+        self.known = kind != "none"
+        self.noise_std = torch.zeros(21)
+        self.row_noise = None
+        if kind == "one_sample":
+            self.row_noise = torch.randn(num_rows, 21, 3, generator=torch.Generator().manual_seed(seed))
+
+    @torch.no_grad()
+    def measure_errors(self, cues: Cues, generator: torch.Generator) -> None:
+        """Set the size of `noised_truth`'s noise, m a coordinate, to the errors of stage 1 on `cues`."""
+        noise = torch.randn(cues.joints.shape, generator=generator)
+        error = self._samples(cues, noise, "cpu") - cues.joints
+        self.noise_std = error.square().mean((0, 2)).sqrt()  # (21,), the wrist's is 0
+
+    @torch.no_grad()
+    def __call__(self, cues: Cues, generator: torch.Generator, device) -> torch.Tensor:
+        """(B, 21, 3) m, wrist-relative, view frame; zeros if no joints are known."""
+        count = len(cues.joints)
+        # Drawn whatever the kind, so that all that a step draws later is the same for every kind.
+        noise = torch.randn(count, 1, 21, 3, generator=generator)[:, 0]
+        truth = torch.rand(count, generator=generator) < self.true_share
+        if self.kind == "none":
+            return torch.zeros_like(cues.joints)
+        if self.kind == "truth":
+            return cues.joints
+        if self.kind == "noised_truth":
+            joints = cues.joints + self.noise_std[:, None] * noise
+        else:
+            if self.kind == "one_sample":
+                stored = (cues.row >= 0)[:, None, None]
+                noise = torch.where(stored, self.row_noise[cues.row.clamp_min(0)], noise)
+            joints = self._samples(cues, noise, device)
+        return torch.where(truth[:, None, None], cues.joints, joints)
+
+    def _samples(self, cues: Cues, noise: torch.Tensor, device) -> torch.Tensor:
+        image = cues.image
+        return sample_joints(
+            self.stage1.to(device),
+            self.scheduler,
+            noise[:, None],
+            image.keypoints,
+            image.keypoint_scores,
+            image.view_scale,
+            self.num_steps,
+        )[:, 0]
