@@ -29,7 +29,8 @@ round the joints in the train split, round the official box in the evaluation sp
 {_COMMON}
 Meshes of the train split take --mano, else they are NaN. The truth of the evaluation split is read from
 evaluation_xyz.json and evaluation_verts.json beside evaluation.txt; without it only the wrist is known, and
-`handdiff evaluate` writes the official pred.json, but measures nothing. Frames without annotation are left out and counted.
+`handdiff evaluate` writes the official pred.json, but measures nothing. Frames without
+annotation are left out and counted.
 """
 
 

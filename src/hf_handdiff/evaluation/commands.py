@@ -225,6 +225,8 @@ def run_evaluate(arguments: argparse.Namespace) -> int:
     written = [] if layout is None else _write_answer(out, len(scores["index"]), layout, settings, made_by)
     if "pa_joint_error" not in scores:
         print(f"only predictions were written: {made_by['data_set']} has no published truth in {arguments.data}")
+        if baseline is not None:
+            print("--baseline was not run: there is no truth to compare by")
         print("written: " + ", ".join(map(str, written)))
         return 0
     results = report.summarise(scores, settings)

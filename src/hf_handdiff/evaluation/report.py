@@ -513,7 +513,7 @@ def _baseline_table(results: dict[str, Any]) -> Table:
     note = (
         f"On {figures['num_compared']} images: {figures['name']} found the hand in {figures['num_found']} of "
         f"{figures['num_images_with_hand']}. It gives one hand and no mesh; the checkpoint's answer is that of "
-        f"{results['settings']['num_hypotheses']} hypotheses."
+        f"{results['settings']['num_hypotheses']} hypotheses. Times are medians as run, the checkpoint's in batches."
     )
     header = ["predictor", "PA-MPJPE mm", "2D error % of box", "ms an image"]
     return Table("Beside the baseline, where it found the hand", header, rows, note)
