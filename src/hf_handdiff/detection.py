@@ -52,17 +52,8 @@ class MediaPipeHandDetector:
     """
 
     def __init__(self, min_score: float = 0.5, max_hands: int = 8):
-        try:
-            from mediapipe.python.solutions.hands import Hands
-        except ImportError:
-            raise InputError(f"detector: {INSTALL_MEDIAPIPE}") from None
         self._max_hands = max_hands
-        self._hands = Hands(
-            static_image_mode=True,
-            max_num_hands=max_hands,
-            model_complexity=1,
-            min_detection_confidence=min_score,
-        )
+        self._hands = load_mediapipe_hands("detector", max_hands, min_score)
 
     def detect(self, image: ImageInput) -> list[DetectedHand]:
         """Return the hands of a photo, largest first.
@@ -83,9 +74,7 @@ class MediaPipeHandDetector:
     def _detect_in_window(
         self, window: np.ndarray, left: int, top: int, photo_shape: tuple[int, ...]
     ) -> Iterator[DetectedHand]:
-        square = np.zeros((max(window.shape[:2]), max(window.shape[:2]), 3), np.uint8)
-        # MediaPipe warns that its landmarks suffer where a picture is not square
-        square[: window.shape[0], : window.shape[1]] = window
+        square = pad_to_square(window)
         result = self._hands.process(square)
         for landmarks, sides in zip(result.multi_hand_landmarks or [], result.multi_handedness or [], strict=True):
             shares = np.array([(point.x, point.y) for point in landmarks.landmark], dtype=np.float64)
@@ -100,6 +89,36 @@ class MediaPipeHandDetector:
                 score=float(side.score),
                 keypoints=keypoints,
             )
+
+
+def load_mediapipe_hands(argument: str, max_num_hands: int, min_score: float = 0.5):
+    """MediaPipe's hand solution for single images.
+
+    Args:
+        argument: what asked for it, for the message.
+        max_num_hands: the most hands that are looked for in an image.
+        min_score: detections below it are dropped, 0..1.
+
+    Raises:
+        InputError: MediaPipe is not installed.
+    """
+    try:
+        from mediapipe.python.solutions.hands import Hands
+    except ImportError:
+        raise InputError(f"{argument}: {INSTALL_MEDIAPIPE}") from None
+    return Hands(
+        static_image_mode=True,
+        max_num_hands=max_num_hands,
+        model_complexity=1,
+        min_detection_confidence=min_score,
+    )
+
+
+def pad_to_square(image: np.ndarray) -> np.ndarray:
+    """(H, W, 3) uint8 in the upper left corner of a black square: landmarks suffer where a picture is not square."""
+    square = np.zeros((max(image.shape[:2]), max(image.shape[:2]), 3), np.uint8)
+    square[: image.shape[0], : image.shape[1]] = image
+    return square
 
 
 def _windows(height: int, width: int) -> list[tuple[int, int, int, int]]:

@@ -13,6 +13,7 @@ from hf_handdiff.hand.layer import HandLayer
 from hf_handdiff.hand.mano_files import RefusedPickleError, load_mano_file, read_mano_pickle
 from hf_handdiff.hand.open_hand import OPEN_HAND_PATH, load_open_hand_arrays
 from hf_handdiff.hand.poses import sample_poses
+from hf_handdiff.hand.topology import FINGERTIPS, MANO_FINGERTIP_VERTICES, NUM_JOINTS
 
 
 def mano_arrays() -> dict:
@@ -104,12 +105,17 @@ def test_reads_plain_numpy_and_scipy_pickles(tmp_path, protocol):
 def test_layer_from_a_pickle_fits_its_own_joint_reader(tmp_path):
     layer = HandLayer.from_mano_file(write_pickle(tmp_path / "MANO_RIGHT.pkl", mano_arrays(), 2))
     open_hand = HandLayer.open_hand()
-    pose = torch.zeros(1, 16, 3)
-    assert torch.equal(layer(pose, torch.ones(1, 10)).joints, open_hand(pose, torch.ones(1, 10)).joints)
+    posed, same = (hand(torch.zeros(1, 16, 3), torch.ones(1, 10)) for hand in (layer, open_hand))
+    tips = list(FINGERTIPS)
+    inner = [joint for joint in range(NUM_JOINTS) if joint not in tips]
+    assert torch.equal(posed.joints[:, inner], same.joints[:, inner])
+    mano_tips = list(MANO_FINGERTIP_VERTICES.values())
+    assert torch.equal(posed.joints[:, tips], posed.vertices[:, mano_tips])
     assert torch.allclose(layer.mesh_to_joints.sum(1), torch.ones(21), atol=1e-5)
     posed = open_hand(sample_poses(50, torch.Generator().manual_seed(0)), torch.zeros(50, 10))
     difference = layer.read_joints(posed.vertices) - open_hand.read_joints(posed.vertices)
-    assert difference.norm(dim=-1).max() < 0.5e-3  # m; fitted to other draws of the pose sampler
+    assert difference[:, inner].norm(dim=-1).max() < 0.5e-3  # m; fitted to other draws of the pose sampler
+    assert torch.allclose(layer.read_joints(posed.vertices)[:, tips], posed.vertices[:, mano_tips])
 
 
 def test_layer_from_npz_is_the_open_hand():

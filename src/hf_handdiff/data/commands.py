@@ -19,7 +19,7 @@ split) into a corpus. Images are kept byte for byte.
 {_COMMON}
 Meshes: those of training_verts.json and evaluation_verts.json; without them, those of *_mano.json by --mano; else
 NaN. Poses: relative to the flat hand, which takes MANO's mean pose and so --mano. Without evaluation_xyz.json the
-evaluation split has no joints: it can be predicted on, but `handdiff evaluate` has nothing to measure.
+evaluation split has no joints: `handdiff evaluate` then writes the official pred.json, but measures nothing.
 """
 
 _HO3D = f"""\
@@ -29,7 +29,8 @@ round the joints in the train split, round the official box in the evaluation sp
 {_COMMON}
 Meshes of the train split take --mano, else they are NaN. The truth of the evaluation split is read from
 evaluation_xyz.json and evaluation_verts.json beside evaluation.txt; without it only the wrist is known, and
-`handdiff evaluate` has nothing to measure. Frames without annotation are left out and counted.
+`handdiff evaluate` writes the official pred.json, but measures nothing. Frames without
+annotation are left out and counted.
 """
 
 

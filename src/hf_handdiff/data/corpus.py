@@ -1,9 +1,13 @@
 """Reading corpora: a folder of Parquet shards, or a repository on the Hub."""
 
+import json
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from datasets import Dataset, DatasetDict, IterableDataset, IterableDatasetDict, interleave_datasets, load_dataset
 from datasets.distributed import split_dataset_by_node
+from pyarrow.parquet import read_metadata
 
 from hf_handdiff.data.features import CORPUS_FEATURES
 
@@ -11,7 +15,10 @@ SPLITS = ("train", "validation", "test", "evaluation")
 
 
 def load_corpus(
-    path: str | Path, split: str | None = None, streaming: bool = False
+    path: str | Path,
+    split: str | None = None,
+    streaming: bool = False,
+    columns: Iterable[str] = tuple(CORPUS_FEATURES),
 ) -> Dataset | DatasetDict | IterableDataset | IterableDatasetDict:
     """Read a corpus.
 
@@ -19,13 +26,14 @@ def load_corpus(
         path: a folder with shards named `train-00000-of-00020.parquet` and the like, or a Hub id `owner/name`.
         split: "train", "validation", "test", ...; None for all that are there.
         streaming: read rows as they are asked for, instead of preparing an Arrow copy first.
+        columns: those that must be there.
 
     Returns:
         A dataset with the columns of `CORPUS_FEATURES`, or a dictionary of them by split.
 
     Raises:
         FileNotFoundError: the folder holds no shard, an incomplete set of shards, or not the split.
-        ValueError: the columns are not those of a hand corpus.
+        ValueError: the columns are not those of a hand corpus, or there are no rows.
     """
     folder = Path(path)
     if not folder.is_dir():
@@ -37,9 +45,14 @@ def load_corpus(
         if split is not None and split not in shards:
             raise FileNotFoundError(f"split: {folder} has {sorted(shards) or 'no shards'}, not {split!r}")
         files = {name: [str(file) for file in paths] for name, paths in shards.items() if split in (None, name)}
-        corpus = load_dataset("parquet", data_files=files, split=split, streaming=streaming)
+        try:
+            corpus = load_dataset("parquet", data_files=files, split=split, streaming=streaming)
+        except ValueError:  # what `datasets` says of shards without rows means nothing to a user
+            if any(read_metadata(file).num_rows for paths in files.values() for file in paths):
+                raise
+            raise ValueError(f"path: the data set is empty, the shards in {folder} have no rows") from None
     for part in corpus.values() if isinstance(corpus, (DatasetDict, IterableDatasetDict)) else [corpus]:
-        missing = sorted(set(CORPUS_FEATURES) - set(part.column_names or CORPUS_FEATURES))
+        missing = sorted(set(columns) - set(part.column_names or columns))
         if missing:
             raise ValueError(f"path: {path} is not a hand corpus: the columns {', '.join(missing)} are missing")
     return corpus
@@ -71,6 +84,18 @@ def mix_corpora(corpora: dict[str, float], split: str = "train", seed: int = 0, 
         seed=seed,
     )
     return split_dataset_by_node(mixed, **distributed) if distributed else mixed
+
+
+def read_settings(path: str | Path, split: str) -> dict[str, Any]:
+    """What `{split}.json` beside the shards says of how they were made; empty where there is none, as on the Hub."""
+    file = Path(path) / f"{split}.json"
+    if not file.is_file():
+        return {}
+    try:
+        settings = json.loads(file.read_text())
+    except (json.JSONDecodeError, UnicodeDecodeError):
+        return {}
+    return settings if isinstance(settings, dict) else {}
 
 
 def find_shards(folder: Path) -> dict[str, list[Path]]:

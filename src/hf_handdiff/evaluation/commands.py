@@ -13,7 +13,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from hf_handdiff.evaluation.protocol import HandBatch, Prediction, Predictor, Scores
+    from hf_handdiff.evaluation.official import OfficialLayout
+    from hf_handdiff.evaluation.protocol import EvaluationSettings, HandBatch, Prediction, Predictor, Scores
+
+_ROWS_LOOKED_AT = 50  # to tell whose meshes a data set has
 
 
 # -- arguments ---------------------------------------------------------------------------------------------
@@ -65,7 +68,9 @@ def add_evaluate_parser(subparsers) -> None:
         help="measure a checkpoint on annotated images",
         description="Measure accuracy, spread and calibration on a data set in the corpus schema. Prints "
         "tables and writes results.json, report.md, calibration.json and pictures of the best and worst "
-        "hands. A run that was stopped goes on where it was when it is started again.",
+        "hands. On a corpus of `handdiff data freihand` or `handdiff data ho3d` it also writes the official "
+        "pred.json and pred.zip and tells the official scores; where the truth was not published, these files are "
+        "all that it writes. A run that was stopped goes on where it was when it is started again.",
     )
     parser.add_argument("--data", required=True, metavar="PATH_OR_REPO", help="Parquet folder, or Hub id")
     parser.add_argument("--out", required=True, metavar="DIR", help="folder of the results")
@@ -91,6 +96,11 @@ def add_evaluate_parser(subparsers) -> None:
         "--write-calibration",
         action="store_true",
         help="keep the fitted calibration of joint_std in the checkpoint folder; for validation data only",
+    )
+    parser.add_argument(
+        "--baseline",
+        choices=("mediapipe",),
+        help="also run MediaPipe's hand landmarks on the same images and print both (needs the extra [mediapipe])",
     )
     parser.add_argument(
         "--pictures",
@@ -194,48 +204,163 @@ def pipeline_predictor(
 def run_evaluate(arguments: argparse.Namespace) -> int:
     """`handdiff evaluate`: returns the exit status, 1 if some predictions were not finite."""
     from hf_handdiff import DEFAULT_CHECKPOINT
-    from hf_handdiff.data.corpus import load_corpus
-    from hf_handdiff.errors import InputError
-    from hf_handdiff.evaluation import protocol, report
+    from hf_handdiff.evaluation import official, protocol, report
     from hf_handdiff.prediction import load_pipeline
 
+    dataset, made_by = _load_data(arguments)
+    layout = official.official_layout(made_by)
+    baseline = _load_baseline(arguments.baseline)  # before the work: it may not be installed
     checkpoint = arguments.checkpoint or DEFAULT_CHECKPOINT
     options = _pipeline_options(arguments)
-    try:
-        dataset = load_corpus(arguments.data, split=arguments.split, streaming=arguments.streaming)
-    except (OSError, ValueError) as error:
-        raise InputError(f"--data: {error}") from error
     pipeline = load_pipeline(checkpoint, arguments.device)
     predict = pipeline_predictor(
         pipeline, arguments.num_hypotheses, arguments.aggregation, arguments.true_keypoints, **options
     )
+    settings = _settings(arguments, checkpoint, options, pipeline, _true_mesh(dataset, made_by))
+    out = Path(arguments.out)
+    run = {"num_samples": arguments.num_samples, "batch_size": arguments.batch_size}
+    scores = protocol.run_protocol(
+        predict, dataset, settings, out, blind=protocol.sample_blind_hands(), answers_for=layout, **run
+    )
+    written = [] if layout is None else _write_answer(out, len(scores["index"]), layout, settings, made_by)
+    if "pa_joint_error" not in scores:
+        print(f"only predictions were written: {made_by['data_set']} has no published truth in {arguments.data}")
+        if baseline is not None:
+            print("--baseline was not run: there is no truth to compare by")
+        print("written: " + ", ".join(map(str, written)))
+        return 0
+    results = report.summarise(scores, settings)
+    if layout is not None:
+        results["official"] = _official_results(out, len(scores["index"]), layout, settings, made_by)
+    if baseline is not None:
+        results["baseline"] = _run_baseline(baseline, dataset, scores, settings, out, run)
+    written += report.write_report(results, out)
+    print(report.render_report(results))
+    written += _keep_calibration(scores, out, checkpoint if arguments.write_calibration else None)
+    written += draw_sheets(predict, dataset, scores, settings.seed, out, arguments.pictures)
+    print("written: " + ", ".join(map(str, written)))
+    return 1 if results["num_failed"] else 0
+
+
+def _load_data(arguments: argparse.Namespace) -> tuple[Any, dict[str, Any]]:
+    """The data set, and what is written beside it of how it was made."""
+    from hf_handdiff.data.corpus import load_corpus, read_settings
+    from hf_handdiff.errors import InputError
+    from hf_handdiff.evaluation.protocol import REQUIRED_COLUMNS
+
+    try:
+        dataset = load_corpus(arguments.data, arguments.split, arguments.streaming, columns=REQUIRED_COLUMNS)
+    except (OSError, ValueError) as error:
+        raise InputError(f"--data: {error}") from error
+    return dataset, read_settings(arguments.data, arguments.split)
+
+
+def _load_baseline(name: str | None) -> Any:
+    if name is None:
+        return None
+    from hf_handdiff.evaluation.baselines import load_baseline
+
+    return load_baseline(name)
+
+
+def _settings(
+    arguments: argparse.Namespace, checkpoint: str, options: dict[str, Any], pipeline: Any, true_mesh: str | None
+) -> EvaluationSettings:
+    from hf_handdiff.evaluation.protocol import EvaluationSettings
+    from hf_handdiff.hand.open_hand import mesh_of_faces
+
     shown = {**options, "aggregation": arguments.aggregation}
     shown["true_keypoints"] = arguments.true_keypoints or None
-    settings = protocol.EvaluationSettings(
+    return EvaluationSettings(
         predictor=checkpoint_digest(checkpoint),
         data=data_digest(arguments.data),
         split=arguments.split,
         num_hypotheses=arguments.num_hypotheses,
         seed=arguments.seed,
         options=", ".join(f"{name} {value}" for name, value in shown.items() if value is not None),
+        predicted_mesh=mesh_of_faces(pipeline.mesh_autoencoder.faces.cpu().numpy()),
+        true_mesh=true_mesh,
     )
-    out = Path(arguments.out)
-    scores = protocol.run_protocol(
-        predict,
-        dataset,
-        settings,
-        out,
-        num_samples=arguments.num_samples,
-        batch_size=arguments.batch_size,
-        blind=protocol.sample_blind_hands(),
-    )
-    results = report.summarise(scores, settings)
-    written = list(report.write_report(results, out))
-    print(report.render_report(results))
-    written += _keep_calibration(scores, out, checkpoint if arguments.write_calibration else None)
-    written += draw_sheets(predict, dataset, scores, settings.seed, out, arguments.pictures)
-    print("written: " + ", ".join(map(str, written)))
-    return 1 if results["num_failed"] else 0
+
+
+def _true_mesh(dataset: Any, made_by: dict[str, Any]) -> str | None:
+    """Whose vertices the meshes of a data set have; None where its first rows have none."""
+    import numpy as np
+
+    from hf_handdiff.evaluation.protocol import rows_between
+    from hf_handdiff.hand.open_hand import mesh_of_points
+    from hf_handdiff.hand.topology import MANO, OPEN_HAND
+
+    if "data_set" in made_by:  # an importer's
+        return MANO
+    if made_by.get("generator") == "hf_handdiff.data.synthetic":
+        return OPEN_HAND
+    columns = ["has_hand", "joints_m", "vertices_m"]
+    if not set(columns) <= set(dataset.column_names or columns):
+        return None
+    rows = dataset.select_columns(columns).with_format("numpy")
+    for row in rows_between(rows, 0, _ROWS_LOOKED_AT):
+        if row["has_hand"] and np.isfinite(row["vertices_m"]).all():
+            return mesh_of_points(row["vertices_m"], row["joints_m"])
+    return None
+
+
+def _write_answer(
+    out: Path, num_samples: int, layout: OfficialLayout, settings: EvaluationSettings, made_by: dict[str, Any]
+) -> list[Path]:
+    """pred.json and pred.zip; says what is wrong with them as an official answer."""
+    from hf_handdiff.evaluation.official import write_official_answer
+    from hf_handdiff.evaluation.protocol import read_answers
+
+    written = write_official_answer(lambda: read_answers(out, num_samples), layout, out)
+    failed = sum(int(answer["failed"].sum()) for answer in read_answers(out, num_samples))
+    expected = made_by.get("num_samples", num_samples)
+    if num_samples < expected:
+        print(f"pred.json: holds {num_samples} of the {expected} images of the split: this is no whole official answer")
+    if failed:
+        print(f"pred.json: {failed} predictions were not finite, all their points are put at the wrist")
+    if not settings.same_vertices:
+        print(
+            f"pred.json: its meshes are the {settings.predicted_mesh}'s, not MANO's; the official script takes them "
+            "for MANO's, so that its mesh errors and aligned F-scores mean nothing: those of the joints hold"
+        )
+    return list(written)
+
+
+def _official_results(
+    out: Path, num_samples: int, layout: OfficialLayout, settings: EvaluationSettings, made_by: dict[str, Any]
+) -> dict[str, Any]:
+    from hf_handdiff.evaluation.official import score_answers
+    from hf_handdiff.evaluation.protocol import read_answers
+
+    return {
+        "data_set": made_by["data_set"],
+        "num_images": num_samples,
+        "num_images_of_split": made_by.get("num_samples", num_samples),
+        "root": "the wrist is the data set's" if layout.root_is_given else "the wrist is the predicted translation",
+        "same_vertices": settings.same_vertices,
+        "scores": score_answers(read_answers(out, num_samples), layout, settings.same_vertices),
+    }
+
+
+def _run_baseline(
+    baseline: Any, dataset: Any, scores: Scores, settings: EvaluationSettings, out: Path, run: dict[str, Any]
+) -> dict[str, Any]:
+    """Evaluate the baseline in a folder of its own, and put it beside the checkpoint."""
+    from dataclasses import replace
+
+    from hf_handdiff.errors import InputError
+    from hf_handdiff.evaluation import protocol, report
+
+    alone = replace(settings, predictor=baseline.name, num_hypotheses=1, options="", predicted_mesh=None)
+    baseline_scores = protocol.run_protocol(baseline, dataset, alone, out / "baseline", **run)
+    baseline.close()
+    compared = report.compare_with_baseline(scores, baseline_scores, baseline.name)
+    try:
+        results = report.summarise(baseline_scores, alone)
+    except InputError:  # it found no hand at all
+        return compared
+    return compared | {name: results[name] for name in ("accuracy", "keypoints_2d", "hand_score", "num_failed")}
 
 
 def _keep_calibration(scores: Scores, out: Path, checkpoint: str | None) -> list[Path]:

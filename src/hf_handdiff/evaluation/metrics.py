@@ -23,6 +23,7 @@ from hf_handdiff.aggregation import aggregate, spread
 __all__ = [
     "VISIBLE_GROUPS",
     "aggregate",
+    "align_mesh_by_joints",
     "auc",
     "ause",
     "best_of_n",
@@ -220,6 +221,35 @@ def procrustes_align(
 
     aligned = scale[..., None, None] * ((prediction - source_center) @ rotation) + target_center
     return torch.where(finite[..., None, None], aligned, math.nan)
+
+
+def align_mesh_by_joints(
+    vertices: Tensor, joints: Tensor, true_joints: Tensor, *, allow_reflections: bool = True
+) -> Tensor:
+    """Move, scale and turn meshes by what brings their joints nearest to the true ones (see `procrustes_align`).
+
+    For meshes whose vertices are not those of the truth.
+
+    Args:
+        vertices: (..., V, 3) m.
+        joints: (..., 21, 3) m, of the same hands, in the same frame.
+        true_joints: (..., 21, 3) m.
+
+    Returns:
+        (..., V, 3) m.
+    """
+    _check_points(joints, true_joints)
+    vertices, joints, true_joints = _at_least_float32(vertices, joints, true_joints)
+    count, carried = joints.shape[-2], vertices.shape[-2]
+    deciding = torch.arange(count + carried, device=vertices.device) < count
+    no_truth = true_joints.new_zeros(*true_joints.shape[:-2], carried, 3)
+    aligned = procrustes_align(
+        torch.cat([joints, vertices], dim=-2),
+        torch.cat([true_joints, no_truth], dim=-2),
+        allow_reflections=allow_reflections,
+        mask=deciding,
+    )
+    return aligned[..., count:, :]
 
 
 def pa_error(

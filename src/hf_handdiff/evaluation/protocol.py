@@ -4,6 +4,10 @@ A predictor is any callable that takes a `HandBatch` and answers as `CascadedHan
 `Prediction`); this module knows no model. Measures are written to disk chunk by chunk, so that a run that was
 stopped goes on where it was. Every sample has a seed of its own, from the run's seed and its index: results
 do not depend on the batch size, on where a run was stopped, or on the number of samples.
+
+Meshes are compared vertex by vertex only where prediction and truth are meshes of the same hand model
+(`EvaluationSettings.predicted_mesh` and `true_mesh`): the open hand and MANO both have 778 vertices, but not the same
+ones. Otherwise the predicted mesh is aligned by the joints and has F-scores alone.
 """
 
 from __future__ import annotations
@@ -25,23 +29,28 @@ from tqdm.auto import tqdm
 from hf_handdiff.aggregation import AGGREGATIONS, aggregate, spread
 from hf_handdiff.errors import InputError
 from hf_handdiff.evaluation import metrics
+from hf_handdiff.evaluation.official import F_SCORE_THRESHOLDS_M, Answer, OfficialLayout, absolute_answer
 from hf_handdiff.files import replace_file
+from hf_handdiff.hand.topology import OPEN_HAND
 from hf_handdiff.images import load_image
 
 CHUNK_SIZE = 50  # samples a chunk: what a stopped run loses at most
 BEST_OF = (1, 5, 10, 20, 50)
-F_SCORE_THRESHOLDS_M = (0.005, 0.015)
 NUM_JOINTS = 21
-
-_REQUIRED_COLUMNS = ("image", "intrinsics_px", "keypoints_2d_px", "joints_m")
+REQUIRED_COLUMNS = ("image", "intrinsics_px", "keypoints_2d_px", "joints_m")
 _BLIND_POOL_SIZE = 2000
+_ANSWERS = "answers"
 
 
 # -- what goes in and what comes out -----------------------------------------------------------------------
 
 
 class Prediction(Protocol):
-    """What a predictor returns: arrays or tensors, metres, wrist-relative, as the pipelines' outputs."""
+    """What a predictor returns: arrays or tensors, metres, wrist-relative, as the pipelines' outputs.
+
+    Two more are used where they are there: `translation` (B, N, 3) m, the wrist in the camera frame, for official
+    answers; and `found` (B,) bool, of a predictor that may find no hand and then answers with NaN.
+    """
 
     joints: Any  # (B, N, 21, 3)
     vertices: Any  # (B, N, V, 3), or None for a predictor without meshes
@@ -69,6 +78,7 @@ class HandBatch:
         joints: (B, 21, 3) m, wrist-relative.
         vertices: (B, V, 3) m, wrist-relative, or None where the data set has no meshes.
         visible_share: (B,) 0..1, how much of the hand is seen.
+        wrist: (B, 3) m, where the true wrist stands in the camera frame; NaN where the data set does not tell.
     """
 
     indices: list[int]
@@ -82,6 +92,7 @@ class HandBatch:
     joints: Tensor
     vertices: Tensor | None
     visible_share: Tensor
+    wrist: Tensor
 
     def __len__(self) -> int:
         return len(self.images)
@@ -102,6 +113,8 @@ class EvaluationSettings:
         num_hypotheses: N.
         seed: of the hypotheses and of the blind control.
         options: whatever else the predictor was given.
+        predicted_mesh, true_mesh: whose vertices prediction and truth have, `topology.OPEN_HAND` or another name;
+            None: not known, and taken for the other's.
     """
 
     predictor: str
@@ -110,6 +123,13 @@ class EvaluationSettings:
     num_hypotheses: int
     seed: int = 0
     options: str = ""
+    predicted_mesh: str | None = None
+    true_mesh: str | None = None
+
+    @property
+    def same_vertices(self) -> bool:
+        """Whether predicted and true meshes can be compared vertex by vertex."""
+        return self.predicted_mesh == self.true_mesh or None in (self.predicted_mesh, self.true_mesh)
 
     def best_of(self) -> list[int]:
         """The n of best-of-n that this run can tell."""
@@ -122,7 +142,7 @@ class BlindHands:
 
     Attributes:
         joints: (M, 21, 3) m.
-        vertices: (M, V, 3) m.
+        vertices: (M, V, 3) m, of the open hand.
     """
 
     joints: Tensor
@@ -159,9 +179,9 @@ def sample_seed(seed: int, index: int) -> int:
 
 def check_columns(columns: Iterable[str] | None) -> None:
     """Raise an `InputError` that names what a data set lacks; None (unknown) passes."""
-    missing = [] if columns is None else [name for name in _REQUIRED_COLUMNS if name not in set(columns)]
+    missing = [] if columns is None else [name for name in REQUIRED_COLUMNS if name not in set(columns)]
     if missing:
-        raise InputError(f"data: expected the columns {', '.join(_REQUIRED_COLUMNS)}; missing: {', '.join(missing)}")
+        raise InputError(f"data: expected the columns {', '.join(REQUIRED_COLUMNS)}; missing: {', '.join(missing)}")
 
 
 def collate(rows: list[Mapping[str, Any]], first_index: int, seed: int) -> HandBatch:
@@ -188,6 +208,7 @@ def collate(rows: list[Mapping[str, Any]], first_index: int, seed: int) -> HandB
         joints=joints - wrist,
         vertices=stack("vertices_m").float() - wrist if has_meshes else None,
         visible_share=stack("visible_share", math.nan).float(),
+        wrist=wrist[:, 0],
     )
 
 
@@ -243,6 +264,20 @@ def _measure_joints(prediction: Prediction, batch: HandBatch) -> dict[str, Tenso
     return measures
 
 
+def _measure_f_scores(aligned: Tensor, truth: Tensor) -> dict[str, Tensor]:
+    f_scores = metrics.f_score(aligned, truth, F_SCORE_THRESHOLDS_M)
+    return {
+        f"f_score_{1000 * threshold:.0f}mm": values
+        for threshold, values in zip(F_SCORE_THRESHOLDS_M, f_scores.unbind(-1), strict=True)
+    }
+
+
+def _measure_other_meshes(prediction: Prediction, batch: HandBatch) -> dict[str, Tensor]:
+    """Of meshes whose vertices are not the true ones: aligned by the joints, with F-scores alone."""
+    mean_vertices, mean_joints = _tensor(prediction.mean_vertices), _tensor(prediction.mean_joints)
+    return _measure_f_scores(metrics.align_mesh_by_joints(mean_vertices, mean_joints, batch.joints), batch.vertices)
+
+
 def _measure_meshes(prediction: Prediction, batch: HandBatch) -> dict[str, Tensor]:
     joints, vertices = _tensor(prediction.joints), _tensor(prediction.vertices)
     mean_vertices, truth = _tensor(prediction.mean_vertices), batch.vertices
@@ -252,50 +287,64 @@ def _measure_meshes(prediction: Prediction, batch: HandBatch) -> dict[str, Tenso
         "pa_vertices_rotation": metrics.pa_error(mean_vertices, truth, allow_reflections=False),
         "vertex_error": metrics.point_distance(mean_vertices, truth).mean(dim=-1),
         "hypothesis_pa_vertices": metrics.pa_error(vertices, truth.unsqueeze(1)),
+        **_measure_f_scores(aligned, truth),
     }
-    f_scores = metrics.f_score(aligned, truth, F_SCORE_THRESHOLDS_M)
-    for threshold, values in zip(F_SCORE_THRESHOLDS_M, f_scores.unbind(-1), strict=True):
-        measures[f"f_score_{1000 * threshold:.0f}mm"] = values
     for method in AGGREGATIONS:
         _, answer = aggregate(joints, vertices, method)
         measures[f"{method}_pa_vertices"] = metrics.pa_error(answer, truth)
     return measures
 
 
-def _measure_blind(blind: BlindHands, batch: HandBatch, count: int) -> dict[str, Tensor]:
+def _measure_blind(blind: BlindHands, batch: HandBatch, count: int, true_mesh: str | None) -> dict[str, Tensor]:
     joints, vertices = blind.choose(batch.seeds, count)
     measures = {"blind_pa_joints": metrics.pa_error(joints, batch.joints.unsqueeze(1))}
-    if batch.vertices is not None and batch.vertices.shape[-2] == vertices.shape[-2]:
+    same = batch.vertices is not None and batch.vertices.shape[-2] == vertices.shape[-2]
+    if same and true_mesh in (OPEN_HAND, None):
         measures["blind_pa_vertices"] = metrics.pa_error(vertices, batch.vertices.unsqueeze(1))
     return measures
 
 
-def measure_batch(prediction: Prediction, batch: HandBatch, blind: BlindHands | None = None) -> Scores:
+def measure_batch(
+    prediction: Prediction,
+    batch: HandBatch,
+    blind: BlindHands | None = None,
+    *,
+    same_vertices: bool = True,
+    true_mesh: str | None = None,
+) -> Scores:
     """All measures of some samples; metres, leading dimension B.
 
-    Meshes are measured where prediction and truth have the same number of vertices. Rows without a hand have
-    NaN everywhere but in `hand_score`.
+    Meshes are compared vertex by vertex where `same_vertices` says so and the numbers of vertices agree. Rows
+    without a hand have NaN everywhere but in `hand_score`.
     """
     num_hypotheses = _tensor(prediction.joints).shape[1]
     measures = _measure_joints(prediction, batch)
     vertices = _tensor(prediction.vertices)
-    if vertices is not None and batch.vertices is not None and vertices.shape[-2] == batch.vertices.shape[-2]:
-        measures |= _measure_meshes(prediction, batch)
+    if vertices is not None and batch.vertices is not None:
+        same = same_vertices and vertices.shape[-2] == batch.vertices.shape[-2]
+        measures |= (_measure_meshes if same else _measure_other_meshes)(prediction, batch)
     if blind is not None:
-        measures |= _measure_blind(blind, batch, num_hypotheses)
+        measures |= _measure_blind(blind, batch, num_hypotheses, true_mesh)
     keypoints = _tensor(prediction.keypoints_2d)
     measures["keypoint_error"] = metrics.keypoint_error_2d(keypoints, batch.keypoints_px, per_point=True)
     measures["keypoint_error_px"] = metrics.point_distance(keypoints, batch.keypoints_px)
     for values in measures.values():
         values[~batch.has_hand] = math.nan
-    scores = {name: values.numpy() for name, values in measures.items()}
-    scores["hand_score"] = _tensor(prediction.hand_score).numpy()
-    scores["has_hand"] = batch.has_hand.numpy()
-    scores["visible_share"] = batch.visible_share.numpy()
-    scores["keypoints_visible"] = batch.keypoints_visible.numpy()
-    scores["index"] = np.array(batch.indices)
-    scores["sample_id"] = np.array(batch.sample_ids)
-    return scores
+    return {name: values.numpy() for name, values in measures.items()} | _describe(prediction, batch)
+
+
+def _describe(prediction: Prediction, batch: HandBatch) -> Scores:
+    """What is to be said of samples without their truth."""
+    found = getattr(prediction, "found", None)
+    return {
+        "hand_score": _tensor(prediction.hand_score).numpy(),
+        "found": np.ones(len(batch), bool) if found is None else np.asarray(found, bool),
+        "has_hand": batch.has_hand.numpy(),
+        "visible_share": batch.visible_share.numpy(),
+        "keypoints_visible": batch.keypoints_visible.numpy(),
+        "index": np.array(batch.indices),
+        "sample_id": np.array(batch.sample_ids),
+    }
 
 
 # -- running -----------------------------------------------------------------------------------------------
@@ -344,9 +393,12 @@ def run_protocol(
     num_samples: int | None = None,
     batch_size: int = 8,
     blind: BlindHands | None = None,
+    answers_for: OfficialLayout | None = None,
     show_progress: bool = True,
 ) -> Scores:
     """Evaluate a predictor on a data set; a run that was stopped goes on with the next chunk.
+
+    With `answers_for`, hands without a published truth are predicted and not measured: their scores lack all measures.
 
     Args:
         predict: see `Predictor`.
@@ -356,6 +408,7 @@ def run_protocol(
         num_samples: the first so many samples; None for all.
         batch_size: images a call of the predictor.
         blind: the control; None leaves it out.
+        answers_for: also keep what an official answer in this layout needs, see `read_answers`; None: do not.
         show_progress: a progress bar on standard error.
 
     Returns:
@@ -373,20 +426,25 @@ def run_protocol(
     limits = [limit for limit in (size, num_samples) if limit is not None]
     total = min(limits) if limits else None
     claim_folder(out, settings)
+    if answers_for is not None:
+        (out / _ANSWERS).mkdir(exist_ok=True)
 
     chunks: list[Scores] = []
     with tqdm(total=total, unit="image", disable=not show_progress) as progress:
         start = 0
         while total is None or start < total:
             stop = start + CHUNK_SIZE if total is None else min(start + CHUNK_SIZE, total)
-            path = out / "chunks" / f"{start:08d}-{stop:08d}.npz"
-            if path.exists():
+            path, answers_path = (out / folder / _chunk_name(start, stop) for folder in ("chunks", _ANSWERS))
+            if path.exists() and (answers_for is None or answers_path.exists()):
                 chunk = _load_chunk(path)
             else:
                 rows = rows_between(dataset, start, stop)
-                chunk = _run_chunk(predict, rows, start, settings, batch_size, blind, progress)
-                if chunk is None:  # a stream of unknown length has ended
+                found = _run_chunk(predict, rows, start, settings, batch_size, blind, answers_for, progress)
+                if found is None:  # a stream of unknown length has ended
                     break
+                chunk, answers = found
+                if answers is not None:
+                    _save_chunk(answers_path, answers)
                 _save_chunk(path, chunk)
             chunks.append(chunk)
             start += len(chunk["index"])
@@ -405,23 +463,68 @@ def _run_chunk(
     settings: EvaluationSettings,
     batch_size: int,
     blind: BlindHands | None,
+    answers_for: OfficialLayout | None,
     progress: tqdm,
-) -> Scores | None:
+) -> tuple[Scores, Answer | None] | None:
+    """Scores and, where they are wanted, answers of the rows of a chunk; None where there are no rows."""
     parts: list[Scores] = []
+    answers: list[Answer] = []
     first_index = start
     while waiting := list(itertools.islice(rows, batch_size)):
         batch = collate(waiting, first_index, settings.seed)
-        _check_truth(batch)
+        is_measured = answers_for is None or bool(torch.isfinite(batch.joints).flatten(1).all(dim=1).any())
+        if is_measured:
+            _check_truth(batch)
         began = time.perf_counter()
         prediction = predict(batch)
         seconds = (time.perf_counter() - began) / len(batch)
         _check_prediction(prediction, batch, settings)
-        scores = measure_batch(prediction, batch, blind)
+        if is_measured:
+            compared = {"same_vertices": settings.same_vertices, "true_mesh": settings.true_mesh}
+            scores = measure_batch(prediction, batch, blind, **compared)
+        else:
+            scores = _describe(prediction, batch)
+        if answers_for is not None:
+            answers.append(absolute_answer(prediction, batch.wrist, answers_for) | _absolute_truth(batch))
         scores["seconds"] = np.full(len(batch), seconds)
         parts.append(scores)
         first_index += len(batch)
         progress.update(len(batch))
-    return _join(parts) if parts else None
+    if not parts:
+        return None
+    return _join(parts), _join(answers) if answers else None
+
+
+def _chunk_name(start: int, stop: int) -> str:
+    return f"{start:08d}-{stop:08d}.npz"
+
+
+def _absolute_truth(batch: HandBatch) -> Answer:
+    """The truth in the camera frame, NaN where it is not known."""
+    wrist = batch.wrist.unsqueeze(1)
+    truth = {"true_joints": (batch.joints + wrist).numpy()}
+    if batch.vertices is not None:
+        truth["true_vertices"] = (batch.vertices + wrist).numpy()
+    return truth
+
+
+def read_answers(out: str | Path, num_samples: int) -> Iterator[Answer]:
+    """The answers that `run_protocol` kept, chunk by chunk, in the order of the data set.
+
+    Args:
+        out: folder of the run.
+        num_samples: how many it had, as many as there are scores.
+
+    Yields:
+        What `official.absolute_answer` gives, with `true_joints` and, where the data set has meshes,
+        `true_vertices`: m, camera frame, our order and axes.
+    """
+    for start in range(0, num_samples, CHUNK_SIZE):
+        stop = min(start + CHUNK_SIZE, num_samples)
+        path = Path(out) / _ANSWERS / _chunk_name(start, stop)
+        if not path.exists():  # the last chunk of a stream, whose length was not known
+            path = path.with_name(_chunk_name(start, start + CHUNK_SIZE))
+        yield {name: values[: stop - start] for name, values in _load_chunk(path).items()}
 
 
 def _check_truth(batch: HandBatch) -> None:

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from hf_handdiff.aggregation import AGGREGATIONS
+from hf_handdiff.errors import InputError
 from hf_handdiff.evaluation import metrics
 from hf_handdiff.evaluation.calibration import reliability
 from hf_handdiff.evaluation.protocol import EvaluationSettings, Scores
@@ -251,26 +252,73 @@ def _group(measures: _Measures, settings: EvaluationSettings, num_samples: int) 
     }
 
 
+def _found(scores: Scores) -> np.ndarray:
+    return scores["found"].astype(bool) if "found" in scores else np.ones(len(scores["has_hand"]), bool)
+
+
+def _measured(scores: Scores) -> np.ndarray:
+    """(S,) bool: samples with a hand and a finite prediction."""
+    return scores["has_hand"].astype(bool) & np.isfinite(scores["pa_joint_error"]).all(axis=1)
+
+
+def compare_with_baseline(scores: Scores, baseline_scores: Scores, name: str) -> dict[str, Any]:
+    """Checkpoint and baseline side by side, on the images where the baseline found the hand and both could be measured.
+
+    Args:
+        scores: per-sample measures of the checkpoint.
+        baseline_scores: those of the baseline, on the same samples.
+        name: of the baseline.
+    """
+    has_hand, found = scores["has_hand"].astype(bool), _found(baseline_scores)
+    both = _measured(scores) & _measured(baseline_scores) & found
+    return {
+        "name": name,
+        "num_images_with_hand": int(has_hand.sum()),
+        "num_found": int((has_hand & found).sum()),
+        "num_compared": int(both.sum()),
+        "on_found_images": {
+            "checkpoint": _compared_figures(scores, both),
+            "baseline": _compared_figures(baseline_scores, both),
+        },
+    }
+
+
+def _compared_figures(scores: Scores, rows: np.ndarray) -> dict[str, float | None]:
+    measures = _Measures(scores, rows)
+    return {
+        "pa_mpjpe_mm": measures.mean_mm("pa_joint_error"),
+        "keypoint_error_percent_of_box": measures.mean("keypoint_error", 100),
+        "median_ms_per_image": _number(1000 * np.median(scores["seconds"][rows])) if rows.any() else None,
+    }
+
+
 def summarise(scores: Scores, settings: EvaluationSettings) -> dict[str, Any]:
     """All results of a run, ready for JSON.
 
-    Hands whose prediction is not finite count in `num_failed`; the means are over the others.
+    Hands that the predictor did not find count in `num_not_found`, those whose prediction is not finite otherwise in
+    `num_failed`; the means are over the others.
 
     Args:
         scores: per-sample measures of `protocol.run_protocol`.
         settings: of the same run.
+
+    Raises:
+        InputError: not one hand could be measured.
     """
-    has_hand = scores["has_hand"].astype(bool)
-    failed = has_hand & ~np.isfinite(scores["pa_joint_error"]).all(axis=1)
-    measured = has_hand & ~failed
+    has_hand, measured = scores["has_hand"].astype(bool), _measured(scores)
+    not_found = has_hand & ~_found(scores)
     if not measured.any():
-        raise ValueError("no image with a hand got a finite prediction: there is nothing to report")
+        raise InputError(
+            f"data: expected at least one hand that can be measured: of {len(has_hand)} images {has_hand.sum()} show a "
+            f"hand, {not_found.sum()} of these were not found, and no other has a finite prediction"
+        )
     measures = _Measures(scores, measured)
     seconds = scores["seconds"]
     results = {
         "settings": asdict(settings),
         "num_images": len(has_hand),
-        "num_failed": int(failed.sum()),
+        "num_failed": int((has_hand & ~measured & ~not_found).sum()),
+        "num_not_found": int(not_found.sum()),
         **_group(measures, settings, int(measured.sum())),
         "spread_and_visibility": {stage: _spread_and_visibility(measures, stage) for stage in STAGES},
         "hand_score": _hand_score(scores),
@@ -456,6 +504,51 @@ def _hand_score_table(results: dict[str, Any]) -> Table:
     return Table("Hand score", ["", "images", "mean score"], rows, note)
 
 
+def _baseline_table(results: dict[str, Any]) -> Table:
+    figures = results["baseline"]
+    rows = [
+        [name, *(_text(value) for value in figures["on_found_images"][key].values())]
+        for key, name in (("checkpoint", "this checkpoint"), ("baseline", figures["name"]))
+    ]
+    note = (
+        f"On {figures['num_compared']} images: {figures['name']} found the hand in {figures['num_found']} of "
+        f"{figures['num_images_with_hand']}. It gives one hand and no mesh; the checkpoint's answer is that of "
+        f"{results['settings']['num_hypotheses']} hypotheses. Times are medians as run, the checkpoint's in batches."
+    )
+    header = ["predictor", "PA-MPJPE mm", "2D error % of box", "ms an image"]
+    return Table("Beside the baseline, where it found the hand", header, rows, note)
+
+
+_OFFICIAL_NAMES = {
+    "mpjpe": "joints, camera frame",
+    "pa_mpjpe": "joints, PA",
+    "pa_mpjpe_rotation_only": "joints, PA without reflections",
+    "mpjpe_scale_translation": "joints, scale and translation aligned",
+    "mpvpe": "mesh, camera frame",
+    "pa_mpvpe": "mesh, PA",
+    "pa_mpvpe_rotation_only": "mesh, PA without reflections",
+}
+
+
+def _official_table(results: dict[str, Any]) -> Table:
+    official = results["official"]
+    scores = official["scores"]
+    rows = [
+        [text, _text(scores[f"{name}_mm"]), _text(scores[f"{name}_auc"], 3)]
+        for name, text in _OFFICIAL_NAMES.items()
+        if f"{name}_mm" in scores
+    ]
+    parts = [f"{official['num_images']} of {official['num_images_of_split']} images of the split; {official['root']}."]
+    if "f_score_5mm" in scores:
+        parts.append(
+            f"Mesh F@5 {_text(scores['f_score_5mm'], 3)}, F@15 {_text(scores['f_score_15mm'], 3)}; aligned "
+            f"{_text(scores['f_score_5mm_aligned'], 3)} and {_text(scores['f_score_15mm_aligned'], 3)}."
+        )
+    if not official["same_vertices"]:
+        parts.append("The predicted mesh is not MANO's: aligned by the joints, and without vertex errors.")
+    return Table(f"Official scores ({official['data_set']})", ["points", "mm", "AUC"], rows, " ".join(parts))
+
+
 def render_report(results: dict[str, Any]) -> str:
     """The results as Markdown, also good to read in a terminal."""
     settings = results["settings"]
@@ -468,9 +561,11 @@ def render_report(results: dict[str, Any]) -> str:
         f"- hypotheses: {settings['num_hypotheses']} an image, seed {settings['seed']}",
         f"- time: {_text(results['median_ms_per_image'], 1)} ms an image (median)",
     ]
+    if results["num_not_found"]:
+        lines.append(f"- {results['num_not_found']} hands were not found and count in no mean")
     if results["num_failed"]:
         lines.append(f"- **{results['num_failed']} predictions were not finite and count in no mean**")
-    tables = (
+    tables = [
         _answers_table,
         _visible_share_table,
         _distribution_table,
@@ -478,7 +573,10 @@ def render_report(results: dict[str, Any]) -> str:
         _occlusion_table,
         _keypoints_table,
         _hand_score_table,
-    )
+    ]
+    for name, table in (("baseline", _baseline_table), ("official", _official_table)):
+        if name in results:
+            tables.insert(1, table)
     return "\n".join(lines) + "\n\n" + "\n\n".join(table(results).markdown() for table in tables) + "\n"
 
 

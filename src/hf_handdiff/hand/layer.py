@@ -18,7 +18,7 @@ from torch import nn
 
 from .rotations import axis_angle_to_matrix
 from .topology import (
-    FINGERTIP_VERTICES,
+    MANO_FINGERTIP_VERTICES,
     MANO_PARENTS,
     MANO_TO_JOINTS,
     NUM_JOINTS,
@@ -104,10 +104,10 @@ class HandLayer(nn.Module):
         """A layer from arrays under MANO's names (``v_template``, ``shapedirs``, ``f``, ...).
 
         Args:
-            arrays: MANO's arrays; ``tips`` may name other fingertip vertices than MANO's.
+            arrays: MANO's arrays; ``tips`` names other fingertip vertices than MANO's, as the open hand's do.
             mesh_to_joints: ``(21, V)``; without it ``arrays["mesh_to_joints"]`` is taken.
         """
-        tips = arrays.get("tips", tuple(FINGERTIP_VERTICES.values()))
+        tips = arrays.get("tips", tuple(MANO_FINGERTIP_VERTICES.values()))
         return cls(
             template=arrays["v_template"],
             shape_directions=np.asarray(arrays["shapedirs"])[..., :NUM_SHAPE],

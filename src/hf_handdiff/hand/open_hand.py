@@ -13,6 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
+from .topology import MANO, OPEN_HAND
+
 ASSETS = Path(__file__).parent / "assets"
 
 OPEN_HAND_PATH = ASSETS / "open_hand.npz"
@@ -45,3 +47,38 @@ def load_open_hand_arrays(resolution: str = "standard") -> dict[str, np.ndarray]
     if resolution == "full":
         return dict(_load(FULL_HAND_PATH))
     raise ValueError(f'resolution must be "standard" or "full", got {resolution!r}')
+
+
+_LARGEST_MEAN_DISTANCE_M = 0.005
+"""Between annotated joints and those that the open hand's regressor reads off its own meshes: 0.4 mm on average."""
+
+
+def mesh_of_faces(faces: np.ndarray) -> str:
+    """Whose vertices a mesh with these triangles has: `topology.OPEN_HAND`, `topology.MANO`, or "other".
+
+    MANO's triangles may not be kept in this package: any others of as many vertices and triangles count as MANO's.
+
+    Args:
+        faces: ``(F, 3)`` vertex indices.
+    """
+    ours, faces = load_open_hand_arrays()["f"], np.asarray(faces)
+    if np.array_equal(faces, ours):
+        return OPEN_HAND
+    return MANO if faces.shape == ours.shape and faces.max() == ours.max() else "other"
+
+
+def mesh_of_points(vertices: np.ndarray, joints: np.ndarray) -> str:
+    """Whose vertices those of an annotated hand are, told by the joints that the open hand would have there.
+
+    Args:
+        vertices: ``(V, 3)`` metres.
+        joints: ``(21, 3)`` metres, the same frame.
+
+    Returns:
+        `topology.OPEN_HAND`, `topology.MANO`, or "other" where the number of vertices is neither's.
+    """
+    regressor = load_open_hand_arrays()["mesh_to_joints"]
+    if len(vertices) != regressor.shape[1]:
+        return "other"
+    distance = np.linalg.norm(regressor @ np.asarray(vertices, np.float64) - joints, axis=-1).mean()
+    return OPEN_HAND if distance <= _LARGEST_MEAN_DISTANCE_M else MANO

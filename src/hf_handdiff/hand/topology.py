@@ -37,7 +37,15 @@ MANO_FINGERS = {finger: tuple(range(1 + 3 * i, 4 + 3 * i)) for i, finger in enum
 MANO_PARENTS = (-1, 0, 1, 2, 0, 4, 5, 0, 7, 8, 0, 10, 11, 0, 13, 14)
 
 FINGERTIP_VERTICES = {"thumb": 744, "index": 320, "middle": 443, "ring": 554, "little": 671}
-"""Vertices of a 778-vertex MANO mesh at the fingertips, as smplx and FreiHAND use them."""
+"""Vertices of the open hand (778 vertices) at the fingertips: where smplx looks for MANO's."""
+
+MANO_FINGERTIP_VERTICES = {"thumb": 744, "index": 320, "middle": 443, "ring": 555, "little": 672}
+"""Vertices of MANO's mesh at the fingertips, as FreiHAND annotates them; smplx takes 554 and 671, their neighbours."""
+
+OPEN_HAND = "open hand"
+MANO = "MANO"
+"""Names of meshes: both have 778 vertices, but vertex 100 of one is not the place on the skin of vertex 100 of the
+other."""
 
 MANO_TO_JOINTS = (0, 13, 14, 15, 16, 1, 2, 3, 17, 4, 5, 6, 18, 10, 11, 12, 19, 7, 8, 9, 20)
 """``mano[MANO_TO_JOINTS]`` is in our order, where ``mano`` holds MANO's 16 joints followed by the tips of
