@@ -16,7 +16,7 @@ from loop import step_generator
 from tqdm.auto import tqdm
 
 from hf_handdiff.camera import crop_to_pixels, view_from_keypoints
-from hf_handdiff.data.augmentation import augment_batch
+from hf_handdiff.data.augmentation import augment_batch, whole_image_batch
 from hf_handdiff.models import HandImageEncoder
 from hf_handdiff.pipelines.perception import image_cues
 
@@ -52,6 +52,7 @@ def main(argv=None):
     add("--image_encoder", required=True, help="folder of the trained HandImageEncoder")
     add("--out", required=True)
     add("--out_split", help="name of the split in --out; default: --split")
+    add("--plain", action="store_true", help="images as they are, as handdiff evaluate sees them: for scoring")
     add("--passes", type=int, default=1, help="augmented passes over the corpus")
     add("--skip", type=int, default=0, help="leave out the first samples")
     add("--num_samples", type=int, help="use this many samples; default: all")
@@ -68,8 +69,8 @@ def main(argv=None):
     starts = range(0, len(rows), args.batch_size)
     for number, start in enumerate(tqdm(starts, unit="batch")):
         raw = batches.rows(rows[start : start + args.batch_size])
-        generator = step_generator(args.seed, number, 0)
-        writer.add(cues_of_batch(image_encoder, augment_batch(raw, generator), args.half))
+        seen = whole_image_batch(raw) if args.plain else augment_batch(raw, step_generator(args.seed, number, 0))
+        writer.add(cues_of_batch(image_encoder, seen, args.half))
     writer.close(**{key: value for key, value in vars(args).items() if value is not None})
 
 

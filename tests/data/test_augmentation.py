@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from hf_handdiff.camera import project
-from hf_handdiff.data.augmentation import AugmentationConfig, augment_batch, centre_crop_batch
+from hf_handdiff.data.augmentation import AugmentationConfig, augment_batch, centre_crop_batch, whole_image_batch
 from hf_handdiff.data.pasted_hands import paste_hands
 
 PLAIN = {
@@ -178,3 +178,12 @@ def test_hands_are_pasted_only_over_hands():
     radius, has_hand = torch.full((2,), 0.03), torch.tensor([True, False])
     pasted, covered = paste_hands(images, points, radius, has_hand, 1.0, torch.Generator().manual_seed(0))
     assert torch.equal(pasted, images) and not covered.any()
+
+
+def test_whole_images_stay_as_they_are():
+    batch = make_batch()
+    out = whole_image_batch(batch)
+    torch.testing.assert_close(out["pixel_values"], batch["image"] / 255.0, atol=1e-3, rtol=0)
+    torch.testing.assert_close(out["intrinsics_px"], batch["intrinsics_px"])
+    torch.testing.assert_close(224 * out["keypoints"][:-1], batch["keypoints_2d_px"][:-1])
+    torch.testing.assert_close(out["joints_m"], batch["joints_m"])

@@ -136,6 +136,15 @@ def centre_crop_batch(
     return {"pixel_values": pixel_values, "has_hand": has_hand, **cropped}
 
 
+def whole_image_batch(batch: dict[str, torch.Tensor], size: int = 224) -> dict[str, torch.Tensor]:
+    """The images as they are, with the labels of `augment_batch`: what `handdiff evaluate` looks at."""
+    count, image_size = len(batch["has_hand"]), batch["image"].shape[-1]
+    centre, side = torch.full((count, 2), image_size / 2), torch.full((count,), float(image_size))
+    cropped = crop_batch(batch, centre, side, torch.zeros(count), size)
+    del cropped["inside"]
+    return {"has_hand": batch["has_hand"].bool(), **cropped}
+
+
 # -------------------------------------------------------------------------------------------------- geometry
 
 
