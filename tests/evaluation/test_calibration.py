@@ -3,14 +3,19 @@
 import json
 import math
 
+import numpy as np
 import pytest
 import torch
+from scipy import stats
 
 from hf_handdiff.aggregation import spread
 from hf_handdiff.errors import InputError
 from hf_handdiff.evaluation.calibration import (
     JointStdCalibration,
     fit_joint_std,
+    region_coverage,
+    region_ece,
+    region_quantiles,
     reliability,
     write_calibration,
 )
@@ -140,3 +145,70 @@ def test_a_calibration_is_kept_in_a_checkpoint(tmp_path):
 def test_reliability_of_nothing():
     empty = reliability(torch.zeros(4, 21), torch.zeros(4, 21))
     assert math.isnan(empty.ence) and len(empty.predicted_rms) == 0
+
+
+def test_region_quantiles_are_those_of_chi():
+    radius = torch.tensor([0.002, 0.01, 0.01, 0.03])
+    error = torch.tensor([0.001, 0.0, 0.01, 0.2])
+    expected = stats.chi(3).cdf(math.sqrt(3) * error.double().numpy() / radius.double().numpy())
+    np.testing.assert_allclose(region_quantiles(radius, error).numpy(), expected, atol=1e-12)
+
+
+def test_regions_that_promise_nothing_are_left_out():
+    radius = torch.tensor([[0.01, 0.0], [0.01, 0.0], [math.nan, 0.0]])
+    error = torch.tensor([[0.001, 0.0], [math.inf, 0.01], [0.001, 0.0]])
+    quantiles = region_quantiles(radius, error)
+    assert torch.isfinite(quantiles).tolist() == [[True, False], [False, False], [False, False]]
+    covered = region_coverage(quantiles, [0.0, 0.9])
+    assert covered[:, 0].tolist() == [0, 1] and torch.isnan(covered[:, 1]).all()
+    assert torch.isnan(region_ece(quantiles)[1])
+
+
+def gaussian_errors(claimed_over_true, num_samples=20_000, seed=0):
+    """Radii of 2 to 20 mm that are claimed, and distances of truths whose real radius is another."""
+    generator = torch.Generator().manual_seed(seed)
+    true_radius = 0.002 + 0.018 * torch.rand(num_samples, generator=generator)
+    offsets = torch.randn(num_samples, 3, generator=generator) * true_radius.unsqueeze(-1) / math.sqrt(3)
+    return claimed_over_true * true_radius, offsets.norm(dim=-1)
+
+
+def test_regions_of_a_calibrated_gaussian_hold_what_they_promise():
+    quantiles = region_quantiles(*gaussian_errors(1.0)).reshape(-1, 1)
+    assert region_ece(quantiles).item() < 0.01
+    levels = [0.5, 0.8, 0.9]
+    expected = torch.tensor(levels, dtype=torch.float64)
+    torch.testing.assert_close(region_coverage(quantiles, levels)[:, 0], expected, atol=0.01, rtol=0)
+
+
+def test_over_and_under_confident_regions_are_told_apart():
+    covered = {}
+    for name, claimed_over_true in (("over-confident", 0.5), ("under-confident", 2.0)):
+        quantiles = region_quantiles(*gaussian_errors(claimed_over_true)).reshape(-1, 1)
+        assert region_ece(quantiles).item() > 0.1
+        covered[name] = region_coverage(quantiles, [0.5]).item()
+    # exactly: the chance that chi of three axes is below half, or twice, its median
+    median = stats.chi(3).median()
+    assert covered["over-confident"] == pytest.approx(stats.chi(3).cdf(0.5 * median), abs=0.01)
+    assert covered["under-confident"] == pytest.approx(stats.chi(3).cdf(2 * median), abs=0.01)
+
+
+def test_region_coverage_equals_a_plain_count():
+    quantiles = torch.rand(50, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    levels = np.linspace(0, 1, 101)
+    counted = np.stack([(quantiles.numpy() <= level).mean(axis=0) for level in levels])
+    np.testing.assert_allclose(region_coverage(quantiles, torch.from_numpy(levels)).numpy(), counted, atol=1e-12)
+    expected = np.abs(counted - levels[:, None]).mean(axis=0)
+    np.testing.assert_allclose(region_ece(quantiles).numpy(), expected, atol=1e-12)
+
+
+def test_reliability_equals_a_plain_loop():
+    spreads, errors = known_noise(scale=1.5, floor=0.002, num_samples=30)
+    checked = reliability(spreads, errors, num_bins=7)
+    radius, distance = spreads.flatten().double().numpy(), errors.flatten().double().numpy()
+    bins = np.array_split(np.argsort(radius, kind="stable"), 7)
+    predicted = np.array([np.sqrt(np.mean(radius[rows] ** 2)) for rows in bins])
+    observed = np.array([np.sqrt(np.mean(distance[rows] ** 2)) for rows in bins])
+    np.testing.assert_allclose(checked.predicted_rms.numpy(), predicted)
+    np.testing.assert_allclose(checked.observed_rms.numpy(), observed)
+    assert checked.ence == pytest.approx(np.mean(np.abs(predicted - observed) / predicted))
+    assert checked.mean_square_ratio == pytest.approx(np.mean((distance / radius) ** 2))

@@ -46,8 +46,10 @@ def test_evaluate_writes_everything(checkpoint, corpus, tmp_path, capsys):
     assert results["accuracy"]["pa_mpvpe_mm"] > 0
     calibration = json.loads((tmp_path / "calibration.json").read_text())
     assert [len(calibration[name]) for name in ("scale", "floor_m", "single_m")] == [21, 21, 21]
-    for name in ("report.md", "best.jpg", "worst.jpg"):
+    plots = ("reliability.png", "visible_share.png", "best_of_n.png", "sparsification.png")
+    for name in ("report.md", "best.jpg", "worst.jpg", *plots):
         assert (tmp_path / name).stat().st_size > 0
+    assert all(f"]({name})" in (tmp_path / "report.md").read_text() for name in plots)
 
 
 def test_a_calibration_changes_the_radius_that_is_kept(tiny_pipeline, corpus, tmp_path):

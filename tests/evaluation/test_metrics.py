@@ -385,3 +385,123 @@ def test_visible_groups_part_the_samples():
     assert list(groups) == list(metrics.VISIBLE_GROUPS)
     assert [mask.sum().item() for mask in groups.values()] == [2, 2, 2]
     assert (sum(mask.int() for mask in groups.values()) == 1).all()
+
+
+# -- the same in plain numpy -------------------------------------------------------------------------------
+
+
+def test_root_relative_error_equals_numpy():
+    prediction, truth = random_hands(4, 21, seed=1).numpy(), random_hands(4, 21, seed=2).numpy()
+    expected = np.linalg.norm((prediction - prediction[:, :1]) - (truth - truth[:, :1]), axis=2)
+    errors = metrics.root_relative_error(torch.from_numpy(prediction), torch.from_numpy(truth))
+    np.testing.assert_allclose(errors.numpy(), expected, atol=1e-12)
+
+
+def test_hidden_joints_count_in_no_mean():
+    prediction, truth = random_hands(3, 21, seed=1), random_hands(3, 21, seed=2)
+    visible = torch.rand(3, 21, generator=torch.Generator().manual_seed(0)) > 0.4
+    errors = metrics.root_relative_error(prediction, truth).numpy()
+    expected = [row[seen].mean() for row, seen in zip(errors, visible.numpy(), strict=True)]
+    np.testing.assert_allclose(metrics.mpjpe(prediction, truth, mask=visible).numpy(), expected)
+    flat, flat_truth = prediction[..., :2], truth[..., :2]
+    side = np.ptp(flat_truth.numpy(), axis=1).max(axis=1)  # the box holds hidden joints too
+    distances = np.linalg.norm(flat.numpy() - flat_truth.numpy(), axis=2) / side[:, None]
+    expected = [row[seen].mean() for row, seen in zip(distances, visible.numpy(), strict=True)]
+    np.testing.assert_allclose(metrics.keypoint_error_2d(flat, flat_truth, mask=visible).numpy(), expected)
+
+
+def test_masked_alignment_equals_the_numpy_version_on_the_rest():
+    prediction, truth = random_hands(21, seed=1), random_hands(21, seed=2)
+    mask = torch.arange(21) % 3 > 0
+    aligned = official_align(truth[mask].numpy(), prediction[mask].numpy())
+    expected = np.linalg.norm(aligned - truth[mask].numpy(), axis=1).mean()
+    assert metrics.pa_error(prediction, truth, mask=mask).item() == pytest.approx(expected, abs=1e-9)
+
+
+def test_ranks_coverage_and_ece_equal_plain_loops():
+    hypotheses, truth = random_hands(12, 6, 4, seed=1), random_hands(12, 4, seed=2)
+    ranks = metrics.truth_ranks(hypotheses, truth)
+    for sample, joint in itertools.product(range(12), range(4)):
+        points = hypotheses[sample, :, joint].numpy()
+        middle = np.median(points, axis=0)
+        distance = np.linalg.norm(truth[sample, joint].numpy() - middle)
+        assert ranks[sample, joint] == (np.linalg.norm(points - middle, axis=1) < distance).sum()
+    levels = np.linspace(0, 1, 101)
+    expected = np.empty((101, 4))
+    for number, level in enumerate(levels):
+        for joint in range(4):
+            # rank r is spread evenly over the quantiles r / 7 to (r + 1) / 7
+            expected[number, joint] = np.mean(np.clip(7 * level - ranks[:, joint].numpy(), 0, 1))
+    covered = metrics.coverage(ranks, 6, torch.from_numpy(levels))
+    np.testing.assert_allclose(covered.numpy(), expected, atol=1e-12)
+    ece = np.abs(expected - levels[:, None]).mean(axis=0)
+    np.testing.assert_allclose(metrics.quantile_ece(ranks, 6).numpy(), ece, atol=1e-12)
+
+
+def test_unknown_ranks_are_left_out():
+    ranks = torch.tensor([[0.0], [math.nan], [4.0]])
+    torch.testing.assert_close(metrics.coverage(ranks, 4, [0.5]), metrics.coverage(ranks[[0, 2]], 4, [0.5]))
+
+
+def test_best_of_n_equals_numpy_and_shows_nan():
+    errors = torch.rand(5, 50, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    for n in (1, 5, 10, 20, 50):
+        np.testing.assert_array_equal(metrics.best_of_n(errors, n).numpy(), errors.numpy()[:, :n].min(axis=1))
+    errors[2, 3] = math.nan  # a hypothesis that failed is not passed over in silence
+    assert torch.isnan(metrics.best_of_n(errors, 5)).tolist() == [False, False, True, False, False]
+    assert torch.equal(metrics.best_of_n(errors[:, :1], 1), errors[:, 0])
+
+
+def test_spread_equals_numpy():
+    hypotheses = random_hands(2, 7, 21, seed=3)
+    points = hypotheses.numpy()
+    offsets = np.linalg.norm(points - points.mean(axis=1, keepdims=True), axis=3)
+    np.testing.assert_allclose(spread(hypotheses).numpy(), np.sqrt((offsets**2).mean(axis=1)), atol=1e-12)
+
+
+def test_energy_score_shows_nan_where_it_is():
+    hypotheses, truth = random_hands(2, 5, 21, seed=1), random_hands(2, 21, seed=2)
+    clean = metrics.energy_score(hypotheses, truth)
+    hypotheses[1, 2, 7] = math.nan
+    spoilt = metrics.energy_score(hypotheses, truth)
+    assert torch.isnan(spoilt[1, 7]) and torch.isnan(spoilt).sum() == 1
+    torch.testing.assert_close(spoilt[0], clean[0])
+
+
+def test_sparsification_equals_a_plain_loop():
+    generator = torch.Generator().manual_seed(0)
+    error = torch.rand(37, dtype=torch.float64, generator=generator)
+    uncertainty = error + 0.5 * torch.rand(37, dtype=torch.float64, generator=generator)
+    _, curve, oracle = metrics.sparsification(uncertainty, error, num_steps=10)
+    for order, values in ((uncertainty, curve), (error, oracle)):
+        sure_first = error.numpy()[np.argsort(order.numpy(), kind="stable")]
+        for step in range(10):
+            kept = math.ceil(round(37 * (1 - step / 10), 9))
+            assert values[step].item() == pytest.approx(sure_first[:kept].mean() / error.mean().item(), rel=1e-9)
+    assert metrics.ause(uncertainty, error, 10).item() == pytest.approx((curve - oracle).mean().item())
+
+
+def test_one_sample_and_one_hypothesis():
+    prediction, truth = random_hands(1, 1, 21, seed=1), random_hands(1, 21, seed=2)
+    errors = metrics.pa_error(prediction, truth.unsqueeze(1))
+    expected = np.linalg.norm(
+        official_align(truth[0].numpy(), prediction[0, 0].numpy()) - truth[0].numpy(), axis=1
+    ).mean()
+    assert errors.shape == (1, 1) and errors.item() == pytest.approx(expected, abs=1e-9)
+    assert spread(prediction).abs().max() == 0
+    ranks = metrics.truth_ranks(prediction, truth)
+    assert ((ranks == 0) | (ranks == 0.5) | (ranks == 1)).all()
+    assert metrics.auc(metrics.root_relative_error(prediction[:, 0], truth)).isfinite()
+    assert metrics.ause(torch.ones(1), torch.ones(1)) == 0
+
+
+def test_a_mirrored_hand_in_the_other_alignments():
+    truth = random_hands(2, 21)
+    mirrored = truth * torch.tensor([-1.0, 1.0, 1.0], dtype=torch.float64)
+    expected = 2 * (truth[..., 0] - truth[:, :1, 0]).abs()
+    torch.testing.assert_close(metrics.root_relative_error(mirrored, truth), expected)
+    torch.testing.assert_close(metrics.scale_translation_aligned_error(mirrored, truth), expected)
+    assert metrics.f_score(mirrored, truth, 0.001).max() < 0.1
+    reference = np.linalg.norm(kabsch_align(truth[0].numpy(), mirrored[0].numpy()) - truth[0].numpy(), axis=1).mean()
+    rotated_only = metrics.pa_error(mirrored, truth, allow_reflections=False)
+    assert rotated_only[0].item() == pytest.approx(reference, abs=1e-9)

@@ -168,3 +168,48 @@ def reliability(joint_std: Tensor, error: Tensor, num_bins: int = 10) -> Reliabi
     observed = torch.stack([error[rows].square().mean().sqrt() for rows in bins])
     ence = ((predicted - observed).abs() / predicted).mean().item()
     return Reliability(predicted, observed, ence, (error / joint_std).square().mean().item())
+
+
+# -- the regions that joint_std promises -------------------------------------------------------------------
+
+
+def region_quantiles(joint_std: Tensor, error: Tensor) -> Tensor:
+    """Which region around the answer just reaches the truth, if the truth is a Gaussian of radius joint_std.
+
+    The Gaussian is isotropic, joint_std^2 / 3 an axis, so sqrt(3) * error / joint_std follows the chi
+    distribution with three degrees of freedom; this is its distribution function. Of a calibrated radius the
+    quantiles are uniform over 0..1.
+
+    Args:
+        joint_std: (...) m, predicted RMS distance of the truth from the answer.
+        error: (...) m, that distance.
+
+    Returns:
+        (...) in 0..1, float64; NaN for entries that are not finite or promise exactly nothing (the wrist).
+    """
+    joint_std, error = joint_std.double(), error.double()
+    known = torch.isfinite(joint_std) & torch.isfinite(error) & (joint_std > 0)
+    ratio = torch.where(known, error / joint_std, 0.0)
+    # The distribution function of chi with k degrees of freedom is the incomplete gamma function P(k/2, x^2/2).
+    quantiles = torch.special.gammainc(torch.tensor(1.5, dtype=torch.float64), 1.5 * ratio.square())
+    return torch.where(known, quantiles, math.nan)
+
+
+def region_coverage(quantiles: Tensor, levels: Tensor | list[float]) -> Tensor:
+    """How often the truth lies inside the region of each level: (S, P) quantiles, (L,) levels -> (L, P).
+
+    Quantiles that are NaN are left out; a point with none at all has NaN.
+    """
+    levels = torch.as_tensor(levels, dtype=quantiles.dtype, device=quantiles.device)
+    known = torch.isfinite(quantiles)
+    inside = (quantiles.unsqueeze(0) <= levels[:, None, None]) & known
+    return inside.sum(dim=1).to(quantiles.dtype) / known.sum(dim=0)
+
+
+def region_ece(quantiles: Tensor, num_levels: int = 101) -> Tensor:
+    """Mean over the levels q of |coverage(q) - q|, per point: (S, P) quantiles -> (P,) in 0..0.5.
+
+    The same figure as `metrics.quantile_ece`, of the radius instead of the hypotheses.
+    """
+    levels = torch.linspace(0, 1, num_levels, dtype=quantiles.dtype, device=quantiles.device)
+    return (region_coverage(quantiles, levels) - levels.unsqueeze(-1)).abs().mean(dim=0)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from hf_handdiff.evaluation.official import OfficialLayout
+    from hf_handdiff.evaluation.processes import ProcessShare
     from hf_handdiff.evaluation.protocol import EvaluationSettings, HandBatch, Prediction, Predictor, Scores
 
 _ROWS_LOOKED_AT = 50  # to tell whose meshes a data set has
@@ -67,10 +68,11 @@ def add_evaluate_parser(subparsers) -> None:
         "evaluate",
         help="measure a checkpoint on annotated images",
         description="Measure accuracy, spread and calibration on a data set in the corpus schema. Prints "
-        "tables and writes results.json, report.md, calibration.json and pictures of the best and worst "
+        "tables and writes results.json, report.md, plots, calibration.json and pictures of the best and worst "
         "hands. On a corpus of `handdiff data freihand` or `handdiff data ho3d` it also writes the official "
         "pred.json and pred.zip and tells the official scores; where the truth was not published, these files are "
-        "all that it writes. A run that was stopped goes on where it was when it is started again.",
+        "all that it writes. A run that was stopped goes on where it was when it is started again. Under `torchrun "
+        "--nproc_per_node N -m hf_handdiff evaluate ...` (or accelerate launch -m) N processes share the images.",
     )
     parser.add_argument("--data", required=True, metavar="PATH_OR_REPO", help="Parquet folder, or Hub id")
     parser.add_argument("--out", required=True, metavar="DIR", help="folder of the results")
@@ -131,6 +133,12 @@ def add_benchmark_parser(subparsers) -> None:
         help="(default: 1,5,20,50)",
     )
     parser.add_argument("--repeats", type=_whole_number(1), default=7, metavar="R", help="(default: 7)")
+    parser.add_argument(
+        "--vit-h",
+        action="store_true",
+        help="also time a ViT-H/16 with random weights, the backbone of HaMeR and WiLoR (needs 2.5 GB of memory)",
+    )
+    parser.add_argument("--mediapipe", action="store_true", help="also time MediaPipe (needs the extra [mediapipe])")
     parser.add_argument("--json", metavar="FILE", help="also write the figures as JSON")
     _add_pipeline_arguments(parser)
     parser.set_defaults(run=run_benchmark)
@@ -203,8 +211,16 @@ def pipeline_predictor(
 
 def run_evaluate(arguments: argparse.Namespace) -> int:
     """`handdiff evaluate`: returns the exit status, 1 if some predictions were not finite."""
+    from hf_handdiff.evaluation.processes import join_processes
+
+    with join_processes() as share:
+        return _evaluate_share(arguments, share)
+
+
+def _evaluate_share(arguments: argparse.Namespace, share: ProcessShare) -> int:
+    """Measure the chunks of this process; the first process also joins and reports."""
     from hf_handdiff import DEFAULT_CHECKPOINT
-    from hf_handdiff.evaluation import official, protocol, report
+    from hf_handdiff.evaluation import official, plots, protocol, report
     from hf_handdiff.prediction import load_pipeline
 
     dataset, made_by = _load_data(arguments)
@@ -212,7 +228,7 @@ def run_evaluate(arguments: argparse.Namespace) -> int:
     baseline = _load_baseline(arguments.baseline)  # before the work: it may not be installed
     checkpoint = arguments.checkpoint or DEFAULT_CHECKPOINT
     options = _pipeline_options(arguments)
-    pipeline = load_pipeline(checkpoint, arguments.device)
+    pipeline = load_pipeline(checkpoint, arguments.device or share.device)
     predict = pipeline_predictor(
         pipeline, arguments.num_hypotheses, arguments.aggregation, arguments.true_keypoints, **options
     )
@@ -220,8 +236,10 @@ def run_evaluate(arguments: argparse.Namespace) -> int:
     out = Path(arguments.out)
     run = {"num_samples": arguments.num_samples, "batch_size": arguments.batch_size}
     scores = protocol.run_protocol(
-        predict, dataset, settings, out, blind=protocol.sample_blind_hands(), answers_for=layout, **run
+        predict, dataset, settings, out, blind=protocol.sample_blind_hands(), answers_for=layout, share=share, **run
     )
+    if not share.is_main:
+        return 0
     written = [] if layout is None else _write_answer(out, len(scores["index"]), layout, settings, made_by)
     if "pa_joint_error" not in scores:
         print(f"only predictions were written: {made_by['data_set']} has no published truth in {arguments.data}")
@@ -232,9 +250,10 @@ def run_evaluate(arguments: argparse.Namespace) -> int:
     results = report.summarise(scores, settings)
     if layout is not None:
         results["official"] = _official_results(out, len(scores["index"]), layout, settings, made_by)
-    if baseline is not None:
+    if baseline is not None:  # by the first process alone: it takes some 20 ms an image
         results["baseline"] = _run_baseline(baseline, dataset, scores, settings, out, run)
-    written += report.write_report(results, out)
+    drawn = plots.write_plots(results, out)
+    written += [*report.write_report(results, out, drawn), *drawn]
     print(report.render_report(results))
     written += _keep_calibration(scores, out, checkpoint if arguments.write_calibration else None)
     written += draw_sheets(predict, dataset, scores, settings.seed, out, arguments.pictures)
@@ -429,6 +448,7 @@ def run_benchmark(arguments: argparse.Namespace) -> int:
 
     from hf_handdiff import DEFAULT_CHECKPOINT
     from hf_handdiff.evaluation import benchmark
+    from hf_handdiff.evaluation.rivals import add_rivals
     from hf_handdiff.files import replace_file
     from hf_handdiff.images import load_image
     from hf_handdiff.prediction import load_pipeline
@@ -442,6 +462,7 @@ def run_benchmark(arguments: argparse.Namespace) -> int:
     figures = benchmark.measure_pipeline(
         pipeline, image, arguments.num_hypotheses, arguments.repeats, **_pipeline_options(arguments)
     )
+    add_rivals(figures, image, arguments.vit_h, arguments.mediapipe)
     figures["checkpoint"] = checkpoint_digest(checkpoint)
     figures["fresh_process"] = benchmark.measure_fresh_process(checkpoint, arguments.device, image)
     print(benchmark.render_benchmark(figures))

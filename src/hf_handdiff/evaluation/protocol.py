@@ -30,6 +30,7 @@ from hf_handdiff.aggregation import AGGREGATIONS, aggregate, spread
 from hf_handdiff.errors import InputError
 from hf_handdiff.evaluation import metrics
 from hf_handdiff.evaluation.official import F_SCORE_THRESHOLDS_M, Answer, OfficialLayout, absolute_answer
+from hf_handdiff.evaluation.processes import ALL_OF_IT, ProcessShare
 from hf_handdiff.files import replace_file
 from hf_handdiff.hand.topology import OPEN_HAND
 from hf_handdiff.images import load_image
@@ -239,15 +240,26 @@ def _measure_distribution(hypotheses: Tensor, truth: Tensor, stage: str) -> dict
     }
 
 
+def _measure_chosen(errors: Tensor, prefix: str) -> dict[str, Tensor]:
+    """Errors per joint (B, N, 21) -> of the hand that is best as a whole, the oracle's choice of best-of-N."""
+    best = errors.mean(dim=-1).argmin(dim=1)
+    return {f"{prefix}best_pa_joint_error": errors[torch.arange(len(errors)), best]}
+
+
 def _measure_joints(prediction: Prediction, batch: HandBatch) -> dict[str, Tensor]:
     joints, mean_joints, truth = _tensor(prediction.joints), _tensor(prediction.mean_joints), batch.joints
+    hypothesis_errors = metrics.pa_error(joints, truth.unsqueeze(1), per_point=True)  # (B, N, 21)
+    rotation_errors = metrics.pa_error(mean_joints, truth, allow_reflections=False, per_point=True)
     measures = {
         "joint_error": metrics.root_relative_error(mean_joints, truth),
         "joint_std": _tensor(prediction.joint_std),
         "pa_joint_error": metrics.pa_error(mean_joints, truth, per_point=True),
-        "pa_joints_rotation": metrics.pa_error(mean_joints, truth, allow_reflections=False),
+        "pa_joint_error_rotation": rotation_errors,
+        "pa_joints_rotation": rotation_errors.mean(dim=-1),
         "scale_translation_error": metrics.scale_translation_aligned_error(mean_joints, truth),
-        "hypothesis_pa_joints": metrics.pa_error(joints, truth.unsqueeze(1)),
+        "hypothesis_pa_joints": hypothesis_errors.mean(dim=-1),
+        "single_pa_joint_error": hypothesis_errors.mean(dim=1),
+        **_measure_chosen(hypothesis_errors, ""),
         "hypothesis_joint_error": metrics.mpjpe(joints, truth.unsqueeze(1)),
         **_measure_distribution(joints, truth, "stage2"),
     }
@@ -297,7 +309,8 @@ def _measure_meshes(prediction: Prediction, batch: HandBatch) -> dict[str, Tenso
 
 def _measure_blind(blind: BlindHands, batch: HandBatch, count: int, true_mesh: str | None) -> dict[str, Tensor]:
     joints, vertices = blind.choose(batch.seeds, count)
-    measures = {"blind_pa_joints": metrics.pa_error(joints, batch.joints.unsqueeze(1))}
+    errors = metrics.pa_error(joints, batch.joints.unsqueeze(1), per_point=True)
+    measures = {"blind_pa_joints": errors.mean(dim=-1), **_measure_chosen(errors, "blind_")}
     same = batch.vertices is not None and batch.vertices.shape[-2] == vertices.shape[-2]
     if same and true_mesh in (OPEN_HAND, None):
         measures["blind_pa_vertices"] = metrics.pa_error(vertices, batch.vertices.unsqueeze(1))
@@ -395,7 +408,8 @@ def run_protocol(
     blind: BlindHands | None = None,
     answers_for: OfficialLayout | None = None,
     show_progress: bool = True,
-) -> Scores:
+    share: ProcessShare = ALL_OF_IT,
+) -> Scores | None:
     """Evaluate a predictor on a data set; a run that was stopped goes on with the next chunk.
 
     With `answers_for`, hands without a published truth are predicted and not measured: their scores lack all measures.
@@ -409,10 +423,12 @@ def run_protocol(
         batch_size: images a call of the predictor.
         blind: the control; None leaves it out.
         answers_for: also keep what an official answer in this layout needs, see `read_answers`; None: do not.
-        show_progress: a progress bar on standard error.
+        show_progress: a progress bar on standard error, of the first process.
+        share: the chunks that are measured here, where several processes run this with one folder `out`.
 
     Returns:
-        Per-sample measures, arrays with leading dimension S; `seconds` holds the time of each prediction.
+        Per-sample measures, arrays with leading dimension S; `seconds` holds the time of each prediction. None
+        in all processes but the first.
     """
     out = Path(out)
     check_columns(getattr(dataset, "column_names", None))
@@ -429,14 +445,16 @@ def run_protocol(
     if answers_for is not None:
         (out / _ANSWERS).mkdir(exist_ok=True)
 
-    chunks: list[Scores] = []
-    with tqdm(total=total, unit="image", disable=not show_progress) as progress:
-        start = 0
-        while total is None or start < total:
-            stop = start + CHUNK_SIZE if total is None else min(start + CHUNK_SIZE, total)
+    own = [bounds for number, bounds in _chunk_bounds(total) if share.owns(number)] if total is not None else None
+    expected = None if own is None else sum(stop - start for start, stop in own)
+    with tqdm(total=expected, unit="image", disable=not (show_progress and share.is_main)) as progress:
+        for number, (start, stop) in _chunk_bounds(total):
+            if not share.owns(number):
+                continue
             path, answers_path = (out / folder / _chunk_name(start, stop) for folder in ("chunks", _ANSWERS))
             if path.exists() and (answers_for is None or answers_path.exists()):
-                chunk = _load_chunk(path)
+                measured = len(_load_chunk(path)["index"])
+                progress.update(measured)
             else:
                 rows = rows_between(dataset, start, stop)
                 found = _run_chunk(predict, rows, start, settings, batch_size, blind, answers_for, progress)
@@ -446,11 +464,32 @@ def run_protocol(
                 if answers is not None:
                     _save_chunk(answers_path, answers)
                 _save_chunk(path, chunk)
-            chunks.append(chunk)
-            start += len(chunk["index"])
-            progress.update(start - progress.n)
-            if start < stop:
+                measured = len(chunk["index"])
+            if measured < stop - start:
                 break
+    share.wait()
+    return _join_chunks(out, total) if share.is_main else None
+
+
+def _chunk_bounds(total: int | None) -> Iterator[tuple[int, tuple[int, int]]]:
+    """(number, (start, stop)) of every chunk; without end where the number of samples is unknown."""
+    for number in itertools.count():
+        start = number * CHUNK_SIZE
+        if total is not None and start >= total:
+            return
+        yield number, (start, start + CHUNK_SIZE if total is None else min(start + CHUNK_SIZE, total))
+
+
+def _join_chunks(out: Path, total: int | None) -> Scores:
+    """The scores of all chunks in order, up to the end of the data: the first chunk that is short or missing."""
+    chunks: list[Scores] = []
+    for _, (start, stop) in _chunk_bounds(total):
+        path = out / "chunks" / _chunk_name(start, stop)
+        if not path.exists():
+            break
+        chunks.append(_load_chunk(path))
+        if len(chunks[-1]["index"]) < stop - start:
+            break
     if not chunks:
         raise InputError("data: expected at least one sample, the data set is empty")
     return _join(chunks)

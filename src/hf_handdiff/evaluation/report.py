@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +21,22 @@ from torch import Tensor
 from hf_handdiff.aggregation import AGGREGATIONS
 from hf_handdiff.errors import InputError
 from hf_handdiff.evaluation import metrics
+from hf_handdiff.evaluation.breakdown import (
+    COVERAGE_LEVELS,
+    STAGES,
+    by_joint,
+    curves,
+    joint_table,
+    named_levels,
+    radius_calibration,
+    visible_share_table,
+)
 from hf_handdiff.evaluation.calibration import reliability
 from hf_handdiff.evaluation.protocol import EvaluationSettings, Scores
+from hf_handdiff.evaluation.tables import Table, as_number, as_text
 from hf_handdiff.files import replace_file
-from hf_handdiff.hand.topology import JOINT_NAMES
 
-COVERAGE_LEVELS = (0.5, 0.8, 0.9)
-STAGES = ("stage1", "stage2")
+PCK_THRESHOLDS_MM = (5, 10, 15, 20, 30)
 _M_TO_MM = 1000.0
 
 
@@ -48,16 +57,10 @@ class _Measures:
 
     def mean(self, name: str, factor: float = 1.0) -> float | None:
         """Mean over samples and everything else, NaN left out."""
-        return _number(self[name].double().nanmean() * factor) if name in self else None
+        return as_number(self[name].double().nanmean() * factor) if name in self else None
 
     def mean_mm(self, name: str) -> float | None:
         return self.mean(name, _M_TO_MM)
-
-
-def _number(value: Any) -> float | None:
-    """A plain finite float, or None."""
-    value = float(value)
-    return value if math.isfinite(value) else None
 
 
 def _accuracy(measures: _Measures) -> dict[str, Any]:
@@ -69,13 +72,23 @@ def _accuracy(measures: _Measures) -> dict[str, Any]:
         "mpjpe_root_relative_mm": measures.mean_mm("joint_error"),
         "mpvpe_root_relative_mm": measures.mean_mm("vertex_error"),
         "mpjpe_scale_translation_mm": measures.mean_mm("scale_translation_error"),
-        "pa_joint_auc_0_to_50mm": _number(metrics.auc(measures["pa_joint_error"])),
+        "pa_joint_auc_0_to_50mm": as_number(metrics.auc(measures["pa_joint_error"])),
+        "root_relative_joint_auc_0_to_50mm": as_number(metrics.auc(measures["joint_error"])),
+        **_pck(measures["pa_joint_error"].double()),
         "f_score_5mm": measures.mean("f_score_5mm"),
         "f_score_15mm": measures.mean("f_score_15mm"),
     }
     median = measures["pa_joint_error"].double().mean(dim=1)
-    figures["pa_mpjpe_median_mm"] = _number(median.nanmedian() * _M_TO_MM)
+    figures["pa_mpjpe_median_mm"] = as_number(median.nanmedian() * _M_TO_MM)
     return figures
+
+
+def _pck(errors: Tensor) -> dict[str, float | None]:
+    """Share of joints within some distances, mean over the joints."""
+    shares = metrics.pck(errors, torch.tensor(PCK_THRESHOLDS_MM, dtype=errors.dtype) / _M_TO_MM).nanmean(dim=1)
+    return {
+        f"pa_pck_{threshold}mm": as_number(share) for threshold, share in zip(PCK_THRESHOLDS_MM, shares, strict=True)
+    }
 
 
 def _hypotheses(measures: _Measures, best_of: Iterable[int]) -> dict[str, Any]:
@@ -109,7 +122,7 @@ def _hypotheses(measures: _Measures, best_of: Iterable[int]) -> dict[str, Any]:
     }
     figures["best_of"] = {
         str(n): {
-            column: _number(metrics.best_of_n(measures[name], n).double().nanmean() * _M_TO_MM)
+            column: as_number(metrics.best_of_n(measures[name], n).double().nanmean() * _M_TO_MM)
             if name in measures
             else None
             for column, name in columns.items()
@@ -122,10 +135,10 @@ def _hypotheses(measures: _Measures, best_of: Iterable[int]) -> dict[str, Any]:
 def _keypoints(measures: _Measures) -> dict[str, Any]:
     errors, visible = measures["keypoint_error"].double(), measures["keypoints_visible"]
     return {
-        "error_percent_of_box": _number(100 * errors.nanmean()),
-        "visible_error_percent_of_box": _number(100 * errors[visible].nanmean()),
-        "hidden_error_percent_of_box": _number(100 * errors[~visible].nanmean()),
-        "median_error_percent_of_box": _number(100 * errors.nanmedian()),
+        "error_percent_of_box": as_number(100 * errors.nanmean()),
+        "visible_error_percent_of_box": as_number(100 * errors[visible].nanmean()),
+        "hidden_error_percent_of_box": as_number(100 * errors[~visible].nanmean()),
+        "median_error_percent_of_box": as_number(100 * errors.nanmedian()),
         "error_px": measures.mean("keypoint_error_px"),
     }
 
@@ -140,14 +153,11 @@ def _distribution(measures: _Measures, stage: str, num_hypotheses: int) -> dict[
     several = num_hypotheses > 1
     covered = metrics.coverage(pooled, num_hypotheses, list(COVERAGE_LEVELS))[:, 0]
     return {
-        "spread_mm": _number(spreads.nanmean() * _M_TO_MM) if several else None,
-        "coverage": {
-            f"{100 * level:.0f}%": _number(share) if several else None
-            for level, share in zip(COVERAGE_LEVELS, covered, strict=True)
-        },
-        "ece": _number(metrics.quantile_ece(pooled, num_hypotheses)),
-        "ece_published_definition": _number(metrics.quantile_ece(published, num_hypotheses)),
-        "energy_score_mm": _number(measures[f"energy_{stage}"].double()[:, 1:].nanmean() * _M_TO_MM),
+        "spread_mm": as_number(spreads.nanmean() * _M_TO_MM) if several else None,
+        "coverage": named_levels(covered if several else torch.full_like(covered, math.nan)),
+        "ece": as_number(metrics.quantile_ece(pooled, num_hypotheses)),
+        "ece_published_definition": as_number(metrics.quantile_ece(published, num_hypotheses)),
+        "energy_score_mm": as_number(measures[f"energy_{stage}"].double()[:, 1:].nanmean() * _M_TO_MM),
         "energy_score_whole_hand_mm": measures.mean_mm(f"energy_hand_{stage}"),
     }
 
@@ -161,15 +171,16 @@ def _joint_std(measures: _Measures) -> dict[str, Any]:
         return {}
     checked = reliability(radius, error)
     return {
-        "predicted_rms_mm": _number(radius.square().mean().sqrt() * _M_TO_MM),
-        "observed_rms_mm": _number(error.square().mean().sqrt() * _M_TO_MM),
-        "mean_square_ratio": _number(checked.mean_square_ratio),
-        "ence": _number(checked.ence),
-        "correlation_over_joints": _number(metrics.pearson_correlation(radius.flatten(), error.flatten())),
-        "correlation_per_joint": _number(metrics.pearson_correlation(radius, error).mean()),
-        "rank_correlation_of_hands": _number(metrics.spearman_correlation(radius.mean(1), error.mean(1))),
-        "ause": _number(metrics.ause(radius.flatten(), error.flatten())),
-        "ause_knowing_nothing": _number(1 - metrics.sparsification(error.flatten(), error.flatten())[2].mean()),
+        "predicted_rms_mm": as_number(radius.square().mean().sqrt() * _M_TO_MM),
+        "observed_rms_mm": as_number(error.square().mean().sqrt() * _M_TO_MM),
+        "mean_square_ratio": as_number(checked.mean_square_ratio),
+        "ence": as_number(checked.ence),
+        **radius_calibration(radius, error),
+        "correlation_over_joints": as_number(metrics.pearson_correlation(radius.flatten(), error.flatten())),
+        "correlation_per_joint": as_number(metrics.pearson_correlation(radius, error).mean()),
+        "rank_correlation_of_hands": as_number(metrics.spearman_correlation(radius.mean(1), error.mean(1))),
+        "ause": as_number(metrics.ause(radius.flatten(), error.flatten())),
+        "ause_knowing_nothing": as_number(1 - metrics.sparsification(error.flatten(), error.flatten())[2].mean()),
         "reliability_predicted_mm": (checked.predicted_rms * _M_TO_MM).tolist(),
         "reliability_observed_mm": (checked.observed_rms * _M_TO_MM).tolist(),
     }
@@ -192,14 +203,14 @@ def _spread_and_visibility(measures: _Measures, stage: str) -> dict[str, Any] | 
     correlation = metrics.pearson_correlation(hidden.double(), spreads)
     changing = hidden.any(dim=0) & (~hidden).any(dim=0)
     figures = {
-        "visible_joints_spread_mm": _number(spreads[~hidden].mean() * _M_TO_MM),
-        "hidden_joints_spread_mm": _number(spreads[hidden].mean() * _M_TO_MM),
-        "hidden_over_visible_same_joint": _number((hidden_mean / visible_mean).nanmean()),
-        "correlation_hidden_spread_same_joint": _number(correlation[changing].mean()),
+        "visible_joints_spread_mm": as_number(spreads[~hidden].mean() * _M_TO_MM),
+        "hidden_joints_spread_mm": as_number(spreads[hidden].mean() * _M_TO_MM),
+        "hidden_over_visible_same_joint": as_number((hidden_mean / visible_mean).nanmean()),
+        "correlation_hidden_spread_same_joint": as_number(correlation[changing].mean()),
         "correlation_hidden_share_spread_of_hand": None,
     }
     if torch.isfinite(share).all():
-        figures["correlation_hidden_share_spread_of_hand"] = _number(
+        figures["correlation_hidden_share_spread_of_hand"] = as_number(
             metrics.pearson_correlation(1 - share, spreads.mean(dim=1))
         )
     return figures
@@ -214,30 +225,11 @@ def _hand_score(scores: Scores) -> dict[str, Any]:
     return {
         "images_with_hand": int(has_hand.sum()),
         "images_without_hand": int((~has_hand).sum()),
-        "mean_with_hand": _number(positive.mean()) if len(positive) else None,
-        "mean_without_hand": _number(negative.mean()) if len(negative) else None,
-        "accuracy_at_half": _number(((score >= 0.5) == has_hand).mean()),
-        "area_under_roc": _number((1 + pairs.mean()) / 2) if both else None,
+        "mean_with_hand": as_number(positive.mean()) if len(positive) else None,
+        "mean_without_hand": as_number(negative.mean()) if len(negative) else None,
+        "accuracy_at_half": as_number(((score >= 0.5) == has_hand).mean()),
+        "area_under_roc": as_number((1 + pairs.mean()) / 2) if both else None,
     }
-
-
-def _by_joint(measures: _Measures) -> dict[str, dict[str, float | None]]:
-    columns = {
-        "pa_error_mm": "pa_joint_error",
-        "root_relative_error_mm": "joint_error",
-        "joint_std_mm": "joint_std",
-        "spread_stage1_mm": "spread_stage1",
-        "spread_stage2_mm": "spread_stage2",
-        "keypoint_error_percent_of_box": "keypoint_error",
-    }
-    table: dict[str, dict[str, float | None]] = {name: {} for name in JOINT_NAMES}
-    for column, measure in columns.items():
-        if measure not in measures:
-            continue
-        factor = 100 if "percent" in column else _M_TO_MM
-        for name, value in zip(JOINT_NAMES, measures[measure].double().nanmean(dim=0) * factor, strict=True):
-            table[name][column] = _number(value)
-    return table
 
 
 def _group(measures: _Measures, settings: EvaluationSettings, num_samples: int) -> dict[str, Any]:
@@ -288,7 +280,7 @@ def _compared_figures(scores: Scores, rows: np.ndarray) -> dict[str, float | Non
     return {
         "pa_mpjpe_mm": measures.mean_mm("pa_joint_error"),
         "keypoint_error_percent_of_box": measures.mean("keypoint_error", 100),
-        "median_ms_per_image": _number(1000 * np.median(scores["seconds"][rows])) if rows.any() else None,
+        "median_ms_per_image": as_number(1000 * np.median(scores["seconds"][rows])) if rows.any() else None,
     }
 
 
@@ -323,8 +315,9 @@ def summarise(scores: Scores, settings: EvaluationSettings) -> dict[str, Any]:
         "spread_and_visibility": {stage: _spread_and_visibility(measures, stage) for stage in STAGES},
         "hand_score": _hand_score(scores),
         "by_visible_share": {},
-        "by_joint": _by_joint(measures),
-        "median_ms_per_image": _number(1000 * np.median(seconds)),
+        "by_joint": by_joint(measures, settings.num_hypotheses),
+        "curves": curves(measures, settings.num_hypotheses),
+        "median_ms_per_image": as_number(1000 * np.median(seconds)),
     }
     for name, rows in metrics.visible_groups(torch.from_numpy(scores["visible_share"])).items():
         rows = rows.numpy() & measured
@@ -336,42 +329,11 @@ def summarise(scores: Scores, settings: EvaluationSettings) -> dict[str, Any]:
 # -- tables ------------------------------------------------------------------------------------------------
 
 
-@dataclass
-class Table:
-    """A titled table of strings; `note` stands below it."""
-
-    title: str
-    header: list[str]
-    rows: list[list[str]]
-    note: str = ""
-
-    def markdown(self) -> str:
-        """The table in Markdown, its columns padded so that it can be read as it is."""
-        lines = [self.header, *self.rows]
-        widths = [max(len(line[column]) for line in lines) for column in range(len(self.header))]
-
-        def row(cells: list[str]) -> str:
-            padded = [
-                cell.ljust(width) if column == 0 else cell.rjust(width)
-                for column, (cell, width) in enumerate(zip(cells, widths, strict=True))
-            ]
-            return "| " + " | ".join(padded) + " |"
-
-        rules = ["-" * (widths[0] + 2), *("-" * (width + 1) + ":" for width in widths[1:])]
-        body = [row(self.header), "|" + "|".join(rules) + "|", *map(row, self.rows)]
-        text = f"## {self.title}\n\n" + "\n".join(body)
-        return f"{text}\n\n{self.note}" if self.note else text
-
-
-def _text(value: float | None, digits: int = 2) -> str:
-    return "-" if value is None else f"{value:.{digits}f}"
-
-
 def _answers_table(results: dict[str, Any]) -> Table:
     accuracy, rows = results["accuracy"], []
 
     def add(name: str, joints: float | None, vertices: float | None, root_relative: float | None) -> None:
-        rows.append([name, _text(joints), _text(vertices), _text(root_relative)])
+        rows.append([name, as_text(joints), as_text(vertices), as_text(root_relative)])
 
     for method, figures in results["aggregated"].items():
         name = f"aggregated: {'geometric ' if method == 'median' else ''}{method}"
@@ -388,13 +350,13 @@ def _answers_table(results: dict[str, Any]) -> Table:
         add("stage 1 alone: mean", stage1["pa_mpjpe_mm"], None, stage1["mpjpe_root_relative_mm"])
         add("stage 1 alone: single sample", stage1["single_sample_pa_mpjpe_mm"], None, None)
     keys = ("pa_mpjpe_rotation_only_mm", "pa_mpvpe_rotation_only_mm")
-    rotation_only = " / ".join(_text(accuracy[key]) for key in keys)
+    rotation_only = " / ".join(as_text(accuracy[key]) for key in keys)
     note = (
         "PA as in the official scripts (scale, reflections allowed); with rotations only the answer has "
-        f"{rotation_only} mm. Median over hands: {_text(accuracy['pa_mpjpe_median_mm'])} mm PA-MPJPE. MPJPE "
-        f"after alignment by scale and translation: {_text(accuracy['mpjpe_scale_translation_mm'])} mm. PA "
-        f"joint AUC (0-50 mm) {_text(accuracy['pa_joint_auc_0_to_50mm'], 3)}, "
-        f"F@5 {_text(accuracy['f_score_5mm'], 3)}, F@15 {_text(accuracy['f_score_15mm'], 3)}. Best-of-N is "
+        f"{rotation_only} mm. Median over hands: {as_text(accuracy['pa_mpjpe_median_mm'])} mm PA-MPJPE. MPJPE "
+        f"after alignment by scale and translation: {as_text(accuracy['mpjpe_scale_translation_mm'])} mm. PA "
+        f"joint AUC (0-50 mm) {as_text(accuracy['pa_joint_auc_0_to_50mm'], 3)}, "
+        f"F@5 {as_text(accuracy['f_score_5mm'], 3)}, F@15 {as_text(accuracy['f_score_15mm'], 3)}. Best-of-N is "
         "chosen per sample by the truth, for joints and meshes apart: read it beside its blind control."
     )
     return Table("Accuracy (mm)", ["answer", "PA-MPJPE", "PA-MPVPE", "MPJPE root-relative"], rows, note)
@@ -403,7 +365,7 @@ def _answers_table(results: dict[str, Any]) -> Table:
 def _keypoints_table(results: dict[str, Any]) -> Table:
     figures = results["keypoints_2d"]
     rows = [
-        [name, _text(figures[key])]
+        [name, as_text(figures[key])]
         for name, key in (
             ("all", "error_percent_of_box"),
             ("visible", "visible_error_percent_of_box"),
@@ -420,10 +382,10 @@ def _distribution_table(results: dict[str, Any]) -> Table:
         figures = results["distribution"][stage]
         if figures is None:
             continue
-        covered = [_text(None if v is None else 100 * v, 1) for v in figures["coverage"].values()]
+        covered = [as_text(None if v is None else 100 * v, 1) for v in figures["coverage"].values()]
         rows.append(
-            [stage, _text(figures["spread_mm"]), *covered, _text(figures["ece"], 3)]
-            + [_text(figures["ece_published_definition"], 3), _text(figures["energy_score_mm"])]
+            [stage, as_text(figures["spread_mm"]), *covered, as_text(figures["ece"], 3)]
+            + [as_text(figures["ece_published_definition"], 3), as_text(figures["energy_score_mm"])]
         )
     levels = [f"covered at {100 * level:.0f} %" for level in COVERAGE_LEVELS]
     header = ["hypotheses", "spread mm", *levels, "ECE", "ECE as published", "energy score mm"]
@@ -441,6 +403,7 @@ def _joint_std_table(results: dict[str, Any]) -> Table:
         "observed_rms_mm": ("true distance, RMS mm", 2),
         "mean_square_ratio": ("mean (distance / joint_std)^2; 1 is calibrated", 2),
         "ence": ("expected normalised calibration error", 3),
+        "ece": ("ECE of its Gaussian regions (0 calibrated, 0.5 worst)", 3),
         "correlation_per_joint": ("correlation with the error, per joint", 3),
         "correlation_over_joints": ("correlation with the error, all joints", 3),
         "rank_correlation_of_hands": ("rank correlation of whole hands", 3),
@@ -448,35 +411,14 @@ def _joint_std_table(results: dict[str, Any]) -> Table:
         "ause_knowing_nothing": ("AUSE of an uncertainty that knows nothing", 3),
     }
     figures = results["joint_std"]
-    rows = [[name, _text(figures[key], digits)] for key, (name, digits) in names.items() if key in figures]
-    return Table("Calibrated radius joint_std", ["figure", "value"], rows)
-
-
-def _visible_share_table(results: dict[str, Any]) -> Table:
-    header = ["visible share", "images", "PA-MPJPE", "PA-MPVPE", "MPJPE", "single", "best of N", "blind"]
-    header += ["spread 1", "spread 2", "joint_std", "covered at 80 %", "ECE", "energy", "2D %"]
-    rows = []
-    for name, group in [("all", results), *results["by_visible_share"].items()]:
-        accuracy, best = group["accuracy"], list(group["best_of"].values())[-1]
-        stage1, stage2 = (group["distribution"][stage] or {} for stage in STAGES)
-        covered = (stage2.get("coverage") or {}).get("80%")
-        values = [
-            accuracy["pa_mpjpe_mm"],
-            accuracy["pa_mpvpe_mm"],
-            accuracy["mpjpe_root_relative_mm"],
-            group["single_sample"]["pa_mpjpe_mm"],
-            best["pa_mpjpe_mm"],
-            best["blind_pa_mpjpe_mm"],
-            stage1.get("spread_mm"),
-            stage2.get("spread_mm"),
-            group["joint_std"].get("predicted_rms_mm"),
-            None if covered is None else 100 * covered,
-        ]
-        row = [name, str(group["num_samples"]), *map(_text, values), _text(stage2.get("ece"), 3)]
-        row += [_text(stage2.get("energy_score_mm")), _text(group["keypoints_2d"]["error_percent_of_box"])]
-        rows.append(row)
-    note = f"mm; N = {results['settings']['num_hypotheses']}; calibration of the stage-2 hypotheses."
-    return Table("By visible share of the hand", header, rows, note)
+    rows = [[name, as_text(figures[key], digits)] for key, (name, digits) in names.items() if key in figures]
+    for level, share in figures.get("coverage", {}).items():
+        rows.append([f"truths within the {level} region", "-" if share is None else f"{100 * share:.1f} %"])
+    note = (
+        "The regions are balls around the answer in which a Gaussian whose RMS radius is joint_std, the same along "
+        "every axis, has that share; errors with heavier tails fill the small regions more and the large ones less."
+    )
+    return Table("Calibrated radius joint_std", ["figure", "value"], rows, note)
 
 
 def _occlusion_table(results: dict[str, Any]) -> Table:
@@ -486,7 +428,7 @@ def _occlusion_table(results: dict[str, Any]) -> Table:
     for stage, figures in results["spread_and_visibility"].items():
         if figures is not None:
             values = list(figures.values())
-            rows.append([stage, *map(_text, values[:3]), *(_text(value, 3) for value in values[3:])])
+            rows.append([stage, *map(as_text, values[:3]), *(as_text(value, 3) for value in values[3:])])
     note = "Spread should be larger where a joint is hidden: a ratio above 1, correlations above 0."
     return Table("Does the spread grow when fingers are hidden?", header, rows, note)
 
@@ -494,12 +436,12 @@ def _occlusion_table(results: dict[str, Any]) -> Table:
 def _hand_score_table(results: dict[str, Any]) -> Table:
     figures = results["hand_score"]
     rows = [
-        ["images with a hand", str(figures["images_with_hand"]), _text(figures["mean_with_hand"], 3)],
-        ["images without", str(figures["images_without_hand"]), _text(figures["mean_without_hand"], 3)],
+        ["images with a hand", str(figures["images_with_hand"]), as_text(figures["mean_with_hand"], 3)],
+        ["images without", str(figures["images_without_hand"]), as_text(figures["mean_without_hand"], 3)],
     ]
     note = (
-        f"Accuracy at 0.5: {_text(figures['accuracy_at_half'], 3)}; area under the ROC curve: "
-        f"{_text(figures['area_under_roc'], 3)}."
+        f"Accuracy at 0.5: {as_text(figures['accuracy_at_half'], 3)}; area under the ROC curve: "
+        f"{as_text(figures['area_under_roc'], 3)}."
     )
     return Table("Hand score", ["", "images", "mean score"], rows, note)
 
@@ -507,7 +449,7 @@ def _hand_score_table(results: dict[str, Any]) -> Table:
 def _baseline_table(results: dict[str, Any]) -> Table:
     figures = results["baseline"]
     rows = [
-        [name, *(_text(value) for value in figures["on_found_images"][key].values())]
+        [name, *(as_text(value) for value in figures["on_found_images"][key].values())]
         for key, name in (("checkpoint", "this checkpoint"), ("baseline", figures["name"]))
     ]
     note = (
@@ -534,15 +476,15 @@ def _official_table(results: dict[str, Any]) -> Table:
     official = results["official"]
     scores = official["scores"]
     rows = [
-        [text, _text(scores[f"{name}_mm"]), _text(scores[f"{name}_auc"], 3)]
+        [text, as_text(scores[f"{name}_mm"]), as_text(scores[f"{name}_auc"], 3)]
         for name, text in _OFFICIAL_NAMES.items()
         if f"{name}_mm" in scores
     ]
     parts = [f"{official['num_images']} of {official['num_images_of_split']} images of the split; {official['root']}."]
     if "f_score_5mm" in scores:
         parts.append(
-            f"Mesh F@5 {_text(scores['f_score_5mm'], 3)}, F@15 {_text(scores['f_score_15mm'], 3)}; aligned "
-            f"{_text(scores['f_score_5mm_aligned'], 3)} and {_text(scores['f_score_15mm_aligned'], 3)}."
+            f"Mesh F@5 {as_text(scores['f_score_5mm'], 3)}, F@15 {as_text(scores['f_score_15mm'], 3)}; aligned "
+            f"{as_text(scores['f_score_5mm_aligned'], 3)} and {as_text(scores['f_score_15mm_aligned'], 3)}."
         )
     if not official["same_vertices"]:
         parts.append("The predicted mesh is not MANO's: aligned by the joints, and without vertex errors.")
@@ -559,7 +501,7 @@ def render_report(results: dict[str, Any]) -> str:
         f"- data: {settings['data']}, split {settings['split']}: {results['num_samples']} images with a hand"
         f" of {results['num_images']}",
         f"- hypotheses: {settings['num_hypotheses']} an image, seed {settings['seed']}",
-        f"- time: {_text(results['median_ms_per_image'], 1)} ms an image (median)",
+        f"- time: {as_text(results['median_ms_per_image'], 1)} ms an image (median)",
     ]
     if results["num_not_found"]:
         lines.append(f"- {results['num_not_found']} hands were not found and count in no mean")
@@ -567,12 +509,13 @@ def render_report(results: dict[str, Any]) -> str:
         lines.append(f"- **{results['num_failed']} predictions were not finite and count in no mean**")
     tables = [
         _answers_table,
-        _visible_share_table,
         _distribution_table,
         _joint_std_table,
         _occlusion_table,
         _keypoints_table,
         _hand_score_table,
+        visible_share_table,
+        joint_table,
     ]
     for name, table in (("baseline", _baseline_table), ("official", _official_table)):
         if name in results:
@@ -580,12 +523,13 @@ def render_report(results: dict[str, Any]) -> str:
     return "\n".join(lines) + "\n\n" + "\n\n".join(table(results).markdown() for table in tables) + "\n"
 
 
-def write_report(results: dict[str, Any], out: str | Path) -> tuple[Path, Path]:
-    """Write `results.json` and `report.md` into a folder, each under its name only when whole."""
+def write_report(results: dict[str, Any], out: str | Path, plots: Iterable[Path] = ()) -> tuple[Path, Path]:
+    """Write `results.json` and `report.md`, which shows `plots`, pictures in the same folder."""
     out = Path(out)
     json_path, report_path = out / "results.json", out / "report.md"
     with replace_file(json_path) as temporary:
         temporary.write_text(json.dumps(results, indent=2, allow_nan=False) + "\n")
     with replace_file(report_path) as temporary:
-        temporary.write_text(render_report(results))
+        shown = "".join(f"\n![{path.stem.replace('_', ' ')}]({path.name})\n" for path in plots)
+        temporary.write_text(render_report(results) + (f"\n## Plots\n{shown}" if shown else ""))
     return json_path, report_path
