@@ -119,3 +119,11 @@ def test_the_calibration_is_part_of_the_checkpoint():
     index = json.loads((Path(hf_handdiff.DEFAULT_CHECKPOINT) / "model_index.json").read_text())
     calibration = index["joint_std_calibration"]
     assert {len(calibration[name]) for name in ("scale", "floor_m", "single_m")} == {21}
+    assert len(calibration["regions"]) == 41 and calibration["regions"] == sorted(calibration["regions"])
+
+
+def test_regions_grow_with_their_share(pipe):
+    out = pipe([str(path) for path in sorted(EXAMPLES.glob("*.jpg"))], num_hypotheses=5, generator=0)
+    half, most = pipe.joint_region(out.joint_std, 0.5), pipe.joint_region(out.joint_std, 0.9)
+    assert half.shape == (len(out.joint_std), 21)
+    assert (most[:, 1:] > half[:, 1:]).all() and half[:, 1:].min() > 0.001 and most.max() < 0.3

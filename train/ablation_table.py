@@ -12,9 +12,8 @@ from typing import Any
 from ablate import VARIANTS
 
 from hf_handdiff.evaluation.report import Table
-from hf_handdiff.files import replace_file
+from hf_handdiff.files import replace_between_marks
 
-BEGIN, END = "<!-- ablations:begin -->", "<!-- ablations:end -->"
 DEFAULT_HYPOTHESES, DEFAULT_JOINT_STEPS, DEFAULT_MESH_STEPS = 20, 10, 5
 
 TITLES = {
@@ -181,20 +180,6 @@ def render(folder: Path) -> str:
     return "\n\n".join(table.markdown() for table in tables)
 
 
-def put_between_marks(path: Path, text: str) -> None:
-    """Replace what stands between the two marks of a file.
-
-    Raises:
-        SystemExit: the marks are not there, each once and in order.
-    """
-    before = path.read_text()
-    if before.count(BEGIN) != 1 or before.count(END) != 1 or before.index(BEGIN) > before.index(END):
-        raise SystemExit(f"--into: expected a file with {BEGIN} and then {END}, each once, got {path}")
-    head, tail = before.split(BEGIN)[0], before.split(END)[1]
-    with replace_file(path) as temporary:
-        temporary.write_text(f"{head}{BEGIN}\n{text}\n{END}{tail}")
-
-
 def main(argv=None):
     """Parse the flags and write the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -204,7 +189,7 @@ def main(argv=None):
     text = render(args.runs)
     print(text)
     if args.into:
-        put_between_marks(args.into, text)
+        replace_between_marks(args.into, "ablations", text)
 
 
 if __name__ == "__main__":

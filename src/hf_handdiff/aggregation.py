@@ -7,6 +7,9 @@ Plain batched functions: used by the pipelines and by the evaluation.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -109,6 +112,33 @@ def spread(hypotheses: Tensor) -> Tensor:
     """
     offsets = hypotheses - hypotheses.mean(dim=-3, keepdim=True)
     return offsets.square().sum(dim=-1).mean(dim=-2).sqrt()
+
+
+REGION_SHARES = (*(k / 40 for k in range(40)), 0.99)  # of the table that a calibration keeps; see `region_radius`
+
+
+def region_radius(joint_std: Tensor, share: float, radii: Sequence[float] | None = None) -> Tensor:
+    """Radius of the ball around the answer that holds the truth with probability `share`.
+
+    Args:
+        joint_std: (..., P) metres, the calibrated radius.
+        share: in 0..1, at most 0.99 where there is a table.
+        radii: the ball's radius over joint_std at `REGION_SHARES`, measured on validation data; None: that of a
+            Gaussian, joint_std^2 / 3 an axis.
+
+    Returns:
+        (..., P) metres.
+    """
+    highest = 1.0 if radii is None else REGION_SHARES[-1]
+    if not 0 <= share <= highest:
+        raise ValueError(f"share must be in 0..{highest:g}, got {share}")
+    if radii is None:
+        from scipy.stats import chi  # slow to import, and seldom needed
+
+        factor = chi.ppf(share, 3) / 3**0.5
+    else:
+        factor = np.interp(share, REGION_SHARES, radii)
+    return joint_std * float(factor)
 
 
 def calibrated_std(spread_m: Tensor, scale: Tensor, floor_m: Tensor) -> Tensor:

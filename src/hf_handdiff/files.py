@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from hf_handdiff.errors import InputError
+
 
 @contextmanager
 def replace_file(path: str | os.PathLike) -> Iterator[Path]:
@@ -26,6 +28,21 @@ def replace_file(path: str | os.PathLike) -> Iterator[Path]:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def replace_between_marks(path: str | os.PathLike, name: str, text: str) -> None:
+    """Put `text` between the lines `<!-- NAME:begin -->` and `<!-- NAME:end -->` of a Markdown file.
+
+    Raises:
+        InputError: the marks are not there, each once and in order.
+    """
+    begin, end = f"<!-- {name}:begin -->", f"<!-- {name}:end -->"
+    before = Path(path).read_text() if Path(path).is_file() else ""
+    if before.count(begin) != 1 or before.count(end) != 1 or before.index(begin) > before.index(end):
+        raise InputError(f"path: expected a file with {begin} and then {end}, each once, got {path}")
+    head, tail = before.split(begin)[0], before.split(end)[1]
+    with replace_file(path) as temporary:
+        temporary.write_text(f"{head}{begin}\n{text}\n{end}{tail}")
 
 
 def _umask() -> int:

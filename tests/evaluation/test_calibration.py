@@ -8,7 +8,7 @@ import pytest
 import torch
 from scipy import stats
 
-from hf_handdiff.aggregation import spread
+from hf_handdiff.aggregation import region_radius, spread
 from hf_handdiff.errors import InputError
 from hf_handdiff.evaluation.calibration import (
     JointStdCalibration,
@@ -212,3 +212,40 @@ def test_reliability_equals_a_plain_loop():
     np.testing.assert_allclose(checked.observed_rms.numpy(), observed)
     assert checked.ence == pytest.approx(np.mean(np.abs(predicted - observed) / predicted))
     assert checked.mean_square_ratio == pytest.approx(np.mean((distance / radius) ** 2))
+
+
+def heavy_tails(seed, num_samples=4000):
+    """Radii that tell the RMS error, and errors whose tails are heavier than a Gaussian's (Student, 5 degrees)."""
+    generator = torch.Generator().manual_seed(seed)
+    spreads = 0.002 + 0.01 * torch.rand(num_samples, 21, generator=generator)
+    chi_square = torch.randn(num_samples, 21, 5, generator=generator).square().sum(-1) / 3  # mean 5/3 = 5 / (5 - 2)
+    offsets = torch.randn(num_samples, 21, 3, generator=generator) / math.sqrt(3) / chi_square[..., None].sqrt()
+    return spreads, spreads * offsets.norm(dim=-1)
+
+
+def test_regions_are_right_where_errors_have_heavy_tails():
+    fitted = fit_joint_std(*heavy_tails(seed=0))
+    spreads, errors = heavy_tails(seed=1)
+    radius = fitted.apply(spreads)
+    measured = region_quantiles(radius, errors, fitted.regions)
+    gaussian = region_quantiles(radius, errors)
+    assert region_ece(measured.reshape(-1, 1)).item() < 0.01 < 0.05 < region_ece(gaussian.reshape(-1, 1)).item()
+    for share in (0.5, 0.9):
+        inside = errors <= region_radius(radius, share, fitted.regions.tolist())
+        assert inside.double().mean().item() == pytest.approx(share, abs=0.01)
+
+
+def test_region_radius_without_a_table_is_a_gaussians():
+    radius, error = gaussian_errors(1.0)
+    for share in (0.5, 0.9):
+        assert (error <= region_radius(radius, share)).double().mean().item() == pytest.approx(share, abs=0.01)
+    with pytest.raises(ValueError, match="share"):
+        region_radius(radius, 1.0, [0.0] * 41)
+
+
+def test_a_calibration_comes_back_from_its_numbers():
+    fitted = fit_joint_std(*heavy_tails(seed=0, num_samples=100))
+    again = JointStdCalibration.from_dict(fitted.to_dict())
+    torch.testing.assert_close(again.regions, fitted.regions.float(), atol=1e-6, rtol=0)
+    without = {name: numbers for name, numbers in fitted.to_dict().items() if name != "regions"}
+    assert JointStdCalibration.from_dict(without).regions is None

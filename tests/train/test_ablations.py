@@ -168,7 +168,7 @@ def test_a_regressor_that_is_given_joints_is_refused(capsys):
 
 def test_the_table_has_a_row_for_each_variant_and_its_figures(runs, tmp_path):
     page = tmp_path / "page.md"
-    page.write_text(f"before\n{ablation_table.BEGIN}\nold\n{ablation_table.END}\nafter\n")
+    page.write_text("before\n<!-- ablations:begin -->\nold\n<!-- ablations:end -->\nafter\n")
     ablation_table.main(["--runs", str(runs), "--into", str(page)])
     text = page.read_text()
     assert text.startswith("before\n") and text.endswith("\nafter\n") and "old" not in text

@@ -97,13 +97,21 @@ def _figures_of_joint(measures: Measures, joint: int, num_hypotheses: int) -> di
     if len(radius):
         figures["joint_std_correlation"] = as_number(metrics.pearson_correlation(radius, error))
         figures["joint_std_ause"] = as_number(metrics.ause(radius, error))
-        figures |= {f"joint_std_{name}": value for name, value in radius_calibration(radius, error).items()}
+        shares = joint_regions(measures)[:, joint]
+        figures |= {f"joint_std_{name}": value for name, value in radius_calibration(shares).items()}
     return figures
 
 
-def radius_calibration(joint_std: Tensor, error: Tensor) -> dict[str, Any]:
-    """Coverage and calibration error of the Gaussian regions that `joint_std` promises, all entries together."""
-    quantiles = region_quantiles(joint_std, error).reshape(-1, 1)
+def joint_regions(measures: Measures) -> Tensor:
+    """(S, 21) share of the region that just reaches the truth: the checkpoint's regions, else those of a Gaussian."""
+    if "joint_region" in measures:
+        return measures["joint_region"]
+    return region_quantiles(measures["joint_std"], measures["joint_error"])
+
+
+def radius_calibration(shares: Tensor) -> dict[str, Any]:
+    """Coverage and calibration error of the regions of `joint_regions`, all entries together."""
+    quantiles = shares.reshape(-1, 1)
     return {
         "coverage": named_levels(region_coverage(quantiles, list(COVERAGE_LEVELS))[:, 0]),
         "ece": as_number(region_ece(quantiles)),
@@ -131,7 +139,7 @@ def _reliability_curves(measures: Measures, num_hypotheses: int) -> dict[str, li
         if f"rank_{stage}" in measures and num_hypotheses > 1:
             ranks = measures[f"rank_{stage}"].double()[:, 1:].reshape(-1, 1)
             figures[stage] = numbers(metrics.coverage(ranks, num_hypotheses, levels))
-    quantiles = region_quantiles(measures["joint_std"][:, 1:], measures["joint_error"][:, 1:]).reshape(-1, 1)
+    quantiles = joint_regions(measures)[:, 1:].reshape(-1, 1)
     if torch.isfinite(quantiles).any():
         figures["joint_std"] = numbers(region_coverage(quantiles, levels))
     return figures

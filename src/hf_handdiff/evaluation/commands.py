@@ -247,6 +247,7 @@ def _evaluate_share(arguments: argparse.Namespace, share: ProcessShare) -> int:
             print("--baseline was not run: there is no truth to compare by")
         print("written: " + ", ".join(map(str, written)))
         return 0
+    _add_regions(scores, pipeline)
     results = report.summarise(scores, settings)
     if layout is not None:
         results["official"] = _official_results(out, len(scores["index"]), layout, settings, made_by)
@@ -259,6 +260,18 @@ def _evaluate_share(arguments: argparse.Namespace, share: ProcessShare) -> int:
     written += draw_sheets(predict, dataset, scores, settings.seed, out, arguments.pictures)
     print("written: " + ", ".join(map(str, written)))
     return 1 if results["num_failed"] else 0
+
+
+def _add_regions(scores: Scores, pipeline: Any) -> None:
+    """Put beside each error the share of the region, by the checkpoint's own calibration, that just reaches it."""
+    import torch
+
+    from hf_handdiff.evaluation.calibration import JointStdCalibration, region_quantiles
+
+    kept = pipeline.config.get("joint_std_calibration")
+    if kept and "regions" in kept:
+        radius, error = (torch.from_numpy(scores[name]) for name in ("joint_std", "joint_error"))
+        scores["joint_region"] = region_quantiles(radius, error, JointStdCalibration.from_dict(kept).regions).numpy()
 
 
 def _load_data(arguments: argparse.Namespace) -> tuple[Any, dict[str, Any]]:

@@ -34,7 +34,7 @@ def reliability_plot(results: dict[str, Any]) -> Image.Image | None:
         Axis("observed: it does, %", 0, 1, **percent),
         lines,
         "Per joint, wrist-relative. Below the diagonal: over-confident; above: under-confident.\n"
-        "Regions of joint_std are those of a Gaussian, the same along every axis.",
+        "Regions of joint_std are balls around the answer, see report.md.",
         legend="left",
     )
 

@@ -26,6 +26,7 @@ from hf_handdiff.evaluation.breakdown import (
     STAGES,
     by_joint,
     curves,
+    joint_regions,
     joint_table,
     named_levels,
     radius_calibration,
@@ -175,7 +176,7 @@ def _joint_std(measures: _Measures) -> dict[str, Any]:
         "observed_rms_mm": as_number(error.square().mean().sqrt() * _M_TO_MM),
         "mean_square_ratio": as_number(checked.mean_square_ratio),
         "ence": as_number(checked.ence),
-        **radius_calibration(radius, error),
+        **radius_calibration(joint_regions(measures)[:, 1:]),
         "correlation_over_joints": as_number(metrics.pearson_correlation(radius.flatten(), error.flatten())),
         "correlation_per_joint": as_number(metrics.pearson_correlation(radius, error).mean()),
         "rank_correlation_of_hands": as_number(metrics.spearman_correlation(radius.mean(1), error.mean(1))),
@@ -403,7 +404,7 @@ def _joint_std_table(results: dict[str, Any]) -> Table:
         "observed_rms_mm": ("true distance, RMS mm", 2),
         "mean_square_ratio": ("mean (distance / joint_std)^2; 1 is calibrated", 2),
         "ence": ("expected normalised calibration error", 3),
-        "ece": ("ECE of its Gaussian regions (0 calibrated, 0.5 worst)", 3),
+        "ece": ("ECE of its regions (0 calibrated, 0.5 worst)", 3),
         "correlation_per_joint": ("correlation with the error, per joint", 3),
         "correlation_over_joints": ("correlation with the error, all joints", 3),
         "rank_correlation_of_hands": ("rank correlation of whole hands", 3),
@@ -415,8 +416,8 @@ def _joint_std_table(results: dict[str, Any]) -> Table:
     for level, share in figures.get("coverage", {}).items():
         rows.append([f"truths within the {level} region", "-" if share is None else f"{100 * share:.1f} %"])
     note = (
-        "The regions are balls around the answer in which a Gaussian whose RMS radius is joint_std, the same along "
-        "every axis, has that share; errors with heavier tails fill the small regions more and the large ones less."
+        "The regions are balls around the answer, so many times joint_std wide as the checkpoint's calibration found "
+        "on validation data; without one, as a Gaussian's that is the same along every axis."
     )
     return Table("Calibrated radius joint_std", ["figure", "value"], rows, note)
 

@@ -5,11 +5,12 @@ import os
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import torch
 from diffusers import DiffusionPipeline
 from safetensors import SafetensorError
 
-from ..aggregation import aggregate, calibrated_std, spread
+from ..aggregation import aggregate, calibrated_std, region_radius, spread
 from ..camera import fit_translation
 from ..errors import InputError
 from .checkpoints import check_folder, component_loads, looks_like_a_folder
@@ -112,6 +113,21 @@ class HandPipeline(DiffusionPipeline):
             guidance_scale,
             **self._loop_hooks("mesh", callback),
         )
+
+    def joint_region(self, joint_std: torch.Tensor | np.ndarray, share: float = 0.9) -> torch.Tensor:
+        """How far around `mean_joints` the true joints lie with probability `share`.
+
+        Measured on validation data where the checkpoint carries a calibration; else a Gaussian's.
+
+        Args:
+            joint_std: (B, 21) m, of an answer.
+            share: 0..0.99.
+
+        Returns:
+            (B, 21) m, radius of the ball.
+        """
+        calibration = self.config.get("joint_std_calibration") or {}
+        return region_radius(torch.as_tensor(joint_std), share, calibration.get("regions"))
 
     def _joint_std(self, joints: torch.Tensor) -> torch.Tensor:
         """(B, 21) m: calibrated on validation data where the checkpoint carries a calibration."""

@@ -27,8 +27,8 @@ class CascadedHandPipeline(HandPipeline):
         num_inference_steps: what stage 1 was tuned for.
         num_mesh_inference_steps: what stage 2 was tuned for.
         guidance_scale: what both were tuned for; 1 is plain conditional sampling.
-        joint_std_calibration: {"scale": 21 numbers, "floor_m": 21, "single_m": 21}, fitted on validation data
-            (`evaluation/calibration.py`), or None: `joint_std` is then the plain spread.
+        joint_std_calibration: {"scale": 21 numbers, "floor_m": 21, "single_m": 21, "regions": 41}, fitted on
+            validation data (`evaluation/calibration.py`), or None: `joint_std` is then the plain spread.
     """
 
     model_cpu_offload_seq = "image_encoder->joint_denoiser->mesh_latent_denoiser->mesh_autoencoder"
