@@ -88,7 +88,7 @@ def test_parameter_budgets_agree():
         single = args.joint_source == "none"
         assert count(network(name)) + (0 if single else stage1_count) == pytest.approx(whole, rel=0.03), name
         assert args.start == "scratch"
-        assert args.max_train_steps == 1500 * (1 + single)
+        assert args.max_train_steps == 800 * (1 + single)
         same = "train_batch_size learning_rate ema_decay adam_weight_decay made_up_share true_joints_share".split()
         assert all(getattr(args, key) == getattr(flags("cascade"), key) for key in same)
     assert {flags(name).joint_source for name in ablate.VARIANTS} == set(JOINT_SOURCES)
