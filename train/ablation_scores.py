@@ -167,6 +167,7 @@ def _truth(cues: Cues, rows: np.ndarray, seeds: list[int]) -> HandBatch:
         has_hand=torch.ones(count, dtype=torch.bool),
         keypoints_px=torch.zeros(count, 21, 2),
         keypoints_visible=cues.visible,
+        wrist=torch.zeros(count, 3),
         joints=cues.joints,
         vertices=cues.vertices,
         # Of the joints, not of the silhouette: that one was measured before the crop was augmented.

@@ -96,7 +96,7 @@ class HandBatch:
     wrist: Tensor
 
     def __len__(self) -> int:
-        return len(self.images)
+        return len(self.indices)
 
 
 Predictor = Callable[[HandBatch], Prediction]
