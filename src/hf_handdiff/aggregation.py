@@ -1,7 +1,8 @@
 """From N hypotheses to one answer, and how far the hypotheses lie apart.
 
-All three ways to aggregate are convex weights over the hypotheses, decided on the joints alone and then
-applied to joints and vertices alike, so that the mesh of the answer belongs to the joints of the answer.
+Three ways to aggregate are convex weights over the hypotheses; the fourth turns them upon each other first. All are
+decided on the joints alone and then applied to joints and vertices alike, so that the mesh of the answer belongs to
+the joints of the answer.
 Plain batched functions: used by the pipelines and by the evaluation.
 """
 
@@ -13,7 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-AGGREGATIONS = ("mean", "median", "medoid")
+AGGREGATIONS = ("mean", "median", "medoid", "aligned")
+_ALIGNMENT_ROUNDS = 4
 
 # Weiszfeld's weights are 1 / distance; below a micrometre two hands are the same hand.
 _MIN_DISTANCE_M = 1e-6
@@ -68,6 +70,33 @@ def medoid_index(joints: Tensor) -> Tensor:
     return pairwise.sum(dim=-1).argmin(dim=-1)
 
 
+def alignment_rotations(joints: Tensor) -> Tensor:
+    """Rotations about the wrist that turn the hypotheses upon their common hand.
+
+    Generalised Procrustes analysis without scale (Gower, "Generalized Procrustes analysis", 1975), begun at the plain
+    mean. Hypotheses differ most in how the hand is turned; averaged as they stand, they give a hand that is too small
+    and whose fingers are smeared, turned upon each other first, a hand.
+
+    Args:
+        joints: (..., N, P, 3) metres, wrist-relative.
+
+    Returns:
+        (..., N, 3, 3); points @ rotation is turned.
+    """
+    common = joints.mean(dim=-3, keepdim=True)
+    for _ in range(_ALIGNMENT_ROUNDS):
+        left, _, right = torch.linalg.svd(joints.transpose(-1, -2) @ common)
+        mirrored = torch.linalg.det(left @ right) < 0
+        left = torch.cat([left[..., :2], torch.where(mirrored, -1.0, 1.0)[..., None, None] * left[..., 2:]], dim=-1)
+        rotations = left @ right
+        common = (joints @ rotations).mean(dim=-3, keepdim=True)
+    return rotations
+
+
+def _mean_of_turned(points: Tensor, rotations: Tensor) -> Tensor:
+    return (points @ rotations.to(points.dtype)).mean(dim=-3)
+
+
 def _take_hypothesis(points: Tensor, index: Tensor) -> Tensor:
     """points (..., N, P, 3), index (...) -> (..., P, 3), bit for bit."""
     picked = index[..., None, None, None].expand(*index.shape, 1, *points.shape[-2:])
@@ -84,8 +113,8 @@ def aggregate(joints: Tensor, vertices: Tensor | None = None, method: str = "mea
     Args:
         joints: (..., N, 21, 3) metres, wrist-relative.
         vertices: (..., N, V, 3) metres of the same hypotheses, or None.
-        method: "mean", "median" (geometric median of the joint vectors) or "medoid" (the hypothesis that is
-            nearest to all others, returned unchanged).
+        method: "mean", "median" (geometric median of the joint vectors), "medoid" (the hypothesis that is
+            nearest to all others, returned unchanged) or "aligned" (mean of the hypotheses turned upon each other).
 
     Returns:
         (..., 21, 3) joints and (..., V, 3) vertices (None where none were given).
@@ -94,6 +123,8 @@ def aggregate(joints: Tensor, vertices: Tensor | None = None, method: str = "mea
         raise ValueError(f"aggregation must be one of {', '.join(AGGREGATIONS)}; got {method!r}")
     if method == "medoid":
         combine, choice = _take_hypothesis, medoid_index(joints)
+    elif method == "aligned":
+        combine, choice = _mean_of_turned, alignment_rotations(joints)
     elif method == "median":
         combine, choice = _weighted_sum, geometric_median_weights(joints)
     else:

@@ -114,7 +114,7 @@ def _add_predict_parser(subparsers) -> None:
     )
     parser.add_argument(
         "--aggregation",
-        choices=("mean", "median", "medoid"),
+        choices=("mean", "median", "medoid", "aligned"),
         default="mean",
         help="how the hypotheses become one answer (default: mean)",
     )

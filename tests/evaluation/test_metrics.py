@@ -10,8 +10,10 @@ from scipy import stats
 from scipy.integrate import trapezoid
 from scipy.linalg import orthogonal_procrustes
 from scipy.spatial import cKDTree
+from scipy.spatial.transform import Rotation
 
 from hf_handdiff.aggregation import (
+    AGGREGATIONS,
     aggregate,
     calibrated_std,
     geometric_median_weights,
@@ -232,7 +234,7 @@ def test_aggregates_of_known_hypotheses():
     assert median.abs().max() < 1e-5 and median_vertices.abs().max() < 1e-4
     medoid, medoid_vertices = aggregate(joints, vertices, "medoid")
     assert torch.equal(medoid, joints[0]) and torch.equal(medoid_vertices, vertices[0])
-    with pytest.raises(ValueError, match="mean, median, medoid"):
+    with pytest.raises(ValueError, match="mean, median, medoid, aligned"):
         aggregate(joints, method="mode")
 
 
@@ -260,7 +262,7 @@ def test_geometric_median_has_no_slope():
     torch.testing.assert_close(weights.sum(-1), torch.ones(2, dtype=torch.float64))
 
 
-@pytest.mark.parametrize("method", ["mean", "median", "medoid"])
+@pytest.mark.parametrize("method", AGGREGATIONS)
 def test_one_hypothesis_is_the_answer(method):
     joints, vertices = random_hands(2, 1, 21), random_hands(2, 1, 30)
     answer, answer_vertices = aggregate(joints, vertices, method)
@@ -269,7 +271,7 @@ def test_one_hypothesis_is_the_answer(method):
     assert aggregate(joints, method=method)[1] is None
 
 
-@pytest.mark.parametrize("method", ["mean", "median", "medoid"])
+@pytest.mark.parametrize("method", AGGREGATIONS)
 def test_the_rest_of_a_batch_changes_nothing(method):
     joints = random_hands(4, 6, 21).float()
     torch.testing.assert_close(
@@ -505,3 +507,20 @@ def test_a_mirrored_hand_in_the_other_alignments():
     reference = np.linalg.norm(kabsch_align(truth[0].numpy(), mirrored[0].numpy()) - truth[0].numpy(), axis=1).mean()
     rotated_only = metrics.pa_error(mirrored, truth, allow_reflections=False)
     assert rotated_only[0].item() == pytest.approx(reference, abs=1e-9)
+
+
+def test_aligned_hypotheses_keep_the_hand_that_a_plain_mean_shrinks():
+    generator = torch.Generator().manual_seed(0)
+    hand = 0.1 * torch.randn(21, 3, generator=generator, dtype=torch.float64)
+    hand = hand - hand[:1]
+    vertices = 0.1 * torch.randn(50, 3, generator=generator, dtype=torch.float64)
+    turns = Rotation.from_rotvec(0.6 * torch.randn(12, 3, generator=generator).numpy()).as_matrix()
+    turns = torch.from_numpy(turns)
+    joints, mesh = aggregate(hand @ turns, vertices @ turns, "aligned")
+    plain, _ = aggregate(hand @ turns)
+    size = torch.cdist(hand, hand)
+    torch.testing.assert_close(torch.cdist(joints, joints), size)
+    torch.testing.assert_close(torch.cdist(mesh, joints), torch.cdist(vertices, hand))
+    assert torch.cdist(plain, plain).sum() < 0.98 * size.sum()
+    turn, _ = orthogonal_procrustes(joints.numpy(), plain.numpy())
+    assert np.trace(turn) > 1 + 2 * math.cos(math.radians(5))  # turned as the plain mean is

@@ -85,7 +85,7 @@ def add_evaluate_parser(subparsers) -> None:
         metavar="N",
         help="hands an image (default: 20)",
     )
-    parser.add_argument("--aggregation", choices=("mean", "median", "medoid"), default="mean")
+    parser.add_argument("--aggregation", choices=("mean", "median", "medoid", "aligned"), default="mean")
     parser.add_argument("--batch-size", type=_whole_number(1), default=8, metavar="B", help="(default: 8)")
     parser.add_argument("--seed", type=_whole_number(0), default=0, metavar="S", help="(default: 0)")
     parser.add_argument(

@@ -96,7 +96,8 @@ class CascadedHandPipeline(HandPipeline):
             num_inference_steps: denoising steps of stage 1; None: what the checkpoint was tuned for.
             num_mesh_inference_steps: those of stage 2; None likewise.
             guidance_scale: classifier-free guidance of both stages; None likewise.
-            aggregation: "mean", "median" (geometric) or "medoid".
+            aggregation: "mean", "median" (geometric), "medoid", or "aligned": the mean of the hypotheses turned upon
+                each other, the best hand where one does not care exactly how it is turned.
             generator: torch.Generator, an int seed, or a list with one an image. Hypothesis k depends on the seed
                 and k alone, not on how many are asked for nor on the other images.
             output_type: "np" or "pt".
