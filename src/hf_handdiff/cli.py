@@ -25,6 +25,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser of the command and its subcommands; each sets `run`, arguments -> exit status."""
     from hf_handdiff.evaluation.commands import add_benchmark_parser, add_evaluate_parser
+    from hf_handdiff.export.commands import add_export_parser
 
     parser = argparse.ArgumentParser(
         prog="handdiff", description="From one photo of a hand to a distribution of 3D hand meshes."
@@ -35,6 +36,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_data_parser(subparsers)
     add_evaluate_parser(subparsers)
     add_benchmark_parser(subparsers)
+    add_export_parser(subparsers)
     return parser
 
 
