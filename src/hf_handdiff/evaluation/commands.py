@@ -139,6 +139,12 @@ def add_benchmark_parser(subparsers) -> None:
         help="also time a ViT-H/16 with random weights, the backbone of HaMeR and WiLoR (needs 2.5 GB of memory)",
     )
     parser.add_argument("--mediapipe", action="store_true", help="also time MediaPipe (needs the extra [mediapipe])")
+    parser.add_argument(
+        "--onnx",
+        metavar="DIR",
+        help="also time each network in onnxruntime, on the CPU; DIR is what handdiff export wrote of this checkpoint "
+        "(needs the extra [onnx])",
+    )
     parser.add_argument("--json", metavar="FILE", help="also write the figures as JSON")
     _add_pipeline_arguments(parser)
     parser.set_defaults(run=run_benchmark)
@@ -461,6 +467,7 @@ def run_benchmark(arguments: argparse.Namespace) -> int:
 
     from hf_handdiff import DEFAULT_CHECKPOINT
     from hf_handdiff.evaluation import benchmark
+    from hf_handdiff.evaluation.onnx_timing import measure_onnx
     from hf_handdiff.evaluation.rivals import add_rivals
     from hf_handdiff.files import replace_file
     from hf_handdiff.images import load_image
@@ -477,6 +484,8 @@ def run_benchmark(arguments: argparse.Namespace) -> int:
     )
     add_rivals(figures, image, arguments.vit_h, arguments.mediapipe)
     figures["checkpoint"] = checkpoint_digest(checkpoint)
+    if arguments.onnx is not None:
+        figures["onnx"] = measure_onnx(pipeline, arguments.onnx, figures["checkpoint"], arguments.repeats)
     figures["fresh_process"] = benchmark.measure_fresh_process(checkpoint, arguments.device, image)
     print(benchmark.render_benchmark(figures))
     if arguments.json is not None:

@@ -10,9 +10,9 @@ def add_export_parser(subparsers) -> None:
     parser = subparsers.add_parser(
         "export",
         help="write the networks as ONNX files",
-        description="Write the four networks of a checkpoint as ONNX files, any number of hands at a time, and onnx.json, "
-        "which names their inputs and outputs with shapes and units (needs the extra [onnx]). The denoising loop "
-        "between them is in the package's pipelines/denoising.py.",
+        description="Write the four networks of a checkpoint as ONNX files, which take any number of hands at a time, "
+        "and onnx.json, which names their inputs and outputs with shapes and units (needs the extra [onnx]). The "
+        "denoising loop between them is not in the files: it is pipelines/denoising.py of the package.",
     )
     parser.add_argument("--out", required=True, metavar="DIR", help="folder of the files")
     parser.add_argument(

@@ -87,9 +87,7 @@ def _export_graph(graph: NetworkGraph, path: Path) -> None:
 
 def _description(graph: NetworkGraph) -> dict[str, Any]:
     def describe(tensors: tuple[NamedTensor, ...]) -> list[dict[str, Any]]:
-        return [
-            {"name": t.name, "shape": ["batch", *t.shape], "dtype": t.dtype, "meaning": t.meaning} for t in tensors
-        ]
+        return [{"name": t.name, "shape": ["batch", *t.shape], "dtype": t.dtype, "meaning": t.meaning} for t in tensors]
 
     return {"file": f"{graph.name}.onnx", "inputs": describe(graph.inputs), "outputs": describe(graph.outputs)}
 

@@ -92,7 +92,10 @@ class HandFramingNet(nn.Module):
         """Raw numbers (B, 47) -> frames within sane limits."""
         centre = 0.5 + raw[:, :2].clamp(-MAX_SHIFT, MAX_SHIFT)
         side = raw[:, 2].exp().clamp(SMALLEST_SIDE, LARGEST_SIDE)
-        return HandFrame(centre=centre, side=side, angle=torch.atan2(raw[:, 4], raw[:, 3]))
+        cosine, sine = raw[:, 3], raw[:, 4]
+        # an untrained network says (0, 0): no turn, as torch.atan2 has it, but of which an ONNX file would make NaN
+        cosine = torch.where((cosine == 0) & (sine == 0), 1.0, cosine)
+        return HandFrame(centre=centre, side=side, angle=torch.atan2(sine, cosine))
 
     @staticmethod
     def coarse_keypoints(raw: torch.Tensor) -> torch.Tensor:
