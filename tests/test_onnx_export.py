@@ -53,6 +53,10 @@ def crops():
     return torch.stack(cut)
 
 
+def is_untrained(folder):
+    return json.loads((folder / "onnx.json").read_text())["checkpoint"] == "untrained"
+
+
 @pytest.mark.parametrize("component", COMPONENTS)
 @pytest.mark.parametrize("batch", [1, 3])
 def test_onnxruntime_gives_what_torch_gives(exported, crops, component, batch):
@@ -61,14 +65,22 @@ def test_onnxruntime_gives_what_torch_gives(exported, crops, component, batch):
     inputs = (crops[:batch],) if component == "image_encoder" else graph.example_inputs(batch, seed=1)
     with torch.no_grad():
         expected = graph.module(*inputs)
+    allowed = [TOLERANCE * output.abs().max().item() for output in expected]
+    if component == "image_encoder" and is_untrained(folder):
+        # each look of random weights throws the next one about: no more is asked of the file than that its error is
+        # below what PyTorch itself makes of pixels moved by 1e-5
+        with torch.no_grad():
+            touched = graph.module(
+                inputs[0] + 1e-5 * torch.randn(inputs[0].shape, generator=torch.Generator().manual_seed(0))
+            )
+        allowed = [max(a, (e - t).abs().max().item()) for a, e, t in zip(allowed, expected, touched, strict=True)]
     session = onnx_files.open_session(folder / f"{component}.onnx", "test", threads=1)
     found = onnx_files.run_session(session, inputs)
     assert [output.name for output in session.get_outputs()] == [tensor.name for tensor in graph.outputs]
-    for tensor, ours, theirs in zip(graph.outputs, expected, found, strict=True):
+    for tensor, ours, theirs, error in zip(graph.outputs, expected, found, allowed, strict=True):
         assert theirs.shape == ours.shape == (batch, *tensor.shape), tensor.name
         assert theirs.dtype == ours.dtype == torch.float32, tensor.name
-        largest_error = TOLERANCE * ours.abs().max().item()
-        torch.testing.assert_close(theirs, ours, atol=largest_error, rtol=0, msg=lambda m, n=tensor.name: f"{n}: {m}")
+        torch.testing.assert_close(theirs, ours, atol=error, rtol=0, msg=lambda m, n=tensor.name: f"{n}: {m}")
 
 
 def test_masks_are_inputs_and_not_constants(exported):
@@ -132,7 +144,7 @@ def test_the_index_names_every_tensor(exported):
 
 def test_benchmark_compares_with_onnxruntime(exported, tmp_path, capsys):
     pipeline, folder = exported
-    if json.loads((folder / "onnx.json").read_text())["checkpoint"] == "untrained":
+    if is_untrained(folder):
         with pytest.raises(InputError, match="^--onnx: expected an export of other, but .* is of untrained"):
             measure_onnx(pipeline, folder, "other")
         return
