@@ -1,8 +1,10 @@
-"""The hand detector's network: a square picture in, palms out, each a box with seven points and a score.
+"""The hand detector: a square picture in, palms out; then a turned square round each palm in, out whether it is a hand,
+which side it is and where its 21 keypoints are.
 
-It is the palm detection network of MediaPipe 0.10.21 (Apache-2.0), written out as plain PyTorch stages so that its
-weights can be converted (`scripts/convert_palm_detection.py`). Anchors, decoding and suppression are code here; which
-parts of a photo are looked at and what a palm says about the whole hand is `detection.py`.
+The two networks are the palm detection network (full) and the hand landmark network (lite) of MediaPipe 0.10.21
+(Apache-2.0), written out as plain PyTorch stages so that their weights can be converted
+(`scripts/convert_palm_detection.py`). Anchors, decoding, suppression and the way from a palm to its hand's square are
+code here; which parts of a photo are looked at is `detection.py`.
 
 All positions are shares of the square picture: (x, y) from 0 to 1, x right, y down, origin at the outer corner of the
 top-left pixel.
@@ -20,7 +22,8 @@ from transformers import initialization as init
 from transformers.utils import ModelOutput
 
 from .base import HandModel
-from .image_encoder import SameConv2d
+from .hand_framing import NUM_KEYPOINTS, HandFrame
+from .image_encoder import InvertedResidual, SameConv2d
 
 NUM_POINTS = 7
 POINT_WRIST, POINT_MIDDLE = 0, 2
@@ -29,16 +32,32 @@ points are wrist, knuckles of index, middle, ring and little finger, and two joi
 ANCHORS_FINE, ANCHORS_COARSE = 2, 6
 """Anchors in each cell of the maps at an eighth and at a sixteenth of the picture."""
 
+HAND_SHIFT, HAND_SCALE = 0.5, 2.6
+"""The square of a hand: its centre is half a palm box further towards the fingers, its side 2.6 palm boxes."""
+
+HAND_STAGES = (
+    (3, 2, 16, (64, 96)),
+    (5, 2, 24, (96, 144)),
+    (3, 2, 48, (144, 288, 288)),
+    (5, 1, 64, (288, 384, 384)),
+    (5, 2, 112, (384, 672, 672, 672)),
+)
+"""Of the hand network: kernel size, stride of the first block, output channels, hidden channels of every block."""
+HAND_STEM_CHANNELS = (24, 16)
+HAND_POOLED_CHANNELS = 672
+
 
 class HandDetectorConfig(PretrainedConfig):
     """Configuration of [`HandDetector`].
 
     Fields you may want to change:
         min_score: palms below it are dropped.
+        min_hand_score: squares whose hand score is below it are dropped.
         same_palm_overlap: boxes that share more (intersection over union) are one palm, and are averaged.
 
     Fields that follow from the converted weights:
-        image_size: side in pixels of the square input, a multiple of 32.
+        image_size: side in pixels of the palm network's square input, a multiple of 32.
+        hand_size: side in pixels of the hand network's square input, a multiple of 32.
         widths: channels of the maps at a half, a quarter, an eighth, a sixteenth, a thirty-second.
         blocks_per_stage: residual blocks of each of these stages; the two stages on the way up have half as many.
     """
@@ -48,20 +67,25 @@ class HandDetectorConfig(PretrainedConfig):
     def __init__(
         self,
         image_size: int = 192,
+        hand_size: int = 224,
         widths: tuple[int, ...] = (32, 64, 128, 256, 256),
         blocks_per_stage: int = 4,
         min_score: float = 0.5,
+        min_hand_score: float = 0.5,
         same_palm_overlap: float = 0.3,
         **kwargs,
     ):
-        if image_size <= 0 or image_size % 32:
-            raise ValueError(f"image_size must be a positive multiple of 32, got {image_size}")
+        for name, size in (("image_size", image_size), ("hand_size", hand_size)):
+            if size <= 0 or size % 32:
+                raise ValueError(f"{name} must be a positive multiple of 32, got {size}")
         if len(widths) != 5 or any(a > b for a, b in zip(widths, widths[1:], strict=False)):
             raise ValueError(f"widths must be five numbers that never fall, got {widths}")
         self.image_size = image_size
+        self.hand_size = hand_size
         self.widths = tuple(widths)
         self.blocks_per_stage = blocks_per_stage
         self.min_score = min_score
+        self.min_hand_score = min_hand_score
         self.same_palm_overlap = same_palm_overlap
         super().__init__(**kwargs)
 
@@ -93,6 +117,21 @@ class Palms:
     boxes: torch.Tensor
     points: torch.Tensor
     scores: torch.Tensor
+
+
+@dataclass
+class HandsInSquares:
+    """What the hand network says of B squares.
+
+    Attributes:
+        keypoints: (B, 21, 2) shares of the square.
+        hand_score: (B,) 0..1: is there a hand.
+        right_score: (B,) 0..1: is it a right one.
+    """
+
+    keypoints: torch.Tensor
+    hand_score: torch.Tensor
+    right_score: torch.Tensor
 
 
 class ResidualBlock(nn.Module):
@@ -144,8 +183,52 @@ class PalmHead(nn.Module):
         return scores, places.unflatten(1, (-1, 4 + 2 * NUM_POINTS))
 
 
+class PooledResidual(InvertedResidual):
+    """An inverted residual with stride 2 whose skip is pooled."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """(B, C, H, W) -> (B, C, H / 2, W / 2)."""
+        return super().forward(x) + F.max_pool2d(x, 2)
+
+
+class HandNetwork(nn.Module):
+    """Squares with a hand, upright, left or right -> keypoints, hand score, side."""
+
+    def __init__(self):
+        super().__init__()
+        width, channels = HAND_STEM_CHANNELS
+        self.stem = SameConv2d(3, width, 3, stride=2)
+        self.stem_depthwise = SameConv2d(width, width, 3, groups=width)
+        self.stem_project = nn.Conv2d(width, channels, 1)
+        blocks = []
+        for kernel_size, stride, out_channels, hidden_widths in HAND_STAGES:
+            for index, hidden in enumerate(hidden_widths):
+                block = PooledResidual if not blocks else InvertedResidual
+                blocks.append(block(channels, hidden, out_channels, kernel_size, stride if index == 0 else 1))
+                channels = out_channels
+        self.blocks = nn.Sequential(*blocks)
+        self.final_expand = nn.Conv2d(channels, HAND_POOLED_CHANNELS, 1)
+        self.final_depthwise = SameConv2d(HAND_POOLED_CHANNELS, HAND_POOLED_CHANNELS, 3, groups=HAND_POOLED_CHANNELS)
+        self.landmark_head = nn.Linear(HAND_POOLED_CHANNELS, NUM_KEYPOINTS * 2)
+        self.presence_head = nn.Linear(HAND_POOLED_CHANNELS, 1)
+        self.side_head = nn.Linear(HAND_POOLED_CHANNELS, 1)
+
+    def forward(self, x: torch.Tensor) -> HandsInSquares:
+        """x (B, 3, S, S) RGB in 0..1."""
+        x = F.relu6(self.stem(x))
+        x = F.relu6(self.stem_depthwise(x))
+        x = self.blocks(self.stem_project(x))
+        x = F.relu6(self.final_expand(x))
+        pooled = F.relu6(self.final_depthwise(x)).mean(dim=(2, 3))
+        return HandsInSquares(
+            keypoints=self.landmark_head(pooled).float().unflatten(1, (NUM_KEYPOINTS, 2)),
+            hand_score=self.presence_head(pooled).float().sigmoid()[:, 0],
+            right_score=self.side_head(pooled).float().sigmoid()[:, 0],
+        )
+
+
 class HandDetector(HandModel):
-    """Square picture -> palms, of left and of right hands alike."""
+    """Square picture -> palms, of left and of right hands alike; squares round them -> keypoints and sides."""
 
     config_class = HandDetectorConfig
     main_input_name = "pixel_values"
@@ -166,7 +249,7 @@ class HandDetector(HandModel):
         self.head_coarse = PalmHead(widths[3], ANCHORS_COARSE)
         self.up_fine = UpwardStage(widths[3], widths[2], num_blocks // 2)
         self.head_fine = PalmHead(widths[2], ANCHORS_FINE)
-        self.register_buffer("anchors", anchor_centres(config.image_size))
+        self.hand_network = HandNetwork()
         self.post_init()
 
     def _init_weights(self, module: nn.Module) -> None:
@@ -174,17 +257,18 @@ class HandDetector(HandModel):
         if isinstance(module, nn.Conv2d):
             init.kaiming_normal_(module.weight, mode="fan_in", nonlinearity="relu")
             init.zeros_(module.bias)
+        elif isinstance(module, nn.Linear):
+            init.normal_(module.weight, std=module.in_features**-0.5)
+            init.zeros_(module.bias)
         elif isinstance(module, nn.PReLU):
             init.constant_(module.weight, 0.25)
         elif isinstance(module, PalmHead):
             init.constant_(module.score.bias, -4.0)
-        elif module is self:
-            init.copy_(self.anchors, anchor_centres(self.config.image_size))
 
     def forward(
         self, pixel_values: torch.Tensor, return_dict: bool | None = None
     ) -> HandDetectorOutput | tuple[torch.Tensor, ...]:
-        """Look at pictures once.
+        """Look for palms, once a picture.
 
         Args:
             pixel_values: (B, 3, S, S) RGB in 0..1; what is not square is padded with black.
@@ -203,7 +287,7 @@ class HandDetector(HandModel):
         (fine_scores, fine_places), (coarse_scores, coarse_places) = self.head_fine(fine), self.head_coarse(coarse)
         score_logits = torch.cat([fine_scores, coarse_scores], dim=1).float()
         places = torch.cat([fine_places, coarse_places], dim=1).float() / size
-        anchors = self.anchors.float()
+        anchors = anchor_centres(size).to(places.device)
         centre, half = anchors + places[..., :2], places[..., 2:4] / 2
         output = HandDetectorOutput(
             boxes=torch.cat([centre - half, centre + half], dim=-1),
@@ -223,6 +307,21 @@ class HandDetector(HandModel):
             sure = scores[k] >= least
             found.append(merge_palms(boxes[k, sure], points[k, sure], scores[k, sure], self.config.same_palm_overlap))
         return found
+
+    @torch.no_grad()
+    def hands(self, squares: torch.Tensor) -> HandsInSquares:
+        """What is in squares (B, 3, S, S) RGB in 0..1, S = `config.hand_size`, cut as `hand_squares` says."""
+        weight = self.hand_network.stem.weight
+        found = self.hand_network(squares.to(weight.device, weight.dtype))
+        return HandsInSquares(found.keypoints.cpu(), found.hand_score.cpu(), found.right_score.cpu())
+
+
+def hand_squares(boxes: torch.Tensor, points: torch.Tensor) -> HandFrame:
+    """The upright squares of whole hands, from boxes (K, 4) and points (K, 7, 2) of palms, in the same units."""
+    extent = boxes[:, 2:] - boxes[:, :2]
+    upwards = F.normalize(points[:, POINT_MIDDLE] - points[:, POINT_WRIST], dim=-1)  # (K, 2)
+    centre = (boxes[:, :2] + boxes[:, 2:]) / 2 + HAND_SHIFT * extent[:, 1:] * upwards
+    return HandFrame(centre, HAND_SCALE * extent.amax(-1), torch.atan2(-upwards[:, 0], -upwards[:, 1]))
 
 
 def anchor_centres(image_size: int) -> torch.Tensor:
