@@ -299,7 +299,8 @@ class HandDetector(HandModel):
     @torch.no_grad()
     def palms(self, pixel_values: torch.Tensor, min_score: float | None = None) -> list[Palms]:
         """The palms of pictures (B, 3, S, S), one answer a picture; `min_score` None: the config's."""
-        output = self(pixel_values.to(self.stem.weight.device, self.stem.weight.dtype))
+        pixel_values = pixel_values.to(self.stem.weight.device, self.stem.weight.dtype)
+        output = self(pixel_values.contiguous(memory_format=torch.channels_last))  # a third faster on a CPU
         least = self.config.min_score if min_score is None else min_score
         scores, boxes, points = output.score_logits.sigmoid().cpu(), output.boxes.cpu(), output.points.cpu()
         found = []
