@@ -74,7 +74,7 @@ def hands_to_sample(
 
 def _check(hand_detector, images, handedness, boxes, keypoints_2d, joints) -> None:
     if boxes != "detect":
-        raise InputError(f"boxes: expected 'detect', None or an array of numbers (x0, y0, x1, y1) px an image, got {boxes!r}")
+        raise InputError(f"boxes: expected 'detect', None or an array of numbers (x0, y0, x1, y1) px, got {boxes!r}")
     if hand_detector is None:
         raise InputError("boxes: 'detect' expects a checkpoint with a hand_detector, but this one has none")
     if images is None:
