@@ -280,6 +280,11 @@ def test_no_hand_found_is_said(checkpoint, photo, tmp_path, capsys, monkeypatch)
     assert "found no hand" in capsys.readouterr().err
 
 
+def test_the_builtin_detector_that_finds_no_hand_says_so(checkpoint, photo, tmp_path, capsys):
+    assert predict(checkpoint, tmp_path / "out", photo, "--detector", "builtin") == 1
+    assert capsys.readouterr().err.count("found no hand") == 1
+
+
 def test_a_mistake_of_ours_does_not_stop_the_others(checkpoint, photo, tmp_path, capsys, monkeypatch):
     other = tmp_path / "other.png"
     Image.new("RGB", (50, 50)).save(other)

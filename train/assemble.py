@@ -1,4 +1,4 @@
-"""Put the four trained models together as one checkpoint of the cascade.
+"""Put the trained models together as one checkpoint of the cascade.
 
     python train/assemble.py --out checkpoints/mine --half \
         --image_encoder runs/image_encoder/model --joint_denoiser runs/stage1/model \
@@ -17,6 +17,7 @@ from loop import save_aside
 
 from hf_handdiff import (
     CascadedHandPipeline,
+    HandDetector,
     HandImageEncoder,
     JointDenoiser,
     MeshAutoencoder,
@@ -37,6 +38,7 @@ def main(argv=None):
     add = parser.add_argument
     for name in ("image_encoder", "joint_denoiser", "mesh_autoencoder", "mesh_latent_denoiser"):
         add(f"--{name}", required=True, help="folder of the trained model")
+    add("--hand_detector", help="folder of the hand detector (scripts/convert_palm_detection.py); default: none")
     add("--num_inference_steps", type=int, default=10, help="default of stage 1")
     add("--num_mesh_inference_steps", type=int, default=5, help="default of stage 2")
     add("--guidance_scale", type=float, default=1.0)
@@ -54,6 +56,7 @@ def main(argv=None):
         num_inference_steps=args.num_inference_steps,
         num_mesh_inference_steps=args.num_mesh_inference_steps,
         guidance_scale=args.guidance_scale,
+        hand_detector=HandDetector.from_pretrained(args.hand_detector) if args.hand_detector else None,
     )
     if args.half:
         pipeline.to(torch.float16)

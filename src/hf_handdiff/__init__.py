@@ -20,6 +20,8 @@ _LAZY = {
     "JointDiffusionPipeline": "pipelines",
     "MeshLDMPipeline": "pipelines",
     "HandPipelineOutput": "pipelines",
+    "HandDetector": "models",
+    "HandDetectorConfig": "models",
     "HandImageEncoder": "models",
     "HandImageEncoderConfig": "models",
     "JointDenoiser": "models",

@@ -88,8 +88,9 @@ def _add_predict_parser(subparsers) -> None:
     )
     place.add_argument(
         "--detector",
-        choices=("mediapipe",),
-        help="find the hands; several in one image become NAME_0, NAME_1, ... (needs the extra [mediapipe])",
+        choices=("builtin", "mediapipe"),
+        help="find the hands and their sides; several in one image become NAME_0, NAME_1, ... (mediapipe needs "
+        "the extra [mediapipe])",
     )
     parser.add_argument(
         "--detector-keypoints",

@@ -1,14 +1,19 @@
-"""Finding hands in photos of whole people, with MediaPipe (the extra ``[mediapipe]``)."""
+"""Finding hands in photos of whole people: with our own detector, or with MediaPipe (the extra ``[mediapipe]``)."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from hf_handdiff.errors import InputError
 from hf_handdiff.images import ImageInput, load_image
+
+if TYPE_CHECKING:
+    from hf_handdiff.models import HandDetector
 
 INSTALL_MEDIAPIPE = (
     "the MediaPipe hand detector is not installed; install it with: pip install 'hf_handdiff[mediapipe]'"
@@ -18,6 +23,10 @@ _TILE_SHARES = (1.0, 0.5)
 """Sides of the square windows that are searched, as shares of the photo's longer side."""
 _TILE_OVERLAP = 0.5
 _SAME_HAND_OVERLAP = 0.45
+_WHOLE_IS_ENOUGH = 1.5
+"""A photo of up to so many times the palm network's input is searched as a whole only: its parts would be blurred."""
+_MOST_CANDIDATES = 24
+"""The most palms of a photo that are looked at closely, surest first."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +36,7 @@ class DetectedHand:
     Attributes:
         box: (4,) float64 x0, y0, x1, y1 px, tight around the 21 keypoints.
         handedness: "right" or "left", of the person, in a photo that is not mirrored.
-        score: 0..1, how sure the detector is of the side.
+        score: 0..1, how sure the detector is: MediaPipe of the side, our own that it is a hand.
         keypoints: (21, 2) px, in the order of `hand.topology.JOINT_NAMES`.
     """
 
@@ -35,6 +44,119 @@ class DetectedHand:
     handedness: str
     score: float
     keypoints: np.ndarray
+
+
+class BuiltinHandDetector:
+    """Our own detector: palms in the whole photo and in overlapping parts of it, then a close look at each of them.
+
+    The close look is at the photo itself, so that a hand on the border of a part is whole there.
+
+    Args:
+        network: the networks; None: those of the checkpoint that comes with the package.
+        min_score: palms below it are dropped, 0..1; None: the network's own threshold.
+        max_hands: the most hands that are returned for a photo.
+
+    Raises:
+        InputError: the checkpoint has no detector.
+    """
+
+    def __init__(self, network: HandDetector | None = None, min_score: float | None = None, max_hands: int = 8):
+        self._network = load_hand_detector() if network is None else network
+        self._min_score = min_score
+        self._max_hands = max_hands
+
+    def detect(self, image: ImageInput) -> list[DetectedHand]:
+        """Return the hands of a photo, largest first.
+
+        Args:
+            image: a path, a PIL.Image or an (H, W, 3) uint8 array, not mirrored.
+        """
+        pixels = load_image(image, "image")
+        boxes, points = self._palms(pixels)
+        if len(boxes) == 0:
+            return []
+        return _without_duplicates(self._look_closely(pixels, boxes, points))[: self._max_hands]
+
+    def _palms(self, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Boxes (K, 4) px and points (K, 7, 2) px of the palms of a photo, surest first, each palm once."""
+        import torch
+
+        from hf_handdiff.camera import crop_image
+        from hf_handdiff.models.hand_detector import merge_palms
+
+        config = self._network.config
+        small = max(pixels.shape[:2]) <= _WHOLE_IS_ENOUGH * config.image_size
+        squares = []  # (left, top, side) px
+        for left, top, right, bottom in _windows(*pixels.shape[:2], shares=_TILE_SHARES[:1] if small else _TILE_SHARES):
+            squares.append((left, top, max(right - left, bottom - top)))
+        views = [
+            crop_image(pixels, np.array([left + side / 2, top + side / 2, side]), config.image_size)
+            for left, top, side in squares
+        ]
+        boxes, points, scores = [], [], []
+        for (left, top, side), palms in zip(
+            squares, self._network.palms(torch.stack(views), self._min_score), strict=True
+        ):
+            corner = torch.tensor([left, top], dtype=torch.float32)
+            boxes.append(palms.boxes * side + corner.repeat(2))
+            points.append(palms.points * side + corner)
+            scores.append(palms.scores)
+        merged = merge_palms(torch.cat(boxes), torch.cat(points), torch.cat(scores), config.same_palm_overlap)
+        return merged.boxes[:_MOST_CANDIDATES], merged.points[:_MOST_CANDIDATES]
+
+    def _look_closely(self, pixels: np.ndarray, boxes, points) -> list[DetectedHand]:
+        """The palms (K, 4), (K, 7, 2) px that are hands, with keypoints and sides."""
+        import torch
+
+        from hf_handdiff.camera import crop_image, crop_to_pixels
+        from hf_handdiff.models.hand_detector import hand_squares
+        from hf_handdiff.models.hand_framing import HandFrame
+
+        config = self._network.config
+        frame = hand_squares(boxes, points)
+        # An upright crop that holds the turned square, then the square out of it: PIL averages where it shrinks.
+        reach = frame.angle.cos().abs() + frame.angle.sin().abs()
+        crops = torch.cat([frame.centre, (frame.side * reach)[:, None]], dim=-1)  # (K, 3) px
+        size = int(1.5 * config.hand_size)
+        views = torch.stack([crop_image(pixels, crop.numpy(), size) for crop in crops])
+        in_crop = HandFrame(torch.full_like(frame.centre, 0.5), 1 / reach, frame.angle)
+        found = self._network.hands(in_crop.cut(views, config.hand_size))
+        keypoints = crop_to_pixels(in_crop.leave(found.keypoints), crops).double().numpy()
+        hands = []
+        for k, score in enumerate(found.hand_score.tolist()):
+            low, high = keypoints[k].min(axis=0), keypoints[k].max(axis=0)
+            if score < config.min_hand_score or not _inside(low, high, pixels.shape):
+                continue
+            hands.append(
+                DetectedHand(
+                    box=np.concatenate([low, high]),
+                    handedness="right" if found.right_score[k] >= 0.5 else "left",
+                    score=score,
+                    keypoints=keypoints[k],
+                )
+            )
+        return hands
+
+
+def load_hand_detector(checkpoint: str | Path | None = None) -> HandDetector:
+    """Load the hand detector of a checkpoint folder; None is the checkpoint that comes with the package.
+
+    Raises:
+        InputError: the checkpoint has none, or its files cannot be read.
+    """
+    import transformers
+
+    from hf_handdiff import DEFAULT_CHECKPOINT
+    from hf_handdiff.models import HandDetector
+
+    transformers.utils.logging.disable_progress_bar()
+    folder = Path(DEFAULT_CHECKPOINT if checkpoint is None else checkpoint) / "hand_detector"
+    if not (folder / "config.json").is_file():
+        raise InputError(f"detector: expected a checkpoint with a hand_detector, but there is no {folder}")
+    try:
+        return HandDetector.from_pretrained(folder).eval()
+    except (OSError, RuntimeError, ValueError) as error:
+        raise InputError(f"detector: {folder} cannot be loaded: {str(error).strip().splitlines()[0]}") from error
 
 
 class MediaPipeHandDetector:
@@ -121,10 +243,10 @@ def pad_to_square(image: np.ndarray) -> np.ndarray:
     return square
 
 
-def _windows(height: int, width: int) -> list[tuple[int, int, int, int]]:
+def _windows(height: int, width: int, shares: tuple[float, ...] = _TILE_SHARES) -> list[tuple[int, int, int, int]]:
     """Return overlapping windows (left, top, right, bottom) px that cover a photo at each scale."""
     windows = []
-    for share in _TILE_SHARES:
+    for share in shares:
         side = share * max(height, width)
         for top, bottom in _intervals(height, side):
             for left, right in _intervals(width, side):
@@ -151,6 +273,13 @@ def _cut_off(keypoints: np.ndarray, window: np.ndarray, left: int, top: int, pho
         or (left + width < photo_shape[1] and x.max() > width - margin)
         or (top + height < photo_shape[0] and y.max() > height - margin)
     )
+
+
+def _inside(low: np.ndarray, high: np.ndarray, photo_shape: tuple[int, ...]) -> bool:
+    """Tell whether at least half of a box, low and high corner (2,) px, lies in the photo, and it has pixels."""
+    size = np.array([photo_shape[1], photo_shape[0]])
+    seen = np.minimum(high, size) - np.maximum(low, 0)
+    return bool((high - low).min() > 0 and seen.min() > 0 and seen.prod() >= 0.5 * (high - low).prod())
 
 
 def _without_duplicates(hands: list[DetectedHand]) -> list[DetectedHand]:

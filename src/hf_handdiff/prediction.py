@@ -32,7 +32,7 @@ class PredictionSettings:
         hand: "left" or "right"; None: what the detector says, or right.
         box: (x0, y0, x1, y1) px around the hand, for every image.
         boxes: box or None by image name, instead of `box`.
-        detector: "mediapipe", or None.
+        detector: "builtin", "mediapipe", or None.
         detector_keypoints: use the detector's 2D keypoints instead of the built-in estimate.
         intrinsics: (fx, fy, cx, cy) px, for every image.
         num_hypotheses, seed, steps, mesh_steps, aggregation: as in the pipeline.
@@ -218,9 +218,7 @@ def _hand_finder(settings: PredictionSettings) -> Callable[[str, np.ndarray], li
 
 
 def _detecting_finder(settings: PredictionSettings) -> Callable[[str, np.ndarray], list[HandToPredict]]:
-    from hf_handdiff.detection import MediaPipeHandDetector
-
-    detector = MediaPipeHandDetector()
+    detector = _load_detector(settings)
 
     def find(path: str, image: np.ndarray) -> list[HandToPredict]:
         found = detector.detect(image)
@@ -236,6 +234,16 @@ def _detecting_finder(settings: PredictionSettings) -> Callable[[str, np.ndarray
         ]
 
     return find
+
+
+def _load_detector(settings: PredictionSettings):
+    from hf_handdiff import detection
+
+    if settings.detector == "mediapipe":
+        return detection.MediaPipeHandDetector()
+    # a checkpoint without a detector, or one on the Hub, is served by the detector that comes with the package
+    own = settings.checkpoint is not None and (Path(settings.checkpoint) / "hand_detector").is_dir()
+    return detection.BuiltinHandDetector(detection.load_hand_detector(settings.checkpoint if own else None))
 
 
 def _named_box(boxes: dict[str, tuple[float, ...] | None], path: str) -> tuple[float, ...] | None:
@@ -341,7 +349,7 @@ def _report(record: dict[str, Any], whole_image: bool, stem: Path, suffixes: str
     ]
     if not score >= LOW_HAND_SCORE:
         where = "the whole image" if whole_image else "the box"
-        hint = "; give its place with --box or --detector mediapipe" if whole_image else ""
+        hint = "; give its place with --box or --detector builtin" if whole_image else ""
         lines.append(f"warning: hand score {score:.2f} is low: perhaps there is no hand in {where}{hint}")
     return lines
 

@@ -1,4 +1,4 @@
-"""What the four models share."""
+"""What the models share."""
 
 import torch
 from transformers import PreTrainedModel

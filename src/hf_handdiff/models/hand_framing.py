@@ -45,15 +45,17 @@ class HandFrame:
         """Points (B, K, 2) in units of the square -> crop units."""
         return self.side[:, None, None] * (points - 0.5) @ self.turn + self.centre[:, None]
 
-    def cut(self, images: torch.Tensor) -> torch.Tensor:
-        """Resample images (B, 3, S, S) so that the squares fill them; what lies outside is black.
+    def cut(self, images: torch.Tensor, size: int | None = None) -> torch.Tensor:
+        """Resample images (B, 3, S, S) so that the squares fill them; what lies outside is black. `size` px a side,
+        None: S.
 
         In float32 throughout: eight bits of a bfloat16 cannot tell neighbouring pixels apart.
         """
         with torch.autocast(device_type=images.device.type, enabled=False):
             linear = self.side[:, None, None] * self.turn.transpose(1, 2)
             theta = torch.cat([linear, 2.0 * self.centre[..., None] - 1.0], dim=-1).float()
-            grid = F.affine_grid(theta, list(images.shape), align_corners=False)
+            shape = [*images.shape[:2], size or images.shape[2], size or images.shape[3]]
+            grid = F.affine_grid(theta, shape, align_corners=False)
             cut = F.grid_sample(images.float(), grid, mode="bilinear", padding_mode="zeros", align_corners=False)
         return cut.to(images.dtype)
 

@@ -47,7 +47,8 @@ class HandPipeline(DiffusionPipeline):
             InputError: the folder is not there, or files in it are missing, damaged or foreign.
         """
         source = pretrained_model_name_or_path
-        needed = tuple(name for name in cls._get_signature_keys(cls)[0] if name != "self" and name not in kwargs)
+        own = set(cls._get_signature_keys(cls)[0]) - {"self", *cls._optional_components, *kwargs}
+        needed = tuple(sorted(own))
         if os.path.isdir(source):
             check_folder(Path(source), needed)
         elif looks_like_a_folder(source):
@@ -182,6 +183,8 @@ class HandPipeline(DiffusionPipeline):
             translation=translation,
             faces=None if vertices is None else self.mesh_autoencoder.faces.cpu().clone(),
             handedness=request.handedness,
+            image_indices=request.image_indices,
+            boxes=request.boxes,
             **({} if perception is None else self._in_pixels(request, perception)),
         )
         return output.as_numpy() if output_type == "np" else output

@@ -1,9 +1,10 @@
 """The cascade: photo -> 2D keypoints -> N joint hypotheses -> N meshes -> one answer with a calibrated spread."""
 
-from ..models import HandImageEncoder, JointDenoiser, MeshAutoencoder, MeshLatentDenoiser
+from ..models import HandDetector, HandImageEncoder, JointDenoiser, MeshAutoencoder, MeshLatentDenoiser
 from .base import HandPipeline
 from .denoising import check_scheduler
-from .inputs import check_request, check_sampling
+from .detecting import hands_to_sample
+from .inputs import check_sampling
 from .noise import base_seeds
 from .outputs import HandPipelineOutput
 
@@ -29,8 +30,10 @@ class CascadedHandPipeline(HandPipeline):
         guidance_scale: what both were tuned for; 1 is plain conditional sampling.
         joint_std_calibration: {"scale": 21 numbers, "floor_m": 21, "single_m": 21, "regions": 41}, fitted on
             validation data (`evaluation/calibration.py`), or None: `joint_std` is then the plain spread.
+        hand_detector: finds hands in whole photos for `boxes="detect"`; None: it cannot be asked for.
     """
 
+    _optional_components = ["hand_detector"]
     model_cpu_offload_seq = "image_encoder->joint_denoiser->mesh_latent_denoiser->mesh_autoencoder"
 
     def __init__(
@@ -45,6 +48,7 @@ class CascadedHandPipeline(HandPipeline):
         num_mesh_inference_steps: int = 5,
         guidance_scale: float = 1.0,
         joint_std_calibration: dict | None = None,
+        hand_detector: HandDetector | None = None,
     ):
         super().__init__()
         check_scheduler(joint_scheduler, "joint_scheduler")
@@ -56,6 +60,7 @@ class CascadedHandPipeline(HandPipeline):
             mesh_latent_denoiser=mesh_latent_denoiser,
             joint_scheduler=joint_scheduler,
             mesh_scheduler=mesh_scheduler,
+            hand_detector=hand_detector,
         )
         self.register_to_config(
             num_inference_steps=num_inference_steps,
@@ -85,9 +90,11 @@ class CascadedHandPipeline(HandPipeline):
 
         Args:
             images: one or a list: path, PIL.Image or (H, W, 3) uint8 array. None where `keypoints_2d` stand in.
-            handedness: "left" or "right", or one an image. Left hands are mirrored on the way in and out.
+            handedness: "left" or "right", or one an image. Left hands are mirrored on the way in and out. Leave it out
+                where the hands are detected.
             boxes: (B, 4) xyxy px round the hands; the crop is 1.4 times the longer side. None: the whole image is
-                the crop.
+                the crop. "detect": every hand of every image, with the side that the detector sees; B is then the
+                number of hands, and `image_indices` and `boxes` of the answer say which is which.
             keypoints_2d: (B, 21, 2) px, NaN = not seen: replaces the built-in estimate.
             keypoint_scores: (B, 21) 0..1, how sure each of `keypoints_2d` is; None: 1 where seen.
             intrinsics: (B, 3, 3) px of the photos: enables `translation`. None: the crop is taken to span
@@ -113,8 +120,9 @@ class CascadedHandPipeline(HandPipeline):
         # 1. Check the arguments; left hands become right ones.
         steps = {"num_inference_steps": num_inference_steps, "num_mesh_inference_steps": num_mesh_inference_steps}
         check_sampling(num_hypotheses, steps, aggregation, output_type, guidance_scale)
-        request = check_request(images, handedness, boxes, keypoints_2d, keypoint_scores, intrinsics)
-        seeds = base_seeds(generator, len(request.handedness))
+        hands = hands_to_sample(self.hand_detector, images, handedness, boxes, keypoints_2d, intrinsics, generator)
+        request = hands.request(keypoints_2d, keypoint_scores)
+        seeds = base_seeds(hands.generator, len(request.handedness))
         guidance = self._guidance(guidance_scale)
 
         # 2. The image encoder, once an image.

@@ -7,11 +7,11 @@ from the Hub would not, and moving a class would break old checkpoints. With it 
 
 from diffusers.pipelines import pipeline_loading_utils
 
-MODEL_CLASSES = ("HandImageEncoder", "JointDenoiser", "MeshAutoencoder", "MeshLatentDenoiser")
+MODEL_CLASSES = ("HandDetector", "HandImageEncoder", "JointDenoiser", "MeshAutoencoder", "MeshLatentDenoiser")
 
 
 def register() -> None:
-    """Enter the four models as classes of the library `hf_handdiff`; may be called again."""
+    """Enter the models as classes of the library `hf_handdiff`; may be called again."""
     entries = {name: ["save_pretrained", "from_pretrained"] for name in MODEL_CLASSES}
     pipeline_loading_utils.LOADABLE_CLASSES["hf_handdiff"] = entries
     pipeline_loading_utils.ALL_IMPORTABLE_CLASSES.update(entries)

@@ -26,6 +26,8 @@ class HandRequest:
         has_intrinsics: whether the caller gave them.
         keypoints: (B, 21, 2) float32 px of the (mirrored) image, NaN = not seen; None: estimate them.
         keypoint_scores: (B, 21) float32; None exactly when `keypoints` is None.
+        image_indices: (B,) int64, of the caller's images, where hands were detected in them; else None.
+        boxes: (B, 4) float32 px of the caller's images, likewise.
     """
 
     images: list[np.ndarray] | None
@@ -36,6 +38,8 @@ class HandRequest:
     has_intrinsics: bool
     keypoints: torch.Tensor | None
     keypoint_scores: torch.Tensor | None
+    image_indices: torch.Tensor | None = None
+    boxes: torch.Tensor | None = None
 
     @property
     def is_left(self) -> torch.Tensor:

@@ -1,9 +1,10 @@
 """Stage 1 by itself: photo or 2D keypoints -> hypotheses of 3D joints."""
 
-from ..models import HandImageEncoder, JointDenoiser
+from ..models import HandDetector, HandImageEncoder, JointDenoiser
 from .base import HandPipeline
 from .denoising import check_scheduler
-from .inputs import check_request, check_sampling
+from .detecting import hands_to_sample
+from .inputs import check_sampling
 from .noise import base_seeds
 from .outputs import HandPipelineOutput
 
@@ -17,8 +18,10 @@ class JointDiffusionPipeline(HandPipeline):
         joint_scheduler: its schedule; x0-prediction, no clipping.
         num_inference_steps: default of the call.
         guidance_scale: default of the call.
+        hand_detector: finds hands in whole photos for `boxes="detect"`; None: it cannot be asked for.
     """
 
+    _optional_components = ["hand_detector"]
     model_cpu_offload_seq = "image_encoder->joint_denoiser"
 
     def __init__(
@@ -28,11 +31,15 @@ class JointDiffusionPipeline(HandPipeline):
         joint_scheduler,
         num_inference_steps: int = 10,
         guidance_scale: float = 1.0,
+        hand_detector: HandDetector | None = None,
     ):
         super().__init__()
         check_scheduler(joint_scheduler, "joint_scheduler")
         self.register_modules(
-            image_encoder=image_encoder, joint_denoiser=joint_denoiser, joint_scheduler=joint_scheduler
+            image_encoder=image_encoder,
+            joint_denoiser=joint_denoiser,
+            joint_scheduler=joint_scheduler,
+            hand_detector=hand_detector,
         )
         self.register_to_config(num_inference_steps=num_inference_steps, guidance_scale=guidance_scale)
 
@@ -65,8 +72,9 @@ class JointDiffusionPipeline(HandPipeline):
         check_sampling(
             num_hypotheses, {"num_inference_steps": num_inference_steps}, aggregation, output_type, guidance_scale
         )
-        request = check_request(images, handedness, boxes, keypoints_2d, keypoint_scores, intrinsics)
-        seeds = base_seeds(generator, len(request.handedness))
+        hands = hands_to_sample(self.hand_detector, images, handedness, boxes, keypoints_2d, intrinsics, generator)
+        request = hands.request(keypoints_2d, keypoint_scores)
+        seeds = base_seeds(hands.generator, len(request.handedness))
         perception = self._perceive(request)
         joints = self._sample_joints(
             perception,

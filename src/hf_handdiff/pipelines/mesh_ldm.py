@@ -4,10 +4,11 @@ import numpy as np
 import torch
 
 from ..errors import InputError
-from ..models import HandImageEncoder, MeshAutoencoder, MeshLatentDenoiser
+from ..models import HandDetector, HandImageEncoder, MeshAutoencoder, MeshLatentDenoiser
 from .base import HandPipeline
 from .denoising import check_scheduler
-from .inputs import check_request, check_sampling, mirror_hands
+from .detecting import hands_to_sample
+from .inputs import check_sampling, mirror_hands
 from .noise import base_seeds
 from .outputs import HandPipelineOutput
 
@@ -22,8 +23,10 @@ class MeshLDMPipeline(HandPipeline):
         mesh_scheduler: its schedule; x0-prediction, no clipping.
         num_mesh_inference_steps: default of the call.
         guidance_scale: default of the call.
+        hand_detector: finds hands in whole photos for `boxes="detect"`; None: it cannot be asked for.
     """
 
+    _optional_components = ["hand_detector"]
     model_cpu_offload_seq = "image_encoder->mesh_latent_denoiser->mesh_autoencoder"
 
     def __init__(
@@ -34,6 +37,7 @@ class MeshLDMPipeline(HandPipeline):
         mesh_scheduler,
         num_mesh_inference_steps: int = 5,
         guidance_scale: float = 1.0,
+        hand_detector: HandDetector | None = None,
     ):
         super().__init__()
         check_scheduler(mesh_scheduler, "mesh_scheduler")
@@ -42,6 +46,7 @@ class MeshLDMPipeline(HandPipeline):
             mesh_autoencoder=mesh_autoencoder,
             mesh_latent_denoiser=mesh_latent_denoiser,
             mesh_scheduler=mesh_scheduler,
+            hand_detector=hand_detector,
         )
         self.register_to_config(
             num_mesh_inference_steps=num_mesh_inference_steps,
@@ -91,12 +96,13 @@ class MeshLDMPipeline(HandPipeline):
             guidance_scale,
         )
         count = None if hypotheses is None else len(hypotheses)
-        request = check_request(
-            images, handedness, boxes, keypoints_2d, keypoint_scores, intrinsics, num_hands_without_2d=count
+        hands = hands_to_sample(
+            self.hand_detector, images, handedness, boxes, keypoints_2d, intrinsics, generator, joints
         )
+        request = hands.request(keypoints_2d, keypoint_scores, num_hands_without_2d=count)
         if count is not None and count != len(request.handedness):
             raise InputError(f"joints: expected one row for each of {len(request.handedness)} images, got {count}")
-        seeds = base_seeds(generator, len(request.handedness))
+        seeds = base_seeds(hands.generator, len(request.handedness))
         perception = None if request.crops is None else self._perceive(request)
         rotation = torch.eye(3).expand(count or 1, 3, 3) if perception is None else perception.view.rotation
 

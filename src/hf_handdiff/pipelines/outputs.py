@@ -32,6 +32,8 @@ class HandPipelineOutput(BaseOutput):
             mirror image, so reverse each triangle (`faces[:, ::-1]`) where the winding matters.
         handedness: "left" or "right", one an image.
         crops: (B, 3) centre x, centre y and side in px of the square that the networks saw.
+        image_indices: (B,) int64, with `boxes="detect"`: which of the images each hand was found in, else None.
+        boxes: (B, 4) x0, y0, x1, y1 px, with `boxes="detect"`: where it was found, else None.
     """
 
     joints: Array | None = None
@@ -47,6 +49,8 @@ class HandPipelineOutput(BaseOutput):
     faces: Array | None = None
     handedness: list[str] | None = None
     crops: Array | None = None
+    image_indices: Array | None = None
+    boxes: Array | None = None
 
     def as_numpy(self) -> "HandPipelineOutput":
         """The same with every tensor as a numpy array."""

@@ -1,0 +1,367 @@
+"""The hand detector: a square picture in, palms out; then a turned square round each palm in, out whether it is a hand,
+which side it is and where its 21 keypoints are.
+
+The two networks are the palm detection network (full) and the hand landmark network (lite) of MediaPipe 0.10.21
+(Apache-2.0), written out as plain PyTorch stages so that their weights can be converted
+(`scripts/convert_palm_detection.py`). Anchors, decoding, suppression and the way from a palm to its hand's square are
+code here; which parts of a photo are looked at is `detection.py`.
+
+All positions are shares of the square picture: (x, y) from 0 to 1, x right, y down, origin at the outer corner of the
+top-left pixel.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+from transformers import PretrainedConfig
+from transformers import initialization as init
+from transformers.utils import ModelOutput
+
+from .base import HandModel
+from .hand_framing import NUM_KEYPOINTS, HandFrame
+from .image_encoder import InvertedResidual, SameConv2d
+
+NUM_POINTS = 7
+POINT_WRIST, POINT_MIDDLE = 0, 2
+"""Of the seven points: the wrist and the knuckle of the middle finger, which tell how a hand is turned. In order the
+points are wrist, knuckles of index, middle, ring and little finger, and two joints of the thumb."""
+ANCHORS_FINE, ANCHORS_COARSE = 2, 6
+"""Anchors in each cell of the maps at an eighth and at a sixteenth of the picture."""
+
+HAND_SHIFT, HAND_SCALE = 0.5, 2.6
+"""The square of a hand: its centre is half a palm box further towards the fingers, its side 2.6 palm boxes."""
+
+HAND_STAGES = (
+    (3, 2, 16, (64, 96)),
+    (5, 2, 24, (96, 144)),
+    (3, 2, 48, (144, 288, 288)),
+    (5, 1, 64, (288, 384, 384)),
+    (5, 2, 112, (384, 672, 672, 672)),
+)
+"""Of the hand network: kernel size, stride of the first block, output channels, hidden channels of every block."""
+HAND_STEM_CHANNELS = (24, 16)
+HAND_POOLED_CHANNELS = 672
+
+
+class HandDetectorConfig(PretrainedConfig):
+    """Configuration of [`HandDetector`].
+
+    Fields you may want to change:
+        min_score: palms below it are dropped.
+        min_hand_score: squares whose hand score is below it are dropped.
+        same_palm_overlap: boxes that share more (intersection over union) are one palm, and are averaged.
+
+    Fields that follow from the converted weights:
+        image_size: side in pixels of the palm network's square input, a multiple of 32.
+        hand_size: side in pixels of the hand network's square input, a multiple of 32.
+        widths: channels of the maps at a half, a quarter, an eighth, a sixteenth, a thirty-second.
+        blocks_per_stage: residual blocks of each of these stages; the two stages on the way up have half as many.
+    """
+
+    model_type = "hand_detector"
+
+    def __init__(
+        self,
+        image_size: int = 192,
+        hand_size: int = 224,
+        widths: tuple[int, ...] = (32, 64, 128, 256, 256),
+        blocks_per_stage: int = 4,
+        min_score: float = 0.5,
+        min_hand_score: float = 0.5,
+        same_palm_overlap: float = 0.3,
+        **kwargs,
+    ):
+        for name, size in (("image_size", image_size), ("hand_size", hand_size)):
+            if size <= 0 or size % 32:
+                raise ValueError(f"{name} must be a positive multiple of 32, got {size}")
+        if len(widths) != 5 or any(a > b for a, b in zip(widths, widths[1:], strict=False)):
+            raise ValueError(f"widths must be five numbers that never fall, got {widths}")
+        self.image_size = image_size
+        self.hand_size = hand_size
+        self.widths = tuple(widths)
+        self.blocks_per_stage = blocks_per_stage
+        self.min_score = min_score
+        self.min_hand_score = min_hand_score
+        self.same_palm_overlap = same_palm_overlap
+        super().__init__(**kwargs)
+
+
+@dataclass
+class HandDetectorOutput(ModelOutput):
+    """Output of [`HandDetector`]; A = 2,016 anchors for a picture of 192 pixels.
+
+    boxes: (B, A, 4) x0, y0, x1, y1 of a palm, shares of the picture.
+    points: (B, A, 7, 2) its points, shares of the picture.
+    score_logits: (B, A) `sigmoid` of it is the probability that there is a palm.
+    """
+
+    boxes: torch.FloatTensor | None = None
+    points: torch.FloatTensor | None = None
+    score_logits: torch.FloatTensor | None = None
+
+
+@dataclass
+class Palms:
+    """K palms of one picture, surest first.
+
+    Attributes:
+        boxes: (K, 4) x0, y0, x1, y1, shares of the picture.
+        points: (K, 7, 2) shares of the picture.
+        scores: (K,) 0..1.
+    """
+
+    boxes: torch.Tensor
+    points: torch.Tensor
+    scores: torch.Tensor
+
+
+@dataclass
+class HandsInSquares:
+    """What the hand network says of B squares.
+
+    Attributes:
+        keypoints: (B, 21, 2) shares of the square.
+        hand_score: (B,) 0..1: is there a hand.
+        right_score: (B,) 0..1: is it a right one.
+    """
+
+    keypoints: torch.Tensor
+    hand_score: torch.Tensor
+    right_score: torch.Tensor
+
+
+class ResidualBlock(nn.Module):
+    """Filter (5x5 depthwise), mix (1x1), add, PReLU. With stride 2 the skip is pooled and padded with zero channels."""
+
+    def __init__(self, in_channels: int, out_channels: int, stride: int = 1):
+        super().__init__()
+        self.depthwise = SameConv2d(in_channels, in_channels, 5, stride, groups=in_channels)
+        self.mix = nn.Conv2d(in_channels, out_channels, 1)
+        self.activation = nn.PReLU(out_channels)
+        self.stride = stride
+        self.new_channels = out_channels - in_channels
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """(B, C, H, W) -> (B, C', H / stride, W / stride)."""
+        skip = x if self.stride == 1 else F.max_pool2d(x, 2)
+        if self.new_channels:
+            skip = F.pad(skip, (0, 0, 0, 0, 0, self.new_channels))
+        return self.activation(skip + self.mix(self.depthwise(x)))
+
+
+class UpwardStage(nn.Module):
+    """Brings a map to twice its size and to other channels, adds the map of that size from the way down, mixes."""
+
+    def __init__(self, in_channels: int, out_channels: int, num_blocks: int):
+        super().__init__()
+        self.lateral = nn.Conv2d(in_channels, out_channels, 1)
+        self.activation = nn.PReLU(out_channels)
+        self.blocks = nn.Sequential(*(ResidualBlock(out_channels, out_channels) for _ in range(num_blocks)))
+
+    def forward(self, x: torch.Tensor, finer: torch.Tensor) -> torch.Tensor:
+        """x (B, C, H, W), finer (B, C', 2H, 2W) -> (B, C', 2H, 2W)."""
+        x = F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
+        return self.blocks(finer + self.activation(self.lateral(x)))
+
+
+class PalmHead(nn.Module):
+    """Scores and 18 numbers for each anchor of a map."""
+
+    def __init__(self, channels: int, anchors_per_cell: int):
+        super().__init__()
+        self.score = nn.Conv2d(channels, anchors_per_cell, 1)
+        self.place = nn.Conv2d(channels, anchors_per_cell * (4 + 2 * NUM_POINTS), 1)
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """(B, C, H, W) -> logits (B, H W anchors), numbers (B, H W anchors, 18): cell by cell, row by row."""
+        scores = self.score(x).permute(0, 2, 3, 1).flatten(1)
+        places = self.place(x).permute(0, 2, 3, 1).flatten(1)
+        return scores, places.unflatten(1, (-1, 4 + 2 * NUM_POINTS))
+
+
+class PooledResidual(InvertedResidual):
+    """An inverted residual with stride 2 whose skip is pooled."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """(B, C, H, W) -> (B, C, H / 2, W / 2)."""
+        return super().forward(x) + F.max_pool2d(x, 2)
+
+
+class HandNetwork(nn.Module):
+    """Squares with a hand, upright, left or right -> keypoints, hand score, side."""
+
+    def __init__(self):
+        super().__init__()
+        width, channels = HAND_STEM_CHANNELS
+        self.stem = SameConv2d(3, width, 3, stride=2)
+        self.stem_depthwise = SameConv2d(width, width, 3, groups=width)
+        self.stem_project = nn.Conv2d(width, channels, 1)
+        blocks = []
+        for kernel_size, stride, out_channels, hidden_widths in HAND_STAGES:
+            for index, hidden in enumerate(hidden_widths):
+                block = PooledResidual if not blocks else InvertedResidual
+                blocks.append(block(channels, hidden, out_channels, kernel_size, stride if index == 0 else 1))
+                channels = out_channels
+        self.blocks = nn.Sequential(*blocks)
+        self.final_expand = nn.Conv2d(channels, HAND_POOLED_CHANNELS, 1)
+        self.final_depthwise = SameConv2d(HAND_POOLED_CHANNELS, HAND_POOLED_CHANNELS, 3, groups=HAND_POOLED_CHANNELS)
+        self.landmark_head = nn.Linear(HAND_POOLED_CHANNELS, NUM_KEYPOINTS * 2)
+        self.presence_head = nn.Linear(HAND_POOLED_CHANNELS, 1)
+        self.side_head = nn.Linear(HAND_POOLED_CHANNELS, 1)
+
+    def forward(self, x: torch.Tensor) -> HandsInSquares:
+        """x (B, 3, S, S) RGB in 0..1."""
+        x = F.relu6(self.stem(x))
+        x = F.relu6(self.stem_depthwise(x))
+        x = self.blocks(self.stem_project(x))
+        x = F.relu6(self.final_expand(x))
+        pooled = F.relu6(self.final_depthwise(x)).mean(dim=(2, 3))
+        return HandsInSquares(
+            keypoints=self.landmark_head(pooled).float().unflatten(1, (NUM_KEYPOINTS, 2)),
+            hand_score=self.presence_head(pooled).float().sigmoid()[:, 0],
+            right_score=self.side_head(pooled).float().sigmoid()[:, 0],
+        )
+
+
+class HandDetector(HandModel):
+    """Square picture -> palms, of left and of right hands alike; squares round them -> keypoints and sides."""
+
+    config_class = HandDetectorConfig
+    main_input_name = "pixel_values"
+    base_model_prefix = "hand_detector"
+
+    def __init__(self, config: HandDetectorConfig):
+        super().__init__(config)
+        widths, num_blocks = config.widths, config.blocks_per_stage
+        self.stem = SameConv2d(3, widths[0], 5, stride=2)
+        self.stem_activation = nn.PReLU(widths[0])
+        self.stages = nn.ModuleList()
+        for index, width in enumerate(widths):
+            blocks = [ResidualBlock(width, width) for _ in range(num_blocks)]
+            if index:
+                blocks.insert(0, ResidualBlock(widths[index - 1], width, stride=2))
+            self.stages.append(nn.Sequential(*blocks))
+        self.up_coarse = UpwardStage(widths[4], widths[3], num_blocks // 2)
+        self.head_coarse = PalmHead(widths[3], ANCHORS_COARSE)
+        self.up_fine = UpwardStage(widths[3], widths[2], num_blocks // 2)
+        self.head_fine = PalmHead(widths[2], ANCHORS_FINE)
+        self.hand_network = HandNetwork()
+        self.post_init()
+
+    def _init_weights(self, module: nn.Module) -> None:
+        """He initialisation; scores start low, since hardly any anchor has a palm."""
+        if isinstance(module, nn.Conv2d):
+            init.kaiming_normal_(module.weight, mode="fan_in", nonlinearity="relu")
+            init.zeros_(module.bias)
+        elif isinstance(module, nn.Linear):
+            init.normal_(module.weight, std=module.in_features**-0.5)
+            init.zeros_(module.bias)
+        elif isinstance(module, nn.PReLU):
+            init.constant_(module.weight, 0.25)
+        elif isinstance(module, PalmHead):
+            init.constant_(module.score.bias, -4.0)
+
+    def forward(
+        self, pixel_values: torch.Tensor, return_dict: bool | None = None
+    ) -> HandDetectorOutput | tuple[torch.Tensor, ...]:
+        """Look for palms, once a picture.
+
+        Args:
+            pixel_values: (B, 3, S, S) RGB in 0..1; what is not square is padded with black.
+            return_dict: False returns a tuple.
+        """
+        size = self.config.image_size
+        if pixel_values.ndim != 4 or pixel_values.shape[1:] != (3, size, size):
+            raise ValueError(f"pixel_values must be (B, 3, {size}, {size}), got {tuple(pixel_values.shape)}")
+        x = self.stem_activation(self.stem(pixel_values))
+        maps = []
+        for stage in self.stages:
+            x = stage(x)
+            maps.append(x)
+        coarse = self.up_coarse(maps[4], maps[3])
+        fine = self.up_fine(coarse, maps[2])
+        (fine_scores, fine_places), (coarse_scores, coarse_places) = self.head_fine(fine), self.head_coarse(coarse)
+        score_logits = torch.cat([fine_scores, coarse_scores], dim=1).float()
+        places = torch.cat([fine_places, coarse_places], dim=1).float() / size
+        anchors = anchor_centres(size).to(places.device)
+        centre, half = anchors + places[..., :2], places[..., 2:4] / 2
+        output = HandDetectorOutput(
+            boxes=torch.cat([centre - half, centre + half], dim=-1),
+            points=anchors[:, None] + places[..., 4:].unflatten(-1, (NUM_POINTS, 2)),
+            score_logits=score_logits,
+        )
+        return output.to_tuple() if return_dict is False else output
+
+    @torch.no_grad()
+    def palms(self, pixel_values: torch.Tensor, min_score: float | None = None) -> list[Palms]:
+        """The palms of pictures (B, 3, S, S), one answer a picture; `min_score` None: the config's."""
+        pixel_values = pixel_values.to(self.stem.weight.device, self.stem.weight.dtype)
+        output = self(pixel_values.contiguous(memory_format=torch.channels_last))  # a third faster on a CPU
+        least = self.config.min_score if min_score is None else min_score
+        scores, boxes, points = output.score_logits.sigmoid().cpu(), output.boxes.cpu(), output.points.cpu()
+        found = []
+        for k in range(len(scores)):
+            sure = scores[k] >= least
+            found.append(merge_palms(boxes[k, sure], points[k, sure], scores[k, sure], self.config.same_palm_overlap))
+        return found
+
+    @torch.no_grad()
+    def hands(self, squares: torch.Tensor) -> HandsInSquares:
+        """What is in squares (B, 3, S, S) RGB in 0..1, S = `config.hand_size`, cut as `hand_squares` says."""
+        weight = self.hand_network.stem.weight
+        found = self.hand_network(squares.to(weight.device, weight.dtype))
+        return HandsInSquares(found.keypoints.cpu(), found.hand_score.cpu(), found.right_score.cpu())
+
+
+def hand_squares(boxes: torch.Tensor, points: torch.Tensor) -> HandFrame:
+    """The upright squares of whole hands, from boxes (K, 4) and points (K, 7, 2) of palms, in the same units."""
+    extent = boxes[:, 2:] - boxes[:, :2]
+    upwards = F.normalize(points[:, POINT_MIDDLE] - points[:, POINT_WRIST], dim=-1)  # (K, 2)
+    centre = (boxes[:, :2] + boxes[:, 2:]) / 2 + HAND_SHIFT * extent[:, 1:] * upwards
+    return HandFrame(centre, HAND_SCALE * extent.amax(-1), torch.atan2(-upwards[:, 0], -upwards[:, 1]))
+
+
+def anchor_centres(image_size: int) -> torch.Tensor:
+    """Centres (A, 2) of the anchors, shares of the picture: the cells' middles, fine map first, row by row."""
+    rows = []
+    for stride, anchors_per_cell in ((8, ANCHORS_FINE), (16, ANCHORS_COARSE)):
+        cells = image_size // stride
+        middles = (torch.arange(cells, dtype=torch.float32) + 0.5) / cells
+        y, x = torch.meshgrid(middles, middles, indexing="ij")
+        rows.append(torch.stack([x, y], dim=-1).reshape(-1, 2).repeat_interleave(anchors_per_cell, dim=0))
+    return torch.cat(rows)
+
+
+def merge_palms(boxes: torch.Tensor, points: torch.Tensor, scores: torch.Tensor, same_overlap: float) -> Palms:
+    """Weighted non-maximum suppression, as MediaPipe does it: the surest palm takes in all that overlap it, its box and
+    points become their mean weighted by score, its score stays.
+
+    boxes (K, 4), points (K, 7, 2), scores (K,) -> palms, surest first.
+    """
+    order = scores.argsort(descending=True, stable=True)
+    boxes, points, scores = boxes[order], points[order], scores[order]
+    kept_boxes, kept_points, kept_scores = [], [], []
+    while len(scores):
+        same = box_overlap(boxes[:1], boxes)[0] > same_overlap
+        same[0] = True
+        weight = scores[same] / scores[same].sum()
+        kept_boxes.append((weight[:, None] * boxes[same]).sum(0))
+        kept_points.append((weight[:, None, None] * points[same]).sum(0))
+        kept_scores.append(scores[0])
+        boxes, points, scores = boxes[~same], points[~same], scores[~same]
+    if not kept_scores:
+        return Palms(boxes, points, scores)
+    return Palms(torch.stack(kept_boxes), torch.stack(kept_points), torch.stack(kept_scores))
+
+
+def box_overlap(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+    """Intersection over union of boxes (N, 4) and (M, 4), x0 y0 x1 y1: (N, M)."""
+    low = torch.maximum(a[:, None, :2], b[None, :, :2])
+    high = torch.minimum(a[:, None, 2:], b[None, :, 2:])
+    shared = (high - low).clamp_min(0).prod(-1)
+    areas = [(box[:, 2:] - box[:, :2]).clamp_min(0).prod(-1) for box in (a, b)]
+    return shared / (areas[0][:, None] + areas[1][None] - shared).clamp_min(1e-12)
