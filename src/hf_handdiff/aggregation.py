@@ -83,6 +83,7 @@ def alignment_rotations(joints: Tensor) -> Tensor:
     Returns:
         (..., N, 3, 3); points @ rotation is turned.
     """
+    joints = joints.nan_to_num(0.0, 0.0, 0.0)  # what is not finite stays so in the points that are turned
     common = joints.mean(dim=-3, keepdim=True)
     for _ in range(_ALIGNMENT_ROUNDS):
         left, _, right = torch.linalg.svd(joints.transpose(-1, -2) @ common)

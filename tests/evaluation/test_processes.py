@@ -93,7 +93,7 @@ def test_two_real_processes_equal_one(tiny_pipeline, rows, tmp_path):
 
 
 def assert_almost_equal(one, two, place="results"):
-    """Equal but for the last digits, which hang on the number of threads."""
+    """Equal but for rounding, which hangs on the number of threads and which an untrained encoder amplifies."""
     if isinstance(one, dict):
         assert one.keys() == two.keys(), place
         for key in one:
@@ -103,6 +103,6 @@ def assert_almost_equal(one, two, place="results"):
         for number, pair in enumerate(zip(one, two, strict=True)):
             assert_almost_equal(*pair, f"{place}[{number}]")
     elif isinstance(one, float):
-        assert one == pytest.approx(two, rel=1e-4, abs=1e-6), place
+        assert one == pytest.approx(two, rel=1e-3, abs=1e-5), place
     else:
         assert one == two, place
