@@ -127,3 +127,15 @@ def test_regions_grow_with_their_share(pipe):
     half, most = pipe.joint_region(out.joint_std, 0.5), pipe.joint_region(out.joint_std, 0.9)
     assert half.shape == (len(out.joint_std), 21)
     assert (most[:, 1:] > half[:, 1:]).all() and half[:, 1:].min() > 0.001 and most.max() < 0.3
+
+
+def test_stage_1_spreads_with_its_noise(pipe):
+    photo, tuned = str(sorted(EXAMPLES.glob("*.jpg"))[0]), pipe.config.joint_noise_scale
+    spreads = []
+    try:
+        for scale in (1.0, tuned, 1.5):
+            pipe.register_to_config(joint_noise_scale=scale)
+            spreads.append(pipe(photo, num_hypotheses=20, generator=0).joint_hypotheses.std(axis=1).mean())
+    finally:
+        pipe.register_to_config(joint_noise_scale=tuned)
+    assert spreads[0] < spreads[1] < spreads[2]

@@ -17,7 +17,7 @@ from hf_handdiff.files import replace_between_marks
 DEFAULT_HYPOTHESES, DEFAULT_JOINT_STEPS, DEFAULT_MESH_STEPS = 20, 10, 5
 
 TITLES = {
-    "cascade": "cascade (default)",
+    "cascade": "cascade, fresh samples of stage 1",
     "single_stage": "single stage, no joints",
     "vertex_space": "stage 2 diffuses vertices",
     "one_sample": "trained on one stored sample an image",

@@ -42,6 +42,7 @@ def main(argv=None):
     add("--num_inference_steps", type=int, default=10, help="default of stage 1")
     add("--num_mesh_inference_steps", type=int, default=5, help="default of stage 2")
     add("--guidance_scale", type=float, default=1.0)
+    add("--joint_noise_scale", type=float, default=1.0, help="spread of stage 1's hypotheses")
     add("--half", action="store_true", help="store weights in float16: half the size, loaded as float32")
     add("--out", required=True)
     args = parser.parse_args(argv)
@@ -56,6 +57,7 @@ def main(argv=None):
         num_inference_steps=args.num_inference_steps,
         num_mesh_inference_steps=args.num_mesh_inference_steps,
         guidance_scale=args.guidance_scale,
+        joint_noise_scale=args.joint_noise_scale,
         hand_detector=HandDetector.from_pretrained(args.hand_detector) if args.hand_detector else None,
     )
     if args.half:

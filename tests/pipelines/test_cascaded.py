@@ -210,3 +210,17 @@ def test_translation_puts_the_hand_under_its_keypoints(tiny_pipeline, hand_layer
     middle = project(placed, camera[:, None].expand(1, 3, 3, 3)).mean(2)
     assert (placed[..., 2] > 0.049).all()
     assert (middle - points.mean(1, keepdim=True)).norm(dim=-1).max() < 100  # an untrained hand, but over there
+
+
+def test_the_noise_of_stage_1_is_scaled_and_saved(tiny_pipeline, photo, tmp_path):
+    plain = tiny_pipeline(photo, num_hypotheses=4, generator=0)
+    tiny_pipeline.register_to_config(joint_noise_scale=2.0)
+    try:
+        tiny_pipeline.save_pretrained(tmp_path)
+        wide = tiny_pipeline(photo, num_hypotheses=4, generator=0)
+    finally:
+        tiny_pipeline.register_to_config(joint_noise_scale=1.0)
+    assert np.abs(wide.joint_hypotheses - plain.joint_hypotheses).max() > 1e-4
+    for pipeline in (CascadedHandPipeline, JointDiffusionPipeline):
+        again = pipeline.from_pretrained(tmp_path)
+        assert again.config.joint_noise_scale == 2.0

@@ -92,7 +92,7 @@ class HandPipeline(DiffusionPipeline):
         return sample_joints(
             self.joint_denoiser,
             self.joint_scheduler,
-            hypothesis_noise(seeds, num_hypotheses, shape, STAGE_JOINTS),
+            self.config.joint_noise_scale * hypothesis_noise(seeds, num_hypotheses, shape, STAGE_JOINTS),
             view.points,
             view.scores,
             view.scale,

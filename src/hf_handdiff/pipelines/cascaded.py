@@ -30,6 +30,8 @@ class CascadedHandPipeline(HandPipeline):
         guidance_scale: what both were tuned for; 1 is plain conditional sampling.
         joint_std_calibration: {"scale": 21 numbers, "floor_m": 21, "single_m": 21, "regions": 41}, fitted on
             validation data (`evaluation/calibration.py`), or None: `joint_std` is then the plain spread.
+        joint_noise_scale: the noise that stage 1 starts from is this many times the unit noise that it was trained
+            with: above 1 its hypotheses lie farther apart. Tuned on validation data.
         hand_detector: finds hands in whole photos for `boxes="detect"`; None: it cannot be asked for.
     """
 
@@ -48,6 +50,7 @@ class CascadedHandPipeline(HandPipeline):
         num_mesh_inference_steps: int = 5,
         guidance_scale: float = 1.0,
         joint_std_calibration: dict | None = None,
+        joint_noise_scale: float = 1.0,
         hand_detector: HandDetector | None = None,
     ):
         super().__init__()
@@ -67,6 +70,7 @@ class CascadedHandPipeline(HandPipeline):
             num_mesh_inference_steps=num_mesh_inference_steps,
             guidance_scale=guidance_scale,
             joint_std_calibration=joint_std_calibration,
+            joint_noise_scale=joint_noise_scale,
         )
 
     def __call__(

@@ -18,6 +18,8 @@ class JointDiffusionPipeline(HandPipeline):
         joint_scheduler: its schedule; x0-prediction, no clipping.
         num_inference_steps: default of the call.
         guidance_scale: default of the call.
+        joint_noise_scale: the noise that stage 1 starts from is this many times the unit noise that it was trained
+            with: above 1 its hypotheses lie farther apart. Tuned on validation data.
         hand_detector: finds hands in whole photos for `boxes="detect"`; None: it cannot be asked for.
     """
 
@@ -31,6 +33,7 @@ class JointDiffusionPipeline(HandPipeline):
         joint_scheduler,
         num_inference_steps: int = 10,
         guidance_scale: float = 1.0,
+        joint_noise_scale: float = 1.0,
         hand_detector: HandDetector | None = None,
     ):
         super().__init__()
@@ -41,7 +44,11 @@ class JointDiffusionPipeline(HandPipeline):
             joint_scheduler=joint_scheduler,
             hand_detector=hand_detector,
         )
-        self.register_to_config(num_inference_steps=num_inference_steps, guidance_scale=guidance_scale)
+        self.register_to_config(
+            num_inference_steps=num_inference_steps,
+            guidance_scale=guidance_scale,
+            joint_noise_scale=joint_noise_scale,
+        )
 
     def __call__(
         self,
