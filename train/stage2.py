@@ -1,8 +1,9 @@
 """Train stage 2, the mesh latent denoiser: one joint hypothesis and image cues -> distribution of meshes.
 
 The joints that it is given are true ones with noise of the size of stage 1's errors (`--joint_source noised_truth`, as
-in the config) or fresh samples of the frozen stage 1 (`fresh`), with a share of ground truth and of dropped conditions. A share of every batch are hands made on the fly, without an image: there is no
-end of them. The image encoder, the autoencoder and stage 1 stay as they are.
+in the config) or fresh samples of the frozen stage 1 (`fresh`), with a share of ground truth and of dropped conditions.
+A share of every batch are hands made on the fly, without an image: there is no end of them. The image encoder, the
+autoencoder and stage 1 stay as they are.
 
 `--joint_source`, `--space`, `--deterministic` and `--start` make the variants that ablate.py compares it with.
 
