@@ -61,12 +61,13 @@ def test_the_square_of_a_hand_lies_towards_its_fingers():
     assert inside[0, 1] > inside[1, 1] and torch.allclose(inside[:, 0], torch.tensor(0.5), atol=1e-6)  # upright
 
 
-def test_equal_to_the_original():
+def test_equal_to_the_original(monkeypatch):
     """With HANDDIFF_MEDIAPIPE_WHEEL=mediapipe-0.10.21-....whl and ai-edge-litert."""
     wheel = os.environ.get("HANDDIFF_MEDIAPIPE_WHEEL")
     if not wheel:
         pytest.skip("HANDDIFF_MEDIAPIPE_WHEEL does not name the wheel of mediapipe 0.10.21")
     pytest.importorskip("ai_edge_litert")
+    monkeypatch.syspath_prepend(SCRIPT.parent)  # for what the converters share
     spec = importlib.util.spec_from_file_location("convert_palm_detection", SCRIPT)
     script = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(script)
