@@ -160,6 +160,9 @@ def region_radius(joint_std: Tensor, share: float, radii: Sequence[float] | None
 
     Returns:
         (..., P) metres.
+
+    Raises:
+        ValueError: `share` is outside of that range.
     """
     highest = 1.0 if radii is None else REGION_SHARES[-1]
     if not 0 <= share <= highest:

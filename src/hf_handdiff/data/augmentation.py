@@ -137,7 +137,16 @@ def centre_crop_batch(
 
 
 def whole_image_batch(batch: dict[str, torch.Tensor], size: int = 224) -> dict[str, torch.Tensor]:
-    """The images as they are, with the labels of `augment_batch`: what `handdiff evaluate` looks at."""
+    """The images as they are, with labels: what `handdiff evaluate` looks at.
+
+    Args:
+        batch: columns of the corpus, as `augment_batch` takes them.
+        size: side of the images that are returned, px.
+
+    Returns:
+        The columns of `augment_batch` that are not random: pixel_values (B, 3, size, size) in 0..1, has_hand, keypoints
+        (B, 21, 2) crop units, joints_m, vertices_m (camera frame), intrinsics_px of the pixels that are returned.
+    """
     count, image_size = len(batch["has_hand"]), batch["image"].shape[-1]
     centre, side = torch.full((count, 2), image_size / 2), torch.full((count,), float(image_size))
     cropped = crop_batch(batch, centre, side, torch.zeros(count), size)

@@ -126,6 +126,9 @@ class HandPipeline(DiffusionPipeline):
 
         Returns:
             (B, 21) m, radius of the ball.
+
+        Raises:
+            ValueError: `share` is outside of that range.
         """
         calibration = self.config.get("joint_std_calibration") or {}
         return region_radius(torch.as_tensor(joint_std), share, calibration.get("regions"))
