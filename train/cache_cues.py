@@ -16,7 +16,7 @@ from loop import step_generator
 from tqdm.auto import tqdm
 
 from hf_handdiff.camera import crop_to_pixels, view_from_keypoints
-from hf_handdiff.data.augmentation import augment_batch, whole_image_batch
+from hf_handdiff.data.augmentation import FIRST_LOOK, augment_batch, whole_image_batch
 from hf_handdiff.models import HandImageEncoder
 from hf_handdiff.pipelines.perception import image_cues
 
@@ -69,7 +69,11 @@ def main(argv=None):
     starts = range(0, len(rows), args.batch_size)
     for number, start in enumerate(tqdm(starts, unit="batch")):
         raw = batches.rows(rows[start : start + args.batch_size])
-        seen = whole_image_batch(raw) if args.plain else augment_batch(raw, step_generator(args.seed, number, 0))
+        seen = (
+            whole_image_batch(raw)
+            if args.plain
+            else augment_batch(raw, step_generator(args.seed, number, 0), FIRST_LOOK)
+        )
         writer.add(cues_of_batch(image_encoder, seen, args.half))
     writer.close(**{key: value for key, value in vars(args).items() if value is not None})
 

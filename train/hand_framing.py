@@ -13,7 +13,7 @@ from image_batches import CorpusBatches
 from loop import argument_parser, parse, train
 from PIL import Image, ImageDraw
 
-from hf_handdiff.data.augmentation import augment_batch
+from hf_handdiff.data.augmentation import FIRST_LOOK, augment_batch
 from hf_handdiff.models.hand_framing import HandFrame, HandFramingNet, frame_round_keypoints
 from hf_handdiff.models.image_encoder import HandImageEncoder
 
@@ -65,9 +65,9 @@ class HandFramingTask:
         ]
 
     def batch(self, batch_size, generator):
-        """Rows drawn with replacement, in crops of any turn, tight and loose."""
+        """Rows drawn with replacement, in crops of any turn, tight and loose, and as whole images."""
         index = torch.randint(len(self.corpus), (batch_size,), generator=generator)
-        return augment_batch(self.corpus.rows(index), generator)
+        return augment_batch(self.corpus.rows(index), generator, FIRST_LOOK)
 
     def loss(self, model, batch, generator):
         """See `framing_loss`."""
@@ -81,7 +81,7 @@ class HandFramingTask:
         generator = torch.Generator().manual_seed(20240607)
         angles, shifts, scales = [], [], []
         for rows in self.unseen.in_order():
-            batch = augment_batch(rows, generator)
+            batch = augment_batch(rows, generator, FIRST_LOOK)
             found, truth = model.decode(model(batch["pixel_values"])), frame_round_keypoints(batch["keypoints"])
             hand = batch["has_hand"]
             difference = found.angle - truth.angle

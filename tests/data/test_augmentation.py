@@ -187,3 +187,17 @@ def test_whole_images_stay_as_they_are():
     torch.testing.assert_close(out["intrinsics_px"], batch["intrinsics_px"])
     torch.testing.assert_close(224 * out["keypoints"][:-1], batch["keypoints_2d_px"][:-1])
     torch.testing.assert_close(out["joints_m"], batch["joints_m"])
+
+
+def test_crops_of_the_whole_image_show_all_of_it():
+    still = dict(any_rotation_probability=0.0, small_rotation_deg=0.0, whole_probability=1.0)
+    batch = make_batch()
+    exact = AugmentationConfig(**PLAIN, **still, patch_probability=0.0, pasted_hand_probability=0.0,
+                               whole_scale=(1.0, 1.0), whole_shift=0.0)  # fmt: skip
+    out = augment_batch(batch, torch.Generator().manual_seed(0), exact)
+    torch.testing.assert_close(out["pixel_values"], batch["image"] / 255.0, atol=1e-3, rtol=0)
+    torch.testing.assert_close(224 * out["keypoints"][:-1], batch["keypoints_2d_px"][:-1])
+    moved = AugmentationConfig(**PLAIN, **still, patch_probability=0.0, pasted_hand_probability=0.0)
+    points = augment_batch(batch, torch.Generator().manual_seed(0), moved)["keypoints"][:-1]
+    side = batch["keypoints_2d_px"][:-1].diff(dim=1).norm(dim=-1) / points.diff(dim=1).norm(dim=-1) / 224
+    assert side.min() >= 0.8 - 1e-4 and side.max() <= 1.15 + 1e-4 and side[:, 0].std() > 0.01

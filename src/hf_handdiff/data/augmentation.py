@@ -44,6 +44,9 @@ class AugmentationConfig:
         of their sides as a share of the crop.
     pasted_hand_probability: share of images over which the hand of another image is pasted.
     plain_probability: share of images replaced by a plain colour, which show no hand.
+    whole_probability: share of crops that show all of the image, wherever the hand is in it and however small, as the
+        pipelines see an image that comes without a box.
+    whole_scale, whole_shift: range of the factor on such a crop's side, and its largest shift, in sides of the image.
     """
 
     size: int = 224
@@ -69,7 +72,13 @@ class AugmentationConfig:
     patch_size: tuple[float, float] = (0.08, 0.4)
     pasted_hand_probability: float = 0.1
     plain_probability: float = 0.0
+    whole_probability: float = 0.0
+    whole_scale: tuple[float, float] = (0.8, 1.15)
+    whole_shift: float = 0.1
 
+
+FIRST_LOOK = AugmentationConfig(whole_probability=0.45)
+"""What the image encoder's first look sees: crops of any turn, tight and loose, and images that come without a box."""
 
 FRAMED = AugmentationConfig(
     upright=True,
@@ -194,7 +203,22 @@ def sample_crops(
     scale = torch.exp(_uniform((count,), math.log(config.scale[0]), math.log(config.scale[1]), generator))
     reach = (config.loose_shift * (BOX_MARGIN * scale - 1.0)).clamp_min(config.shift)
     shift = reach[:, None] * _uniform((count, 2), -1.0, 1.0, generator)
-    return centre + shift * side[:, None], BOX_MARGIN * scale * side, angle
+    centre, side = centre + shift * side[:, None], BOX_MARGIN * scale * side
+    if config.whole_probability:
+        whole = _chance(count, config.whole_probability, generator)
+        whole_centre, whole_side = _whole_crops(count, image_size, generator, config)
+        centre, side = torch.where(whole[:, None], whole_centre, centre), torch.where(whole, whole_side, side)
+    return centre, side, angle
+
+
+def _whole_crops(
+    count: int, image_size: int, generator: torch.Generator, config: AugmentationConfig
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Crops of about the whole image: centre (B, 2) px, side (B,) px."""
+    low, high = config.whole_scale
+    scale = torch.exp(_uniform((count,), math.log(low), math.log(high), generator))
+    shift = _uniform((count, 2), -config.whole_shift, config.whole_shift, generator)
+    return image_size * (0.5 + shift), image_size * scale
 
 
 def _turn(angle: torch.Tensor) -> torch.Tensor:
