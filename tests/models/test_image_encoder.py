@@ -3,7 +3,6 @@ import torch
 
 from hf_handdiff.models.hand_framing import HandFrame
 from hf_handdiff.models.image_encoder import (
-    NEXT_FIRST_LOOK,
     HandImageEncoder,
     HandImageEncoderConfig,
     HandImageEncoderOutput,
@@ -88,32 +87,6 @@ def test_frames_enter_and_leave():
     quarter = HandFrame(torch.tensor([[0.5, 0.5]]), torch.ones(1), torch.tensor([torch.pi / 2]))
     entered = quarter.enter(torch.tensor([[[0.9, 0.5]]]))
     torch.testing.assert_close(entered, torch.tensor([[[0.5, 0.9]]]))
-
-
-def test_a_frame_within_another_leaves_through_both():
-    outer = HandFrame(torch.tensor([[0.3, 0.6]]), torch.tensor([0.4]), torch.tensor([0.5]))
-    inner = HandFrame(torch.tensor([[0.6, 0.4]]), torch.tensor([0.8]), torch.tensor([-1.3]))
-    points = torch.rand(1, 21, 2)
-    torch.testing.assert_close(inner.within(outer).leave(points), outer.leave(inner.leave(points)))
-    wide = outer.untilted(1.5)
-    torch.testing.assert_close(wide.leave(torch.tensor([[[0.0, 1.0]]])), torch.tensor([[[0.0, 0.9]]]))
-
-
-def test_a_first_look_taken_twice_looks_at_what_the_first_found(images):
-    """Both looks say 'half the side, a quarter to the right': the second means a part of the first one's square."""
-    model = HandImageEncoder(HandImageEncoderConfig(first_looks=2, more_looks=0)).eval()
-    seen = []
-    raw = torch.tensor([0.1, 0.0, -0.7, 0.8, 0.6]).expand(2, 5)
-    model.framing.register_forward_hook(lambda module, inputs, result: seen.append(inputs[0]) or raw)
-    with torch.no_grad():
-        found = model(images).frame
-    first = model.framing.decode(raw)
-    wide = first.untilted(NEXT_FIRST_LOOK)
-    torch.testing.assert_close(seen[0], images)
-    torch.testing.assert_close(seen[1], wide.cut(images))
-    torch.testing.assert_close(found.side, first.side * wide.side)
-    torch.testing.assert_close(found.centre, wide.leave(first.centre[:, None])[:, 0])
-    torch.testing.assert_close(found.angle, first.angle)
 
 
 def test_a_frame_cuts_what_its_points_say():
@@ -201,9 +174,7 @@ def test_wrong_input_is_refused_by_name(model):
         model(torch.zeros(1, 3, 64, 64))
 
 
-@pytest.mark.parametrize(
-    "field", [{"image_size": 100}, {"feature_channels": 30}, {"prior_std": 0.0}, {"first_looks": 0}]
-)
+@pytest.mark.parametrize("field", [{"image_size": 100}, {"feature_channels": 30}, {"prior_std": 0.0}])
 def test_impossible_configs_are_refused_by_name(field):
     with pytest.raises(ValueError, match=next(iter(field))):
         HandImageEncoderConfig(**field)

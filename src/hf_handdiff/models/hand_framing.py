@@ -45,14 +45,6 @@ class HandFrame:
         """Points (B, K, 2) in units of the square -> crop units."""
         return self.side[:, None, None] * (points - 0.5) @ self.turn + self.centre[:, None]
 
-    def untilted(self, factor: float) -> "HandFrame":
-        """Squares round the same centres, as the crops are turned, `factor` times as large."""
-        return HandFrame(self.centre, factor * self.side, torch.zeros_like(self.angle))
-
-    def within(self, outer: "HandFrame") -> "HandFrame":
-        """These squares, which are told in units of the squares `outer`, in crop units."""
-        return HandFrame(outer.leave(self.centre[:, None])[:, 0], outer.side * self.side, outer.angle + self.angle)
-
     def cut(self, images: torch.Tensor, size: int | None = None) -> torch.Tensor:
         """Resample images (B, 3, S, S) so that the squares fill them; what lies outside is black. `size` px a side,
         None: S.

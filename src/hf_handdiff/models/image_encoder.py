@@ -37,8 +37,6 @@ BACKBONE_STAGES = {
 STEM_CHANNELS = (24, 16)
 POOLED_CHANNELS = 1152
 INITIAL_SCORE_LOGIT = 2.0
-NEXT_FIRST_LOOK = 1.2
-"""Room that a repeated first look has: so many times the square that the last one found."""
 
 
 class HandImageEncoderConfig(PretrainedConfig):
@@ -49,8 +47,6 @@ class HandImageEncoderConfig(PretrainedConfig):
         global_dim: size G of the global feature vector (B, G).
         prior_std: standard deviation, in crop units, of the Gaussian prior round each initial landmark.  The
             refinement can comfortably move a keypoint two to three times this far.
-        first_looks: how often the first look is taken: again at what the last one found, with some room, where the hand
-            is larger than in the whole crop.
         more_looks: how often the square is cut anew round the keypoints that the last look found.
 
     Fields that follow from the converted weights:
@@ -66,7 +62,6 @@ class HandImageEncoderConfig(PretrainedConfig):
         feature_channels: int = 64,
         global_dim: int = 256,
         prior_std: float = 0.06,
-        first_looks: int = 1,
         more_looks: int = 1,
         **kwargs,
     ):
@@ -79,12 +74,9 @@ class HandImageEncoderConfig(PretrainedConfig):
         self.image_size = image_size
         self.feature_channels = feature_channels
         self.global_dim = global_dim
-        if first_looks < 1:
-            raise ValueError(f"first_looks must be 1 or more, got {first_looks}")
         if more_looks < 0:
             raise ValueError(f"more_looks must be 0 or more, got {more_looks}")
         self.prior_std = prior_std
-        self.first_looks = first_looks
         self.more_looks = more_looks
         super().__init__(**kwargs)
 
@@ -338,19 +330,11 @@ class HandImageEncoder(HandModel):
             whole[:, 3] = 1.0  # the cosine of no turn
             output = self._look(pixel_values, self.framing.decode(whole))
         else:
-            frame = self._find(pixel_values)
+            frame = self.framing.decode(self.framing(pixel_values))
             for _ in range(self.config.more_looks):
                 frame = frame_round_keypoints(frame.leave(self._landmarks(frame.cut(pixel_values))))
             output = self._look(frame.cut(pixel_values), frame)
         return output.to_tuple() if return_dict is False else output
-
-    def _find(self, pixel_values: torch.Tensor) -> HandFrame:
-        """The first look, `config.first_looks` times: crops (B, 3, S, S) -> the turned squares of the hands."""
-        frame = self.framing.decode(self.framing(pixel_values))
-        for _ in range(self.config.first_looks - 1):
-            wide = frame.untilted(NEXT_FIRST_LOOK)
-            frame = self.framing.decode(self.framing(wide.cut(pixel_values))).within(wide)
-        return frame
 
     def _landmarks(self, squares: torch.Tensor) -> torch.Tensor:
         """The landmark head alone: squares (B, 3, S, S) -> (B, 21, 2) in units of the square."""
