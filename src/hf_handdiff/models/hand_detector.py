@@ -58,9 +58,7 @@ class HandDetectorConfig(PretrainedConfig):
         min_hand_score: squares whose hand score is below it are dropped.
         max_mirror_gap: squares are dropped whose keypoints lie further, on average, than this share of the square's
             side from those of its mirror image. Where there is a hand the network says nearly the same of both.
-        min_joint_score: squares are dropped whose hand score times the score of their palm is below it, unless they
-            are clearly hands:
-        clear_hand_score, clear_mirror_gap: a hand score at least so high and a gap at most so wide is a clear hand.
+        min_joint_score: squares are dropped whose hand score times the score of their palm is below it.
         search_sizes: longer sides in pixels at which a whole photo is searched for palms, from coarse to fine. Hands
             that fill the photo are found in the coarse picture, small ones in the fine one.
         same_palm_overlap: boxes that share more (intersection over union) are one palm, and are averaged.
@@ -80,12 +78,10 @@ class HandDetectorConfig(PretrainedConfig):
         hand_size: int = 224,
         widths: tuple[int, ...] = (32, 64, 128, 256, 256),
         blocks_per_stage: int = 4,
-        min_score: float = 0.2,
+        min_score: float = 0.4,
         min_hand_score: float = 0.5,
         max_mirror_gap: float = 0.065,
         min_joint_score: float = 0.4,
-        clear_hand_score: float = 0.7,
-        clear_mirror_gap: float = 0.048,
         search_sizes: tuple[int, ...] = (128, 384),
         same_palm_overlap: float = 0.3,
         **kwargs,
@@ -105,8 +101,6 @@ class HandDetectorConfig(PretrainedConfig):
         self.min_hand_score = min_hand_score
         self.max_mirror_gap = max_mirror_gap
         self.min_joint_score = min_joint_score
-        self.clear_hand_score = clear_hand_score
-        self.clear_mirror_gap = clear_mirror_gap
         self.search_sizes = tuple(search_sizes)
         self.same_palm_overlap = same_palm_overlap
         super().__init__(**kwargs)
@@ -334,7 +328,7 @@ class HandDetector(HandModel):
         scores, boxes, points = output.score_logits.sigmoid().cpu(), output.boxes.cpu(), output.points.cpu()
         found = []
         for k in range(len(scores)):
-            sure = scores[k] >= least
+            sure = (scores[k] >= least) & (boxes[k, :, 2:] > boxes[k, :, :2]).all(-1)
             found.append(merge_palms(boxes[k, sure], points[k, sure], scores[k, sure], self.config.same_palm_overlap))
         return found
 
@@ -365,10 +359,11 @@ class HandDetector(HandModel):
             palm_scores: (K,) 0..1, how sure their palms are.
         """
         config = self.config
-        score, gap = found.hand_score, found.mirror_gap
-        clear = (score >= config.clear_hand_score) & (gap <= config.clear_mirror_gap)
-        sure = (score >= config.min_hand_score) & (gap <= config.max_mirror_gap)
-        return sure & (clear | (score * palm_scores >= config.min_joint_score))
+        return (
+            (found.hand_score >= config.min_hand_score)
+            & (found.mirror_gap <= config.max_mirror_gap)
+            & (found.hand_score * palm_scores >= config.min_joint_score)
+        )
 
     @staticmethod
     def _ready(pictures: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
