@@ -1,4 +1,4 @@
-"""The detector's own part: windows, sides, duplicates. MediaPipe itself is stood in for."""
+"""The detectors' own part: windows, sizes, sides, duplicates. MediaPipe itself is stood in for."""
 
 import sys
 from types import ModuleType, SimpleNamespace
@@ -68,6 +68,31 @@ def test_windows_cover_the_photo(size):
         assert 0 <= left < right <= width and 0 <= top < bottom <= height
         covered[top:bottom, left:right] = True
     assert covered.all()
+
+
+@pytest.mark.parametrize(
+    ("shape", "longer_sides"),
+    [
+        ((512, 384), [384, 128]),
+        ((3000, 4000), [384, 128]),
+        ((300, 200), [300, 128]),  # not enlarged
+        ((224, 224), [192, 128]),  # small: at the size that the network was trained on
+        ((40, 30), [192, 128]),
+        ((1, 600), [384, 128]),
+    ],
+)
+def test_the_sizes_at_which_a_photo_is_searched(shape, longer_sides):
+    photo = np.full((*shape, 3), 255, np.uint8)
+    pictures = list(detection._pictures_to_search(photo, (128, 384), 192))
+    assert [
+        round(max(p.shares[0] * p.pixels.shape[2], p.shares[1] * p.pixels.shape[1])) for p in pictures
+    ] == longer_sides
+    for picture in pictures:
+        channels, height, width = picture.pixels.shape
+        assert channels == 3 and height % 32 == 0 and width % 32 == 0
+        covered = np.zeros((height, width), bool)
+        covered[: round(picture.shares[1] * height), : round(picture.shares[0] * width)] = True
+        np.testing.assert_allclose(picture.pixels, np.broadcast_to(covered, picture.pixels.shape), atol=1e-6)
 
 
 def test_missing_mediapipe_is_one_sentence(monkeypatch):

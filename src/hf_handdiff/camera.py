@@ -57,7 +57,12 @@ def crop_image(image: np.ndarray, crop: np.ndarray, size: int) -> torch.Tensor:
     left, top = centre_x - side / 2, centre_y - side / 2
     x0, y0 = int(np.floor(left)), int(np.floor(top))
     x1, y1 = max(int(np.ceil(left + side)), x0 + 1), max(int(np.ceil(top + side)), y0 + 1)
-    padded = Image.fromarray(image).crop((x0, y0, x1, y1))  # PIL fills what is outside with zeros
+    # only the part that is needed: PIL copies what it is given, which for a large photo takes longer than all else
+    height, width = image.shape[:2]
+    x_low, y_low = min(max(x0, 0), width - 1), min(max(y0, 0), height - 1)
+    part = np.ascontiguousarray(image[y_low : max(y1, y_low + 1), x_low : max(x1, x_low + 1)])
+    corners = (x0 - x_low, y0 - y_low, x1 - x_low, y1 - y_low)
+    padded = Image.fromarray(part).crop(corners)  # PIL fills what is outside with zeros
     region = (left - x0, top - y0, min(left - x0 + side, x1 - x0), min(top - y0 + side, y1 - y0))
     resampled = padded.resize((size, size), Image.Resampling.BILINEAR, box=region)
     return torch.from_numpy(np.asarray(resampled, dtype=np.float32).transpose(2, 0, 1) / 255.0)

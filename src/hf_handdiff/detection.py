@@ -14,6 +14,7 @@ from hf_handdiff.images import ImageInput, load_image
 
 if TYPE_CHECKING:
     from hf_handdiff.models import HandDetector
+    from hf_handdiff.models.hand_detector import Palms
 
 INSTALL_MEDIAPIPE = (
     "the MediaPipe hand detector is not installed; install it with: pip install 'hf_handdiff[mediapipe]'"
@@ -23,9 +24,9 @@ _TILE_SHARES = (1.0, 0.5)
 """Sides of the square windows that are searched, as shares of the photo's longer side."""
 _TILE_OVERLAP = 0.5
 _SAME_HAND_OVERLAP = 0.45
-_WHOLE_IS_ENOUGH = 1.5
-"""A photo of up to so many times the palm network's input is searched as a whole only: its parts would be blurred."""
-_MOST_CANDIDATES = 24
+_SMALL_PHOTO = 1.5
+"""A photo of up to so many times the size that the palm network was trained on is not searched any larger than that."""
+_MOST_CANDIDATES = 12
 """The most palms of a photo that are looked at closely, surest first."""
 
 
@@ -36,7 +37,7 @@ class DetectedHand:
     Attributes:
         box: (4,) float64 x0, y0, x1, y1 px, tight around the 21 keypoints.
         handedness: "right" or "left", of the person, in a photo that is not mirrored.
-        score: 0..1, how sure the detector is: MediaPipe of the side, our own that it is a hand.
+        score: 0..1, how sure the detector is: MediaPipe of the side, our own that it is a hand, seen both ways.
         keypoints: (21, 2) px, in the order of `hand.topology.JOINT_NAMES`.
     """
 
@@ -47,9 +48,11 @@ class DetectedHand:
 
 
 class BuiltinHandDetector:
-    """Our own detector: palms in the whole photo and in overlapping parts of it, then a close look at each of them.
+    """Our own detector: palms in the whole photo, seen coarsely and finely, then a close look at each of them.
 
-    The close look is at the photo itself, so that a hand on the border of a part is whole there.
+    The palm network has no fixed size of picture: it is run on the photo at each of the config's `search_sizes`. The
+    close look is at the photo itself, and at its mirror image: what is a hand looks like one both ways, and the side
+    is the surer for it.
 
     Args:
         network: the networks; None: those of the checkpoint that comes with the package.
@@ -72,40 +75,32 @@ class BuiltinHandDetector:
             image: a path, a PIL.Image or an (H, W, 3) uint8 array, not mirrored.
         """
         pixels = load_image(image, "image")
-        boxes, points = self._palms(pixels)
-        if len(boxes) == 0:
+        palms = self._palms(pixels)
+        if len(palms.scores) == 0:
             return []
-        return _without_duplicates(self._look_closely(pixels, boxes, points))[: self._max_hands]
+        return _without_duplicates(self._look_closely(pixels, palms))[: self._max_hands]
 
-    def _palms(self, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Boxes (K, 4) px and points (K, 7, 2) px of the palms of a photo, surest first, each palm once."""
+    def _palms(self, pixels: np.ndarray) -> Palms:
+        """The surest palms of a photo, in px, each palm once."""
         import torch
 
-        from hf_handdiff.camera import crop_image
-        from hf_handdiff.models.hand_detector import merge_palms
+        from hf_handdiff.models.hand_detector import Palms, merge_palms
 
         config = self._network.config
-        small = max(pixels.shape[:2]) <= _WHOLE_IS_ENOUGH * config.image_size
-        squares = []  # (left, top, side) px
-        for left, top, right, bottom in _windows(*pixels.shape[:2], shares=_TILE_SHARES[:1] if small else _TILE_SHARES):
-            squares.append((left, top, max(right - left, bottom - top)))
-        views = [
-            crop_image(pixels, np.array([left + side / 2, top + side / 2, side]), config.image_size)
-            for left, top, side in squares
-        ]
+        height, width = pixels.shape[:2]
         boxes, points, scores = [], [], []
-        for (left, top, side), palms in zip(
-            squares, self._network.palms(torch.stack(views), self._min_score), strict=True
-        ):
-            corner = torch.tensor([left, top], dtype=torch.float32)
-            boxes.append(palms.boxes * side + corner.repeat(2))
-            points.append(palms.points * side + corner)
+        for picture in _pictures_to_search(pixels, config.search_sizes, config.image_size):
+            (palms,) = self._network.palms(torch.from_numpy(picture.pixels)[None], self._min_score)
+            shares_to_px = torch.tensor([width / picture.shares[0], height / picture.shares[1]])
+            boxes.append(palms.boxes * shares_to_px.repeat(2))
+            points.append(palms.points * shares_to_px)
             scores.append(palms.scores)
         merged = merge_palms(torch.cat(boxes), torch.cat(points), torch.cat(scores), config.same_palm_overlap)
-        return merged.boxes[:_MOST_CANDIDATES], merged.points[:_MOST_CANDIDATES]
+        surest = slice(_MOST_CANDIDATES)
+        return Palms(merged.boxes[surest], merged.points[surest], merged.scores[surest])
 
-    def _look_closely(self, pixels: np.ndarray, boxes, points) -> list[DetectedHand]:
-        """The palms (K, 4), (K, 7, 2) px that are hands, with keypoints and sides."""
+    def _look_closely(self, pixels: np.ndarray, palms: Palms) -> list[DetectedHand]:
+        """The palms, in px, that are hands, with keypoints and sides."""
         import torch
 
         from hf_handdiff.camera import crop_image, crop_to_pixels
@@ -113,19 +108,20 @@ class BuiltinHandDetector:
         from hf_handdiff.models.hand_framing import HandFrame
 
         config = self._network.config
-        frame = hand_squares(boxes, points)
+        frame = hand_squares(palms.boxes, palms.points)
         # An upright crop that holds the turned square, then the square out of it: PIL averages where it shrinks.
         reach = frame.angle.cos().abs() + frame.angle.sin().abs()
         crops = torch.cat([frame.centre, (frame.side * reach)[:, None]], dim=-1)  # (K, 3) px
         size = int(1.5 * config.hand_size)
         views = torch.stack([crop_image(pixels, crop.numpy(), size) for crop in crops])
         in_crop = HandFrame(torch.full_like(frame.centre, 0.5), 1 / reach, frame.angle)
-        found = self._network.hands(in_crop.cut(views, config.hand_size))
+        found = self._network.hands_both_ways(in_crop.cut(views, config.hand_size))
+        are_hands = self._network.are_hands(found, palms.scores).tolist()
         keypoints = crop_to_pixels(in_crop.leave(found.keypoints), crops).double().numpy()
         hands = []
         for k, score in enumerate(found.hand_score.tolist()):
             low, high = keypoints[k].min(axis=0), keypoints[k].max(axis=0)
-            if score < config.min_hand_score or not _inside(low, high, pixels.shape):
+            if not are_hands[k] or not _inside(low, high, pixels.shape):
                 continue
             hands.append(
                 DetectedHand(
@@ -136,6 +132,40 @@ class BuiltinHandDetector:
                 )
             )
         return hands
+
+
+@dataclass(frozen=True)
+class _SearchPicture:
+    """A photo as the palm network takes it.
+
+    Attributes:
+        pixels: (3, H, W) float32 0..1, the photo in the upper left corner, black beside and below it.
+        shares: of the width and of the height that the photo takes up.
+    """
+
+    pixels: np.ndarray
+    shares: tuple[float, float]
+
+
+def _pictures_to_search(photo: np.ndarray, sizes: tuple[int, ...], trained_size: int) -> Iterator[_SearchPicture]:
+    """A photo (H, W, 3) uint8 at each of several sizes of its longer side in px, the finest first.
+
+    Each is made from the finer one before it: reading all pixels of a large photo once is enough.
+    """
+    from PIL import Image
+
+    from hf_handdiff.models.hand_detector import STRIDE
+
+    height, width = photo.shape[:2]
+    longer = max(height, width)
+    most = trained_size if longer <= _SMALL_PHOTO * trained_size else longer
+    image = Image.fromarray(photo)
+    for size in sorted({min(size, most) for size in sizes}, reverse=True):
+        shape = tuple(max(1, round(side * size / longer)) for side in (width, height))
+        image = image.resize(shape, Image.Resampling.BILINEAR, reducing_gap=2.0)
+        padded = np.zeros((3, *(-(-side // STRIDE) * STRIDE for side in reversed(shape))), np.float32)
+        padded[:, : shape[1], : shape[0]] = np.asarray(image, dtype=np.float32).transpose(2, 0, 1) / 255.0
+        yield _SearchPicture(padded, (shape[0] / padded.shape[2], shape[1] / padded.shape[1]))
 
 
 def load_hand_detector(checkpoint: str | Path | None = None) -> HandDetector:
@@ -243,10 +273,10 @@ def pad_to_square(image: np.ndarray) -> np.ndarray:
     return square
 
 
-def _windows(height: int, width: int, shares: tuple[float, ...] = _TILE_SHARES) -> list[tuple[int, int, int, int]]:
+def _windows(height: int, width: int) -> list[tuple[int, int, int, int]]:
     """Return overlapping windows (left, top, right, bottom) px that cover a photo at each scale."""
     windows = []
-    for share in shares:
+    for share in _TILE_SHARES:
         side = share * max(height, width)
         for top, bottom in _intervals(height, side):
             for left, right in _intervals(width, side):

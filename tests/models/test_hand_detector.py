@@ -1,5 +1,6 @@
 """The hand detector's network: anchors, suppression, the squares of hands, reload, and equality with the originals."""
 
+import copy
 import importlib.util
 import os
 from pathlib import Path
@@ -8,7 +9,7 @@ import pytest
 import torch
 
 from hf_handdiff.models import HandDetector, HandDetectorConfig
-from hf_handdiff.models.hand_detector import anchor_centres, hand_squares, merge_palms
+from hf_handdiff.models.hand_detector import HandsInSquares, anchor_centres, hand_squares, merge_palms
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "convert_palm_detection.py"
 
@@ -39,6 +40,49 @@ def test_shapes_and_reload(tiny, tmp_path):
     again = HandDetector.from_pretrained(tmp_path).eval()
     with torch.no_grad():
         torch.testing.assert_close(again(pictures).to_tuple(), out.to_tuple(), rtol=0, atol=0)
+
+
+def test_a_picture_need_not_be_square(tiny):
+    """The network says pixels, whatever the picture's shape; the answer is shares of its width and of its height."""
+    model = copy.deepcopy(tiny)
+    with torch.no_grad():
+        for head, anchors_per_cell in ((model.head_fine, 2), (model.head_coarse, 6)):
+            head.place.weight.zero_()
+            head.place.bias.copy_(torch.tensor([8.0, -4.0, 16.0, 12.0] + [10.0, 20.0] * 7).repeat(anchors_per_cell))
+        out = model(torch.rand(1, 3, 64, 96))
+    size = torch.tensor([96.0, 64.0])
+    centres = anchor_centres(64, 96) * size
+    torch.testing.assert_close(centres[:4], torch.tensor([[4.0, 4], [4, 4], [12, 4], [12, 4]]))
+    assert out.score_logits.shape == (1, 336)
+    torch.testing.assert_close(
+        out.boxes[0] * size.repeat(2), torch.cat([centres, centres], -1) + torch.tensor([0, -10, 16, 2])
+    )
+    torch.testing.assert_close(out.points[0, :, 6] * size, centres + torch.tensor([10, 20]))
+    with pytest.raises(ValueError, match="multiples of 32"):
+        tiny(torch.rand(1, 3, 64, 50))
+
+
+def test_both_ways_is_the_same_of_a_picture_and_its_mirror_image(tiny):
+    squares = torch.rand(3, 3, 64, 64)
+    found, mirrored = tiny.hands_both_ways(squares), tiny.hands_both_ways(squares.flip(-1))
+    torch.testing.assert_close(mirrored.hand_score, found.hand_score)
+    torch.testing.assert_close(mirrored.right_score, 1 - found.right_score)
+    torch.testing.assert_close(mirrored.mirror_gap, found.mirror_gap)
+    torch.testing.assert_close(mirrored.keypoints[..., 0], 1 - found.keypoints[..., 0])
+    torch.testing.assert_close(mirrored.keypoints[..., 1], found.keypoints[..., 1])
+
+
+def test_what_counts_as_a_hand(tiny):
+    cases = [  # hand score, mirror gap, palm score, is it a hand
+        (0.9, 0.02, 0.9, True),
+        (0.45, 0.02, 1.0, False),  # no hand says the hand network
+        (0.9, 0.10, 0.9, False),  # its mirror image has its keypoints elsewhere
+        (0.6, 0.06, 0.8, True),
+        (0.6, 0.06, 0.5, False),  # neither network is sure
+    ]
+    scores, gaps, palms, expected = (torch.tensor(column) for column in zip(*cases, strict=True))
+    found = HandsInSquares(torch.zeros(len(cases), 21, 2), scores, torch.zeros(len(cases)), gaps)
+    assert tiny.are_hands(found, palms).tolist() == expected.tolist()
 
 
 def test_overlapping_palms_become_their_weighted_mean():

@@ -67,7 +67,8 @@ def test_checkpoints_with_and_without_a_detector_load(detecting, tiny_pipeline, 
 
 
 def test_an_untrained_detector_runs_on_any_photo(detecting):
-    detecting.hand_detector.config.min_hand_score = 0.0
+    config = detecting.hand_detector.config
+    config.min_hand_score, config.min_joint_score, config.max_mirror_gap = 0.0, 0.0, 100.0
     detector = BuiltinHandDetector(detecting.hand_detector, min_score=0.0)
     rng = np.random.default_rng(0)
     for height, width in ((1, 1), (5, 300), (120, 90)):
@@ -75,8 +76,29 @@ def test_an_untrained_detector_runs_on_any_photo(detecting):
             assert np.isfinite(hand.box).all() and hand.handedness in ("left", "right")
 
 
-def test_the_bundled_detector_finds_an_example_and_its_mirror_image():
-    detector = BuiltinHandDetector(load_hand_detector(DEFAULT_CHECKPOINT))
+@pytest.fixture(scope="module")
+def bundled():
+    return BuiltinHandDetector(load_hand_detector(DEFAULT_CHECKPOINT))
+
+
+@pytest.mark.parametrize("change", ["quarter turn", "grey", "12 megapixels", "as it is"])
+def test_the_bundled_detector_finds_the_example_in_other_guises(bundled, change):
+    picture = Image.open(EXAMPLE).convert("RGB")
+    canvas = Image.new("RGB", (2 * picture.width, picture.height * 3 // 2), (120, 125, 130))
+    canvas.paste(picture, (picture.width // 2, picture.height // 4))
+    if change == "quarter turn":
+        canvas = canvas.transpose(Image.Transpose.ROTATE_90)
+    elif change == "grey":
+        canvas = canvas.convert("L").convert("RGB")
+    elif change == "12 megapixels":
+        canvas = canvas.resize((4000, 3000))
+    (hand,) = bundled.detect(np.asarray(canvas))
+    middle = (hand.box[:2] + hand.box[2:]) / 2 / canvas.size
+    assert (abs(middle - 0.5) < 0.25).all()
+
+
+def test_the_bundled_detector_finds_an_example_and_its_mirror_image(bundled):
+    detector = bundled
     picture = Image.open(EXAMPLE).convert("RGB")
     canvas = Image.new("RGB", (3 * picture.width, 2 * picture.height), (120, 125, 130))
     canvas.paste(picture, (picture.width, picture.height // 2))

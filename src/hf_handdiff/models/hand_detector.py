@@ -1,18 +1,19 @@
-"""The hand detector: a square picture in, palms out; then a turned square round each palm in, out whether it is a hand,
-which side it is and where its 21 keypoints are.
+"""The hand detector: a picture in, palms out; then a turned square round each palm in, out whether it is a hand, which
+side it is and where its 21 keypoints are.
 
 The two networks are the palm detection network (full) and the hand landmark network (lite) of MediaPipe 0.10.21
 (Apache-2.0), written out as plain PyTorch stages so that their weights can be converted
 (`scripts/convert_palm_detection.py`). Anchors, decoding, suppression and the way from a palm to its hand's square are
 code here; which parts of a photo are looked at is `detection.py`.
 
-All positions are shares of the square picture: (x, y) from 0 to 1, x right, y down, origin at the outer corner of the
-top-left pixel.
+All positions are shares of the picture: x of its width and y of its height, from 0 to 1, x right, y down, origin at the
+outer corner of the top-left pixel.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 import torch.nn.functional as F
@@ -29,6 +30,8 @@ NUM_POINTS = 7
 POINT_WRIST, POINT_MIDDLE = 0, 2
 """Of the seven points: the wrist and the knuckle of the middle finger, which tell how a hand is turned. In order the
 points are wrist, knuckles of index, middle, ring and little finger, and two joints of the thumb."""
+STRIDE = 32
+"""The sides of a picture are multiples of it, px: the coarsest map has one cell for so many pixels."""
 ANCHORS_FINE, ANCHORS_COARSE = 2, 6
 """Anchors in each cell of the maps at an eighth and at a sixteenth of the picture."""
 
@@ -53,10 +56,15 @@ class HandDetectorConfig(PretrainedConfig):
     Fields you may want to change:
         min_score: palms below it are dropped.
         min_hand_score: squares whose hand score is below it are dropped.
+        max_mirror_gap: squares are dropped whose keypoints lie further, on average, than this share of the square's
+            side from those of its mirror image. Where there is a hand the network says nearly the same of both.
+        min_joint_score: squares are dropped whose hand score times the score of their palm is below it.
+        search_sizes: longer sides in pixels at which a whole photo is searched for palms, from coarse to fine. Hands
+            that fill the photo are found in the coarse picture, small ones in the fine one.
         same_palm_overlap: boxes that share more (intersection over union) are one palm, and are averaged.
 
     Fields that follow from the converted weights:
-        image_size: side in pixels of the palm network's square input, a multiple of 32.
+        image_size: side in pixels of the square input that the palm network was trained on, a multiple of 32.
         hand_size: side in pixels of the hand network's square input, a multiple of 32.
         widths: channels of the maps at a half, a quarter, an eighth, a sixteenth, a thirty-second.
         blocks_per_stage: residual blocks of each of these stages; the two stages on the way up have half as many.
@@ -70,14 +78,19 @@ class HandDetectorConfig(PretrainedConfig):
         hand_size: int = 224,
         widths: tuple[int, ...] = (32, 64, 128, 256, 256),
         blocks_per_stage: int = 4,
-        min_score: float = 0.5,
+        min_score: float = 0.4,
         min_hand_score: float = 0.5,
+        max_mirror_gap: float = 0.065,
+        min_joint_score: float = 0.4,
+        search_sizes: tuple[int, ...] = (128, 384),
         same_palm_overlap: float = 0.3,
         **kwargs,
     ):
         for name, size in (("image_size", image_size), ("hand_size", hand_size)):
-            if size <= 0 or size % 32:
-                raise ValueError(f"{name} must be a positive multiple of 32, got {size}")
+            if size <= 0 or size % STRIDE:
+                raise ValueError(f"{name} must be a positive multiple of {STRIDE}, got {size}")
+        if not search_sizes or min(search_sizes) <= 0:
+            raise ValueError(f"search_sizes must be at least one positive number of pixels, got {search_sizes}")
         if len(widths) != 5 or any(a > b for a, b in zip(widths, widths[1:], strict=False)):
             raise ValueError(f"widths must be five numbers that never fall, got {widths}")
         self.image_size = image_size
@@ -86,13 +99,16 @@ class HandDetectorConfig(PretrainedConfig):
         self.blocks_per_stage = blocks_per_stage
         self.min_score = min_score
         self.min_hand_score = min_hand_score
+        self.max_mirror_gap = max_mirror_gap
+        self.min_joint_score = min_joint_score
+        self.search_sizes = tuple(search_sizes)
         self.same_palm_overlap = same_palm_overlap
         super().__init__(**kwargs)
 
 
 @dataclass
 class HandDetectorOutput(ModelOutput):
-    """Output of [`HandDetector`]; A = 2,016 anchors for a picture of 192 pixels.
+    """Output of [`HandDetector`]; A = 2,016 anchors for a picture of 192 x 192 pixels.
 
     boxes: (B, A, 4) x0, y0, x1, y1 of a palm, shares of the picture.
     points: (B, A, 7, 2) its points, shares of the picture.
@@ -127,11 +143,14 @@ class HandsInSquares:
         keypoints: (B, 21, 2) shares of the square.
         hand_score: (B,) 0..1: is there a hand.
         right_score: (B,) 0..1: is it a right one.
+        mirror_gap: (B,) how far the keypoints of the mirrored square lie from these, on average, shares of the square;
+            None: it was not looked at.
     """
 
     keypoints: torch.Tensor
     hand_score: torch.Tensor
     right_score: torch.Tensor
+    mirror_gap: torch.Tensor | None = None
 
 
 class ResidualBlock(nn.Module):
@@ -228,7 +247,7 @@ class HandNetwork(nn.Module):
 
 
 class HandDetector(HandModel):
-    """Square picture -> palms, of left and of right hands alike; squares round them -> keypoints and sides."""
+    """Picture -> palms, of left and of right hands alike; squares round them -> keypoints and sides."""
 
     config_class = HandDetectorConfig
     main_input_name = "pixel_values"
@@ -271,12 +290,15 @@ class HandDetector(HandModel):
         """Look for palms, once a picture.
 
         Args:
-            pixel_values: (B, 3, S, S) RGB in 0..1; what is not square is padded with black.
+            pixel_values: (B, 3, H, W) RGB in 0..1, sides multiples of 32; a photo is padded with black to them.
             return_dict: False returns a tuple.
         """
-        size = self.config.image_size
-        if pixel_values.ndim != 4 or pixel_values.shape[1:] != (3, size, size):
-            raise ValueError(f"pixel_values must be (B, 3, {size}, {size}), got {tuple(pixel_values.shape)}")
+        shape = tuple(pixel_values.shape)
+        if len(shape) != 4 or shape[1] != 3 or any(side == 0 or side % STRIDE for side in shape[2:]):
+            raise ValueError(
+                f"pixel_values must be (B, 3, H, W) with H and W positive multiples of {STRIDE}, got {shape}"
+            )
+        height, width = shape[2:]
         x = self.stem_activation(self.stem(pixel_values))
         maps = []
         for stage in self.stages:
@@ -286,35 +308,67 @@ class HandDetector(HandModel):
         fine = self.up_fine(coarse, maps[2])
         (fine_scores, fine_places), (coarse_scores, coarse_places) = self.head_fine(fine), self.head_coarse(coarse)
         score_logits = torch.cat([fine_scores, coarse_scores], dim=1).float()
-        places = torch.cat([fine_places, coarse_places], dim=1).float() / size
-        anchors = anchor_centres(size).to(places.device)
-        centre, half = anchors + places[..., :2], places[..., 2:4] / 2
+        # (B, A, 9, 2): offset, extent and seven points, px of the picture -> shares of it
+        places = torch.cat([fine_places, coarse_places], dim=1).float().unflatten(-1, (2 + NUM_POINTS, 2))
+        places = places / places.new_tensor([width, height])
+        anchors = anchor_centres(height, width).to(places.device)
+        centre, half = anchors + places[..., 0, :], places[..., 1, :] / 2
         output = HandDetectorOutput(
             boxes=torch.cat([centre - half, centre + half], dim=-1),
-            points=anchors[:, None] + places[..., 4:].unflatten(-1, (NUM_POINTS, 2)),
+            points=anchors[:, None] + places[..., 2:, :],
             score_logits=score_logits,
         )
         return output.to_tuple() if return_dict is False else output
 
-    @torch.no_grad()
+    @torch.inference_mode()
     def palms(self, pixel_values: torch.Tensor, min_score: float | None = None) -> list[Palms]:
-        """The palms of pictures (B, 3, S, S), one answer a picture; `min_score` None: the config's."""
-        pixel_values = pixel_values.to(self.stem.weight.device, self.stem.weight.dtype)
-        output = self(pixel_values.contiguous(memory_format=torch.channels_last))  # a third faster on a CPU
+        """The palms of pictures (B, 3, H, W), one answer a picture; `min_score` None: the config's."""
+        output = self(self._ready(pixel_values, self.stem.weight))
         least = self.config.min_score if min_score is None else min_score
         scores, boxes, points = output.score_logits.sigmoid().cpu(), output.boxes.cpu(), output.points.cpu()
         found = []
         for k in range(len(scores)):
-            sure = scores[k] >= least
+            sure = (scores[k] >= least) & (boxes[k, :, 2:] > boxes[k, :, :2]).all(-1)
             found.append(merge_palms(boxes[k, sure], points[k, sure], scores[k, sure], self.config.same_palm_overlap))
         return found
 
-    @torch.no_grad()
+    @torch.inference_mode()
     def hands(self, squares: torch.Tensor) -> HandsInSquares:
         """What is in squares (B, 3, S, S) RGB in 0..1, S = `config.hand_size`, cut as `hand_squares` says."""
-        weight = self.hand_network.stem.weight
-        found = self.hand_network(squares.to(weight.device, weight.dtype))
+        found = self.hand_network(self._ready(squares, self.hand_network.stem.weight))
         return HandsInSquares(found.keypoints.cpu(), found.hand_score.cpu(), found.right_score.cpu())
+
+    def hands_both_ways(self, squares: torch.Tensor) -> HandsInSquares:
+        """What `hands` says of squares and of their mirror images, on average, and how far the two disagree."""
+        count = len(squares)
+        both = self.hands(torch.cat([squares, squares.flip(-1)]))
+        keypoints, mirrored = both.keypoints[:count], both.keypoints[count:] * torch.tensor([-1.0, 1.0])
+        mirrored = mirrored + torch.tensor([1.0, 0.0])
+        return HandsInSquares(
+            keypoints=(keypoints + mirrored) / 2,
+            hand_score=(both.hand_score[:count] + both.hand_score[count:]) / 2,
+            right_score=(both.right_score[:count] + 1 - both.right_score[count:]) / 2,
+            mirror_gap=(keypoints - mirrored).norm(dim=-1).mean(-1),
+        )
+
+    def are_hands(self, found: HandsInSquares, palm_scores: torch.Tensor) -> torch.Tensor:
+        """Which of K squares hold a hand by the config's thresholds: (K,) bool.
+
+        Args:
+            found: what `hands_both_ways` says of them.
+            palm_scores: (K,) 0..1, how sure their palms are.
+        """
+        config = self.config
+        return (
+            (found.hand_score >= config.min_hand_score)
+            & (found.mirror_gap <= config.max_mirror_gap)
+            & (found.hand_score * palm_scores >= config.min_joint_score)
+        )
+
+    @staticmethod
+    def _ready(pictures: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+        """Pictures (B, 3, H, W) as weights want them: channels last is a third faster on a CPU."""
+        return pictures.to(weight.device, weight.dtype).contiguous(memory_format=torch.channels_last)
 
 
 def hand_squares(boxes: torch.Tensor, points: torch.Tensor) -> HandFrame:
@@ -325,15 +379,18 @@ def hand_squares(boxes: torch.Tensor, points: torch.Tensor) -> HandFrame:
     return HandFrame(centre, HAND_SCALE * extent.amax(-1), torch.atan2(-upwards[:, 0], -upwards[:, 1]))
 
 
-def anchor_centres(image_size: int) -> torch.Tensor:
-    """Centres (A, 2) of the anchors, shares of the picture: the cells' middles, fine map first, row by row."""
+@lru_cache(maxsize=32)
+def anchor_centres(height: int, width: int | None = None) -> torch.Tensor:
+    """Centres (A, 2) of the anchors of a picture of `height` x `width` px (None: a square one), shares of the picture:
+    the cells' middles, fine map first, row by row."""
+    width = height if width is None else width
     rows = []
-    for stride, anchors_per_cell in ((8, ANCHORS_FINE), (16, ANCHORS_COARSE)):
-        cells = image_size // stride
-        middles = (torch.arange(cells, dtype=torch.float32) + 0.5) / cells
-        y, x = torch.meshgrid(middles, middles, indexing="ij")
-        rows.append(torch.stack([x, y], dim=-1).reshape(-1, 2).repeat_interleave(anchors_per_cell, dim=0))
-    return torch.cat(rows)
+    with torch.inference_mode(False):  # it is kept, and may be asked for again where gradients are wanted
+        for stride, anchors_per_cell in ((8, ANCHORS_FINE), (16, ANCHORS_COARSE)):
+            middles = [(torch.arange(side // stride) + 0.5) * stride / side for side in (height, width)]
+            y, x = torch.meshgrid(*middles, indexing="ij")
+            rows.append(torch.stack([x, y], dim=-1).reshape(-1, 2).repeat_interleave(anchors_per_cell, dim=0))
+        return torch.cat(rows)
 
 
 def merge_palms(boxes: torch.Tensor, points: torch.Tensor, scores: torch.Tensor, same_overlap: float) -> Palms:
