@@ -28,7 +28,7 @@ def blocks(page: Path, language: str) -> list[str]:
 def commands(page: Path) -> list[list[str]]:
     """Every command of a page's plain blocks, as a shell would split it."""
     lines = "".join(blocks(page, "")).replace("\\\n", " ").splitlines()
-    whole = [shlex.split(line, comments=True) for line in lines if not re.search(r"[─►◄]", line)]
+    whole = [shlex.split(line, comments=True) for line in lines if not re.search(r"[─│►◄]", line)]
     parts = []
     for words in whole:
         while "&&" in words:
@@ -50,7 +50,8 @@ def check_script(words: list[str]) -> None:
         source += (ROOT / "train" / "loop.py").read_text()
     for word in words:
         if word.startswith("--"):
-            assert f'"{word}"' in source, f"{script.name} has no {word}"
+            named = (f'"{word}"', f'"{word[2:]}"')  # the second: flags that are added in a loop over names
+            assert any(name in source for name in named), f"{script.name} has no {word}"
         elif word.startswith("train/"):
             assert (ROOT / word).exists(), word
 

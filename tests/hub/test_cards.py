@@ -149,13 +149,22 @@ def test_card_of_a_cascade_of_ones_own(tiny_pipeline, tmp_path, results):
     card = pipeline_card(tmp_path / "mine", repo_id="someone/mine", training="On my own photos.", synthetic=False)
     assert 'from_pretrained("someone/mine")' in card.text and "On my own photos." in card.text
     assert "None were given" in card.text and card.data.eval_results is None
-    assert "MediaPipe" in card.text and "4 denoising steps" in card.text
+    assert "MediaPipe" in card.text and "4 for the joints and 3 for the meshes" in card.text
     assert "renders" not in card.text.split("## Biases")[1].split("## Licences")[0]
 
     one = results["sets"][0]["results"]  # as a results.json of `handdiff evaluate`
     measured = pipeline_card(tmp_path / "mine", one, repo_id="someone/mine")
     assert unfounded(figures_of(str(measured)), one) == []
     assert len(measured.data.eval_results) == 5 and measured.data.model_name == "mine"
+
+
+def test_card_of_a_single_stage(tiny_pipeline, tmp_path):
+    names = ("image_encoder", "joint_denoiser", "joint_scheduler")
+    stage1 = hf_handdiff.JointDiffusionPipeline(**{name: getattr(tiny_pipeline, name) for name in names})
+    stage1.save_pretrained(tmp_path / "joints")
+    card = pipeline_card(tmp_path / "joints", repo_id="someone/joints")
+    assert "JointDiffusionPipeline.from_pretrained" in card.text and "out.vertices" not in card.text
+    assert card.data.license == "apache-2.0" and "meshes" not in card.text.split("## What is inside")[0]
 
 
 def test_skin_tones_are_shown_where_they_were_measured(results):

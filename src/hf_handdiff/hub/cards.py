@@ -16,6 +16,7 @@ from huggingface_hub import DatasetCard, DatasetCardData, ModelCard, ModelCardDa
 from jinja2 import ChoiceLoader, Environment, FileSystemLoader, StrictUndefined
 
 from hf_handdiff.errors import InputError
+from hf_handdiff.hand.topology import OPEN_HAND
 from hf_handdiff.hub import figures
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -124,12 +125,13 @@ def pipeline_card(
     from hf_handdiff.pipelines.checkpoints import check_folder
 
     folder = Path(checkpoint_folder)
-    check_folder(folder, ("mesh_autoencoder",))
+    check_folder(folder, ())
+    index = json.loads((folder / "model_index.json").read_text())
     sets = figures.evaluated_sets(results) if results else []
     mesh, num_vertices = _mesh_of(folder)
     name = (repo_id or folder.resolve().name).split("/")[-1]
     metadata = ModelCardData(
-        **(_APACHE if mesh == "open hand" else _MANO),
+        **(_APACHE if mesh in (OPEN_HAND, None) else _MANO),
         library_name="diffusers",
         pipeline_tag="image-to-3d",
         tags=TAGS,
@@ -138,7 +140,6 @@ def pipeline_card(
         model_name=name,
         eval_results=figures.eval_results(sets) or None,
     )
-    index = json.loads((folder / "model_index.json").read_text())
     text = _render(
         template or TEMPLATES / "pipeline.md",
         metadata=f"---\n{metadata.to_yaml()}\n---",
@@ -146,7 +147,8 @@ def pipeline_card(
         repo_id=repo_id or f"owner/{name}",
         components=_components(folder),
         size_mb=sum(file.stat().st_size for file in folder.rglob("*.safetensors")) / 1e6,
-        settings=index,
+        class_name=index["_class_name"],
+        steps=_default_steps(index),
         mesh=mesh,
         num_vertices=num_vertices,
         training=training,
@@ -258,8 +260,14 @@ def _components(folder: Path) -> list[dict[str, str]]:
     return parts
 
 
-def _mesh_of(folder: Path) -> tuple[str, int]:
-    """Whose vertices the meshes have, and how many."""
+def _default_steps(index: Mapping[str, Any]) -> str:
+    """The denoising steps of the stages that a pipeline has, in words."""
+    names = {"num_inference_steps": "joints", "num_mesh_inference_steps": "meshes"}
+    return " and ".join(f"{index[key]} for the {what}" for key, what in names.items() if key in index)
+
+
+def _mesh_of(folder: Path) -> tuple[str | None, int | None]:
+    """Whose vertices the meshes have, and how many; None of a pipeline without meshes."""
     from safetensors import safe_open
 
     from hf_handdiff.hand.open_hand import mesh_of_faces
@@ -269,7 +277,7 @@ def _mesh_of(folder: Path) -> tuple[str, int]:
             if "faces" in weights.keys():  # noqa: SIM118
                 config = json.loads((folder / "mesh_autoencoder" / "config.json").read_text())
                 return mesh_of_faces(weights.get_tensor("faces")), config["num_vertices"]
-    raise InputError(f"checkpoint_folder: expected the faces of the mesh in {folder}/mesh_autoencoder")
+    return None, None
 
 
 # -- data set cards ------------------------------------------------------------------------------------------
