@@ -32,6 +32,7 @@ def rows(hand_layer):
                 "vertices_m": vertices[index] * has_hand,
                 "intrinsics_px": camera,
                 "visible_share": 0.4 if hidden else (0.7 if index % 4 == 1 else 0.95),
+                "skin_tone": index / NUM_ROWS if has_hand else -1.0,
                 "sample_id": f"0/{index}",
             }
         )

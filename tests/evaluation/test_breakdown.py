@@ -115,6 +115,20 @@ def test_the_report_shows_every_group_and_joint(results):
     json.dumps(results, allow_nan=False)
 
 
+def test_skin_tones_are_told_apart(scores, results):
+    assert results["by_skin_tone"] == {} and "## By skin tone" not in render_report(results), "not measured"
+    tones = np.tile([0.1, 0.5, 0.9, -1.0], NUM_SAMPLES // 4)
+    error = scores["pa_joint_error"] * np.where(tones == 0.9, 3.0, 1.0)[:, None]
+    settings = EvaluationSettings("made up", "none", "test", NUM_HYPOTHESES)
+    told = summarise({**scores, "pa_joint_error": error, "skin_tone": tones}, settings)
+    groups = told["by_skin_tone"]
+    assert list(groups) == list(metrics.SKIN_TONE_GROUPS)
+    assert [group["num_samples"] for group in groups.values()] == [NUM_SAMPLES // 4] * 3, "unknown tones are in none"
+    light, _, dark = (group["accuracy"]["pa_mpjpe_mm"] for group in groups.values())
+    assert dark == pytest.approx(1000 * error[tones == 0.9].mean()) and dark > 2 * light
+    assert "dark (> 2/3)" in render_report(told).split("## By skin tone")[1].split("## By joint")[0]
+
+
 def test_plots_are_written(results, tmp_path):
     written = write_plots(results, tmp_path)
     assert [path.name for path in written] == [f"{name}.png" for name in PLOTS]

@@ -261,14 +261,32 @@ def _rows_of_group(group: dict[str, Any]) -> list[tuple[str, tuple[str, ...], in
 
 def visible_share_table(results: dict[str, Any]) -> Table:
     """Every figure of the results, for all images and for each group by visible share."""
+    note = "Lengths in mm; AUC, PCK, F-scores and coverages are shares of 1. Best-of-N: read it beside its control."
     groups = {"all": results, **results["by_visible_share"]}
+    return _table_of_groups("By visible share of the hand", groups, _rows_of_group(results), note)
+
+
+def skin_tone_table(results: dict[str, Any]) -> Table:
+    """The main figures for all images and for each group by skin tone."""
+    shown = ("PA-MPJPE, mean", "PA-MPVPE, mean", "2D error", "joint_std")
+    lines = [line for line in _rows_of_group(results) if line[0].startswith(shown)]
+    lines.append(("visible share, mean", ("visible_share",), 3))
+    groups = {"all": results, **results["by_skin_tone"]}
+    note = (
+        "0 is the lightest tone, 1 the darkest. By chance the groups differ in more than that: see the visible share."
+    )
+    return _table_of_groups("By skin tone", groups, lines, note)
+
+
+def _table_of_groups(
+    title: str, groups: dict[str, Any], lines: list[tuple[str, tuple[str, ...], int]], note: str
+) -> Table:
     rows = [["images", *(str(group["num_samples"]) for group in groups.values())]]
-    for name, path, digits in _rows_of_group(results):
+    for name, path, digits in lines:
         values = [_find(group, path) for group in groups.values()]
         if any(value is not None for value in values):
             rows.append([name, *(as_text(value, digits) for value in values)])
-    note = "Lengths in mm; AUC, PCK, F-scores and coverages are shares of 1. Best-of-N: read it beside its control."
-    return Table("By visible share of the hand", ["figure", *groups], rows, note)
+    return Table(title, ["figure", *groups], rows, note)
 
 
 _JOINT_COLUMNS = {

@@ -43,6 +43,7 @@ __all__ = [
     "scale_translation_aligned_error",
     "sparsification",
     "spearman_correlation",
+    "skin_tone_groups",
     "spread",
     "truth_ranks",
     "visible_groups",
@@ -58,6 +59,13 @@ VISIBLE_GROUPS = {
     "visible (> 0.8)": (0.8, math.inf),
     "partly hidden (0.5-0.8)": (0.5, 0.8),
     "mostly hidden (< 0.5)": (-math.inf, 0.5),
+}
+
+# The groups of `skin_tone_groups`: name -> (lowest, highest tone), 0 lightest .. 1 darkest. Lower bounds belong to it.
+SKIN_TONE_GROUPS = {
+    "light (< 1/3)": (0.0, 1 / 3),
+    "medium (1/3-2/3)": (1 / 3, 2 / 3),
+    "dark (> 2/3)": (2 / 3, math.inf),
 }
 
 # How many points an aligned comparison touches at once: bounds the temporaries to some tens of MB.
@@ -551,3 +559,11 @@ def visible_groups(visible_share: Tensor) -> dict[str, Tensor]:
     partly = (visible_share >= 0.5) & (visible_share <= 0.8)
     names = list(VISIBLE_GROUPS)
     return {names[0]: visible_share > 0.8, names[1]: partly, names[2]: visible_share < 0.5}
+
+
+def skin_tone_groups(skin_tone: Tensor) -> dict[str, Tensor]:
+    """Samples by skin tone: (S,), 0 lightest .. 1 darkest -> {name: (S,) bool}. See `SKIN_TONE_GROUPS`.
+
+    A tone that is not known (-1 or NaN) is in none of them.
+    """
+    return {name: (skin_tone >= low) & (skin_tone < high) for name, (low, high) in SKIN_TONE_GROUPS.items()}

@@ -80,6 +80,7 @@ class HandBatch:
         vertices: (B, V, 3) m, wrist-relative, or None where the data set has no meshes.
         visible_share: (B,) 0..1, how much of the hand is seen.
         wrist: (B, 3) m, where the true wrist stands in the camera frame; NaN where the data set does not tell.
+        skin_tone: (B,) 0 lightest .. 1 darkest, -1 where it is not known; None: of no sample.
     """
 
     indices: list[int]
@@ -94,6 +95,7 @@ class HandBatch:
     vertices: Tensor | None
     visible_share: Tensor
     wrist: Tensor
+    skin_tone: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.indices)
@@ -210,6 +212,7 @@ def collate(rows: list[Mapping[str, Any]], first_index: int, seed: int) -> HandB
         vertices=stack("vertices_m").float() - wrist if has_meshes else None,
         visible_share=stack("visible_share", math.nan).float(),
         wrist=wrist[:, 0],
+        skin_tone=stack("skin_tone", -1.0).float(),
     )
 
 
@@ -349,7 +352,8 @@ def measure_batch(
 def _describe(prediction: Prediction, batch: HandBatch) -> Scores:
     """What is to be said of samples without their truth."""
     found = getattr(prediction, "found", None)
-    return {
+    tones = {} if batch.skin_tone is None else {"skin_tone": batch.skin_tone.numpy()}
+    return tones | {
         "hand_score": _tensor(prediction.hand_score).numpy(),
         "found": np.ones(len(batch), bool) if found is None else np.asarray(found, bool),
         "has_hand": batch.has_hand.numpy(),

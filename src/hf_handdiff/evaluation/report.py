@@ -30,6 +30,7 @@ from hf_handdiff.evaluation.breakdown import (
     joint_table,
     named_levels,
     radius_calibration,
+    skin_tone_table,
     visible_share_table,
 )
 from hf_handdiff.evaluation.calibration import reliability
@@ -237,6 +238,7 @@ def _group(measures: _Measures, settings: EvaluationSettings, num_samples: int) 
     """Everything that is told both for all samples and for each group of them."""
     return {
         "num_samples": num_samples,
+        "visible_share": measures.mean("visible_share"),
         "accuracy": _accuracy(measures),
         **_hypotheses(measures, settings.best_of()),
         "keypoints_2d": _keypoints(measures),
@@ -316,14 +318,19 @@ def summarise(scores: Scores, settings: EvaluationSettings) -> dict[str, Any]:
         "spread_and_visibility": {stage: _spread_and_visibility(measures, stage) for stage in STAGES},
         "hand_score": _hand_score(scores),
         "by_visible_share": {},
+        "by_skin_tone": {},
         "by_joint": by_joint(measures, settings.num_hypotheses),
         "curves": curves(measures, settings.num_hypotheses),
         "median_ms_per_image": as_number(1000 * np.median(seconds)),
     }
-    for name, rows in metrics.visible_groups(torch.from_numpy(scores["visible_share"])).items():
-        rows = rows.numpy() & measured
-        if rows.any():
-            results["by_visible_share"][name] = _group(_Measures(scores, rows), settings, int(rows.sum()))
+    groups = {"by_visible_share": metrics.visible_groups(torch.from_numpy(scores["visible_share"]))}
+    if "skin_tone" in scores:  # not in the chunks of runs that earlier versions began
+        groups["by_skin_tone"] = metrics.skin_tone_groups(torch.from_numpy(scores["skin_tone"]))
+    for kind, members in groups.items():
+        for name, rows in members.items():
+            rows = rows.numpy() & measured
+            if rows.any():
+                results[kind][name] = _group(_Measures(scores, rows), settings, int(rows.sum()))
     return results
 
 
@@ -516,8 +523,11 @@ def render_report(results: dict[str, Any]) -> str:
         _keypoints_table,
         _hand_score_table,
         visible_share_table,
+        skin_tone_table,
         joint_table,
     ]
+    if not results["by_skin_tone"]:
+        tables.remove(skin_tone_table)
     for name, table in (("baseline", _baseline_table), ("official", _official_table)):
         if name in results:
             tables.insert(1, table)

