@@ -1,0 +1,1 @@
+"""To and from the Hub: pushing, cards, and what is said where it fails."""
