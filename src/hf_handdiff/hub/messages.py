@@ -27,12 +27,13 @@ _DISK_ERRORS = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT, errno.EROFS, errno.EACC
 
 
 @contextmanager
-def hub_errors(argument: str, repo_id: str | os.PathLike) -> Iterator[None]:
+def hub_errors(argument: str, repo_id: str | os.PathLike, writing: bool = False) -> Iterator[None]:
     """Within it, what fails on the way to the Hub or back is raised as one sentence that names `argument`.
 
     Args:
         argument: of the caller, such as "checkpoint".
         repo_id: the repository "owner/name" that is read or written.
+        writing: whether it is written.
 
     Raises:
         NotFoundError: the repository, its revision or its file is not there, or may not be seen.
@@ -43,19 +44,20 @@ def hub_errors(argument: str, repo_id: str | os.PathLike) -> Iterator[None]:
     except InputError:
         raise
     except Exception as error:
-        found = explain(error, str(repo_id))
+        found = explain(error, str(repo_id), writing)
         if found is None:
             raise
         kind, sentence = found
         raise kind(f"{argument}: {sentence}") from error
 
 
-def explain(error: BaseException, repo_id: str) -> tuple[type[StorageError], str] | None:
+def explain(error: BaseException, repo_id: str, writing: bool = False) -> tuple[type[StorageError], str] | None:
     """Which of our errors `error` is and what it means for `repo_id`; None where it has nothing to do with the Hub.
 
     Libraries wrap each other's errors: all that led to `error` is looked at, what tells most first.
     """
     causes = list(chain(error))
+    instead = "nothing was pushed" if writing else f"{repo_id} is not in the cache"
 
     def first(kind: type, status: int | None = None):
         matching = (e for e in causes if isinstance(e, kind))
@@ -87,9 +89,9 @@ def explain(error: BaseException, repo_id: str) -> tuple[type[StorageError], str
     if failed := first(HfHubHTTPError):
         return StorageError, f"the Hub refuses {repo_id} ({_first_line(failed)})"
     if first(OfflineModeIsEnabled) or (constants.HF_HUB_OFFLINE and missing):
-        return StorageError, f"{repo_id} is not in the cache, and the Hub is not asked (HF_HUB_OFFLINE is set)"
+        return StorageError, f"the Hub is not asked (HF_HUB_OFFLINE is set), and {instead}"
     if any(is_no_connection(e) for e in causes):
-        return StorageError, f"the Hub cannot be reached at {constants.ENDPOINT} and {repo_id} is not in the cache"
+        return StorageError, f"the Hub cannot be reached at {constants.ENDPOINT}, and {instead}"
     if missing:
         return NotFoundError, f"{repo_id} is not in the cache, or not all of it"
     return None

@@ -35,7 +35,7 @@ def prepare_repository(
     Raises:
         StorageError: the token is refused, the Hub cannot be reached, or it refuses.
     """
-    with hub_errors("repo_id", repo_id):
+    with hub_errors("repo_id", repo_id, writing=True):
         api = HfApi(token=token)
         full_id = api.create_repo(repo_id, repo_type=repo_type, private=private, exist_ok=True).repo_id
         if revision is not None:
@@ -74,7 +74,7 @@ def push_files(
         CommitOperationAdd(path, content if isinstance(content, bytes) else str(content))
         for path, content in files.items()
     ]
-    with hub_errors("repo_id", repo_id):
+    with hub_errors("repo_id", repo_id, writing=True):
         try:
             done = HfApi(token=token).create_commit(
                 repo_id,
@@ -133,7 +133,7 @@ def push_checkpoint(
     repo_id = prepare_repository(repo_id, private=private, token=token, revision=revision)
     files: dict[str, Path | bytes] = {**folder_files(folder), **(more_files or {})}
     if "README.md" not in files:
-        with hub_errors("repo_id", repo_id):
+        with hub_errors("repo_id", repo_id, writing=True):
             has_card = HfApi(token=token).file_exists(repo_id, "README.md", revision=revision)
         if not has_card:
             files["README.md"] = str(pipeline_card(folder, read_results(folder))).encode()

@@ -76,7 +76,7 @@ class HandModel(PreTrainedModel):
         """
         if push_to_hub:
             kwargs.setdefault("repo_id", os.path.basename(os.path.abspath(save_directory)))
-        with saving(save_directory) as folder, hub_errors("repo_id", kwargs.get("repo_id", "")):
+        with saving(save_directory) as folder, hub_errors("repo_id", kwargs.get("repo_id", ""), writing=True):
             return super().save_pretrained(
                 folder,
                 is_main_process=is_main_process,
@@ -100,5 +100,5 @@ class HandModel(PreTrainedModel):
         Raises:
             StorageError: the token is refused, the Hub cannot be reached, or it refuses; nothing was pushed.
         """
-        with hub_errors("repo_id", repo_id):
+        with hub_errors("repo_id", repo_id, writing=True):
             return super().push_to_hub(repo_id, **kwargs)
