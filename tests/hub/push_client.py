@@ -50,7 +50,8 @@ errors = {
     "another's namespace": refused(lambda: pipeline.push_to_hub("bob/hand")),
 }
 
-half = CascadedHandPipeline.from_pretrained(checkpoint, torch_dtype=torch.float16)
+half = CascadedHandPipeline.from_pretrained(checkpoint, dtype=torch.float16)
+half.register_to_config(joint_noise_scale=2.0)
 half.push_to_hub("ann/hand", variant="fp16")
 np.savez(answers / "half.npz", **answer(half.to(torch.float32), photo))
 print(json.dumps({"first": first, "errors": errors}))

@@ -72,7 +72,8 @@ def explain(error: BaseException, repo_id: str, writing: bool = False) -> tuple[
         )
     if first(GatedRepoError):
         return NotFoundError, f"{repo_id} is gated: ask for access on its page, and log in (hf auth login)"
-    if first(RepositoryNotFoundError):
+    # datasets says so by an error of its own, without its cause
+    if first(RepositoryNotFoundError) or any(type(e).__name__ == "DatasetNotFoundError" for e in causes):
         return NotFoundError, (
             f"there is no repository {repo_id} on the Hub that you may see: check its name, or log in (hf auth login) "
             "if it is private"

@@ -68,7 +68,11 @@ def check_folder(
         if component in models and not (has_weights(part) or (variant and has_weights(part, variant))):
             raise StorageError(f"checkpoint: expected {component}/model.safetensors in {source}, but it is missing")
     if variant is not None and not any(has_weights(folder / component, variant) for component in models):
-        raise StorageError(f"variant: {source} has no weights of the variant {variant!r}")
+        raise _no_variant(source, variant)
+
+
+def _no_variant(source: str | os.PathLike, variant: str) -> StorageError:
+    return StorageError(f"variant: {source} has no weights of the variant {variant!r}")
 
 
 def has_weights(part: Path, variant: str | None = None) -> bool:
@@ -119,6 +123,8 @@ def download_checkpoint(
         try:
             return Path(download(repo_id, **options))
         except Exception as error:
+            if isinstance(error, ValueError) and options.get("variant") and "variant" in str(error):
+                raise _no_variant(repo_id, options["variant"]) from error
             # diffusers turns to the cache where the Hub cannot be reached, but knows one HTTP client alone
             if options.get("local_files_only") or not is_no_connection(error):
                 raise
