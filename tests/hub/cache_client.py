@@ -16,10 +16,8 @@ photo, answers, errors = np.load(sys.argv[1]), Path(sys.argv[2]), {}
 np.savez(answers / "whole.npz", **answer(hf_handdiff.CascadedHandPipeline.from_pretrained("ann/hand"), photo))
 component = hf_handdiff.JointDenoiser.from_pretrained("ann/hand", subfolder="joint_denoiser")
 np.savez(answers / "one_component.npz", **denoised(component))
-pipeline, model = hf_handdiff.CascadedHandPipeline, hf_handdiff.JointDenoiser
 for name, load in {
-    "pipeline": lambda: pipeline.from_pretrained("ann/never"),
-    "one model": lambda: model.from_pretrained("ann/never"),
+    "pipeline": lambda: hf_handdiff.CascadedHandPipeline.from_pretrained("ann/never"),
     "push": lambda: component.push_to_hub("ann/hand"),
 }.items():
     try:

@@ -146,5 +146,5 @@ def test_without_a_hub_the_cache_answers(pushed, pulled, tmp_path, offline, word
     errors = pushed.client("cache_client.py", home, pushed.photo, tmp_path, offline=offline)
     assert_equal(tmp_path / "whole.npz", pushed.answers / "second.npz")
     assert_equal(tmp_path / "one_component.npz", pushed.answers / "denoised.npz")
-    for name in ("pipeline", "one model", "push"):
+    for name in ("pipeline", "push"):
         assert_one_sentence(errors[name], words)

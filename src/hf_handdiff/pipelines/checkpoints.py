@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub import hf_hub_download
+from huggingface_hub import hf_hub_download, resolve_revision
 from safetensors import SafetensorError
 
 from ..errors import StorageError
@@ -118,6 +118,8 @@ def download_checkpoint(
     """
     where = {name: options[name] for name in ("cache_dir", "revision", "token", "local_files_only") if name in options}
     with hub_errors("checkpoint", repo_id):
+        where["revision"] = resolve_revision(repo_id, **where)  # one commit for all files; no retries without a network
+        options = {**options, **where}
         index_file = hf_hub_download(repo_id, INDEX, **where)
         check_index(Path(index_file), needed, repo_id)
         try:
