@@ -38,7 +38,7 @@ def replace_folder(folder: str | os.PathLike) -> Iterator[Path]:
     If the block raises, what it wrote is removed and `folder` stays as it was.
     """
     folder = Path(os.path.abspath(folder))
-    with _folder_aside(folder) as aside:
+    with _folder_aside(folder, folder.parent) as aside:
         yield aside
         before = Path(f"{aside}.before")
         if folder.exists():
@@ -54,13 +54,14 @@ def replace_folder(folder: str | os.PathLike) -> Iterator[Path]:
 
 @contextmanager
 def add_to_folder(folder: str | os.PathLike) -> Iterator[Path]:
-    """Give an empty folder beside `folder`; when the block ends well, its files move into `folder`.
+    """Give an empty folder on the same disk; when the block ends well, its files move into `folder`.
 
     Files of `folder` that the block does not write stay. If the block raises, all of them stay as they were. Files
     at the top are moved last: `model_index.json` never names parts that are not there yet.
     """
     folder = Path(os.path.abspath(folder))
-    with _folder_aside(folder) as aside:
+    place = folder if folder.is_dir() else folder.parent  # `folder` may be a disk of its own
+    with _folder_aside(folder, place) as aside:
         yield aside
         if not folder.exists():
             os.replace(aside, folder)
@@ -73,10 +74,10 @@ def add_to_folder(folder: str | os.PathLike) -> Iterator[Path]:
 
 
 @contextmanager
-def _folder_aside(folder: Path) -> Iterator[Path]:
-    """A new folder beside `folder`, on the same disk; removed in the end if it is still there."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    aside = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+def _folder_aside(folder: Path, place: Path) -> Iterator[Path]:
+    """A new hidden folder in `place`, named after `folder`; removed in the end if it is still there."""
+    place.mkdir(parents=True, exist_ok=True)
+    aside = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=place))
     os.chmod(aside, 0o777 & ~_umask())
     try:
         yield aside
