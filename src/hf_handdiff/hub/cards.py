@@ -13,7 +13,7 @@ _PIPELINE = """---
 ```python
 from hf_handdiff import CascadedHandPipeline
 
-pipe = CascadedHandPipeline.from_pretrained("owner/name")
+pipe = CascadedHandPipeline.from_pretrained("{repo_id}")
 ```
 """
 _TRAINED = """---
@@ -26,9 +26,9 @@ Trained by `train/{script}.py`{base}. `training_config.yaml` holds its flags, `r
 """
 
 
-def pipeline_card(checkpoint_folder: Path, results: dict | None) -> ModelCard:
+def pipeline_card(checkpoint_folder: Path, results: dict | None, *, repo_id: str | None = None) -> ModelCard:
     """The card of a pipeline's checkpoint."""
-    return ModelCard(_PIPELINE.format(metadata=_metadata().to_yaml()))
+    return ModelCard(_PIPELINE.format(metadata=_metadata().to_yaml(), repo_id=repo_id or "owner/name"))
 
 
 def training_card(script: str, config: dict, results: dict, repo_id: str, base: str | None = None) -> ModelCard:

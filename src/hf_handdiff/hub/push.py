@@ -136,7 +136,7 @@ def push_checkpoint(
         with hub_errors("repo_id", repo_id, writing=True):
             has_card = HfApi(token=token).file_exists(repo_id, "README.md", revision=revision)
         if not has_card:
-            files["README.md"] = str(pipeline_card(folder, read_results(folder))).encode()
+            files["README.md"] = str(pipeline_card(folder, read_results(folder), repo_id=repo_id)).encode()
     return push_files(files, repo_id, commit_message, token=token, create_pr=create_pr, revision=revision)
 
 
