@@ -410,7 +410,7 @@ def test_help_is_quick_and_loads_no_torch():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert time.perf_counter() - start < 5.0  # some 0.2 s on an idle machine
-    for command in ("predict", "data", "evaluate", "benchmark", "export"):
+    for command in ("predict", "data", "evaluate", "benchmark", "export", "push"):
         assert command in done.stdout
 
 

@@ -25,12 +25,6 @@ from hf_handdiff import (
 )
 from hf_handdiff.pipelines.denoising import default_scheduler
 
-# With it `DiffusionPipeline.from_pretrained(repo, custom_pipeline=repo, trust_remote_code=True)` finds the class.
-PIPELINE_FILE = '''"""What diffusers runs for `custom_pipeline`: the class itself lives in the package."""
-
-from hf_handdiff import CascadedHandPipeline  # noqa: F401
-'''
-
 
 def main(argv=None):
     """Parse the flags and write the checkpoint."""
@@ -63,11 +57,7 @@ def main(argv=None):
     if args.half:
         pipeline.to(torch.float16)
 
-    def write(folder: Path) -> None:
-        pipeline.save_pretrained(folder)
-        (folder / "pipeline.py").write_text(PIPELINE_FILE)
-
-    save_aside(Path(args.out), write)
+    save_aside(Path(args.out), pipeline.save_pretrained)
     size = sum(file.stat().st_size for file in Path(args.out).rglob("*") if file.is_file())
     print(f"{args.out}: {size / 1e6:.1f} MB")
 

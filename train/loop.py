@@ -6,6 +6,7 @@ the bit to one that was not.
 """
 
 import argparse
+import inspect
 import json
 import math
 import os
@@ -23,7 +24,14 @@ from accelerate.utils import ProjectConfiguration
 from diffusers.optimization import get_scheduler
 from diffusers.training_utils import EMAModel
 from PIL import Image
+from safetensors import SafetensorError
 from tqdm.auto import tqdm
+
+from hf_handdiff.errors import StorageError
+from hf_handdiff.files import replace_file, replace_folder
+from hf_handdiff.hub.messages import why_not_written
+from hf_handdiff.hub.push import prepare_repository
+from hf_handdiff.hub.runs import push_run, write_config
 
 
 class Task(Protocol):
@@ -72,6 +80,10 @@ def argument_parser(description: str) -> argparse.ArgumentParser:
     add("--logging_steps", type=int, default=50)
     add("--report_to", default="tensorboard", help="tensorboard, trackio, wandb … or none")
     add("--cpu", action="store_true", help="train on the CPU even where there is a GPU")
+    add("--push_to_hub", action="store_true", help="push model, card, flags, logs and figures to the Hub in the end")
+    add("--hub_model_id", help="repository owner/name; default: the name of --output_dir in your own namespace")
+    add("--hub_token", help="default: that of `hf auth login`, or of the variable HF_TOKEN")
+    add("--hub_private_repo", action="store_true", help="a new repository is private")
     return parser
 
 
@@ -118,6 +130,9 @@ def train(task: Task, args: argparse.Namespace) -> dict[str, float]:
 
     Returns:
         The last validation's figures (main process; empty elsewhere).
+
+    Raises:
+        StorageError: the disk is full, or the Hub refuses what `--push_to_hub` asks for: the token is tried first.
     """
     output = Path(args.output_dir)
     accelerator = Accelerator(
@@ -127,6 +142,10 @@ def train(task: Task, args: argparse.Namespace) -> dict[str, float]:
         log_with=None if args.report_to == "none" else args.report_to,
         project_config=ProjectConfiguration(project_dir=str(output), logging_dir=str(output / "logs")),
     )
+    repository = None
+    if accelerator.is_main_process:
+        repository = _repository(args)  # a wrong token is said before training, not after it
+        write_config(output, Path(inspect.getfile(type(task))).stem, vars(args))
     optimizer = torch.optim.AdamW(
         task.parameter_groups(args.learning_rate), lr=args.learning_rate, weight_decay=args.adam_weight_decay
     )
@@ -144,7 +163,7 @@ def train(task: Task, args: argparse.Namespace) -> dict[str, float]:
     progress = _Progress()
     accelerator.register_for_checkpointing(*[x for x in (schedule, ema, progress) if x is not None])
     if args.report_to != "none":
-        accelerator.init_trackers("train", config={k: v for k, v in vars(args).items() if _loggable(v)})
+        accelerator.init_trackers("train", config={k: v for k, v in vars(args).items() if _loggable(k, v)})
     if args.resume_from_checkpoint:
         _resume(accelerator, output, args.resume_from_checkpoint)
 
@@ -171,9 +190,28 @@ def train(task: Task, args: argparse.Namespace) -> dict[str, float]:
     if accelerator.is_main_process:
         with _averaged(ema, parameters):
             save_aside(output / "model", lambda folder: task.save(accelerator.unwrap_model(model), folder))
-        (output / "results.json").write_text(json.dumps({"step": progress.step, **metrics}, indent=2))
+        with replace_file(output / "results.json") as file:
+            file.write_text(json.dumps({"step": progress.step, **metrics}, indent=2))
     accelerator.end_training()
+    if repository is not None:
+        _push(output, repository, args)
     return metrics
+
+
+def _repository(args: argparse.Namespace) -> str | None:
+    """The repository that `--push_to_hub` names, made if it is not there; None without the flag."""
+    if not args.push_to_hub:
+        return None
+    name = args.hub_model_id or Path(args.output_dir).resolve().name
+    return prepare_repository(name, private=args.hub_private_repo or None, token=args.hub_token)
+
+
+def _push(output: Path, repository: str, args: argparse.Namespace) -> None:
+    """Push the finished run; where that fails, say how to do it later."""
+    try:
+        print(f"pushed: {push_run(output, repository, token=args.hub_token)}")
+    except StorageError as error:
+        raise StorageError(f"{error}; the run is whole in {output}: `handdiff push {output} {repository}`") from error
 
 
 def _optimiser_step(task, model, optimizer, schedule, accelerator, args, step, parameters) -> dict[str, float]:
@@ -238,7 +276,11 @@ def _checkpoints(output: Path) -> list[Path]:
 def _save_checkpoint(accelerator, output: Path, step: int, limit: int | None) -> None:
     """Write aside, rename, then remove what is too old: a killed run never leaves half a checkpoint."""
     aside = output / f"writing-{step}"
-    accelerator.save_state(str(aside))
+    try:
+        accelerator.save_state(str(aside))
+    except (OSError, RuntimeError, SafetensorError) as error:  # torch says RuntimeError where a disk is full
+        shutil.rmtree(aside, ignore_errors=True)
+        raise StorageError(f"--output_dir: checkpoint-{step} cannot be written ({why_not_written(error)})") from error
     accelerator.wait_for_everyone()
     if accelerator.is_main_process:
         final = output / f"checkpoint-{step}"
@@ -265,14 +307,18 @@ def _resume(accelerator, output: Path, which: str) -> None:
 
 
 def save_aside(folder: Path, write) -> None:
-    """Call `write(temporary folder)`, then put the result in place of `folder`."""
-    aside = folder.with_name(folder.name + ".writing")
-    shutil.rmtree(aside, ignore_errors=True)
-    aside.mkdir(parents=True)
-    write(aside)
-    shutil.rmtree(folder, ignore_errors=True)
-    os.replace(aside, folder)
+    """Call `write(temporary folder)`, then put the result in place of `folder`.
+
+    Raises:
+        StorageError: the disk is full, or the folder cannot be written; it is then as it was.
+    """
+    try:
+        with replace_folder(folder) as aside:
+            write(aside)
+    except (OSError, SafetensorError) as error:
+        reason = why_not_written(error)
+        raise StorageError(f"{folder} cannot be written ({reason}); it is as it was before") from error
 
 
-def _loggable(value) -> bool:
-    return isinstance(value, (int, float, str, bool))
+def _loggable(name: str, value) -> bool:
+    return name != "hub_token" and isinstance(value, (int, float, str, bool))

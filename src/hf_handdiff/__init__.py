@@ -10,6 +10,8 @@ Heavy modules load on first use, so that `import hf_handdiff` and `handdiff --he
 from importlib import import_module
 from pathlib import Path
 
+from .registration import register_when_imported
+
 __version__ = "0.1.0"
 
 DEFAULT_CHECKPOINT = str(Path(__file__).parent / "checkpoints" / "base")
@@ -44,3 +46,6 @@ def __getattr__(name):
 
 def __dir__():
     return sorted(__all__)
+
+
+register_when_imported()

@@ -26,6 +26,7 @@ def build_parser() -> argparse.ArgumentParser:
     """Return the parser of the command and its subcommands; each sets `run`, arguments -> exit status."""
     from hf_handdiff.evaluation.commands import add_benchmark_parser, add_evaluate_parser
     from hf_handdiff.export.commands import add_export_parser
+    from hf_handdiff.hub.commands import add_push_parser
 
     parser = argparse.ArgumentParser(
         prog="handdiff", description="From one photo of a hand to a distribution of 3D hand meshes."
@@ -37,6 +38,7 @@ def build_parser() -> argparse.ArgumentParser:
     add_evaluate_parser(subparsers)
     add_benchmark_parser(subparsers)
     add_export_parser(subparsers)
+    add_push_parser(subparsers)
     return parser
 
 

@@ -1,4 +1,4 @@
-"""The error that every bad input gets: one sentence that names the argument and what was expected."""
+"""The errors that users see: one sentence that names the argument and what was expected."""
 
 
 class InputError(ValueError):
@@ -9,3 +9,14 @@ class InputError(ValueError):
 
     def __init__(self, message: str):
         super().__init__(" ".join(str(message).split()))
+
+
+class StorageError(InputError, OSError):
+    """Something could not be read from, or written to, the place that was named: a folder, a full disk, the Hub.
+
+    Being an `OSError` too, it is caught by callers who expect what diffusers and transformers raise.
+    """
+
+
+class NotFoundError(StorageError, FileNotFoundError):
+    """The repository, revision or file that was named is not there."""

@@ -10,6 +10,7 @@ from datasets.distributed import split_dataset_by_node
 from pyarrow.parquet import read_metadata
 
 from hf_handdiff.data.features import CORPUS_FEATURES
+from hf_handdiff.hub.messages import hub_errors
 
 SPLITS = ("train", "validation", "test", "evaluation")
 
@@ -32,14 +33,17 @@ def load_corpus(
         A dataset with the columns of `CORPUS_FEATURES`, or a dictionary of them by split.
 
     Raises:
-        FileNotFoundError: the folder holds no shard, an incomplete set of shards, or not the split.
+        FileNotFoundError: the folder holds no shard, an incomplete set of shards, or not the split; or there is no
+            such repository on the Hub.
+        StorageError: the Hub cannot be reached, or it refuses the token.
         ValueError: the columns are not those of a hand corpus, or there are no rows.
     """
     folder = Path(path)
     if not folder.is_dir():
         if folder.exists() or str(path).count("/") != 1:
             raise FileNotFoundError(f"path: expected a folder of Parquet shards or a Hub id owner/name, got {path}")
-        corpus = load_dataset(str(path), split=split, streaming=streaming)
+        with hub_errors("path", path):
+            corpus = load_dataset(str(path), split=split, streaming=streaming)
     else:
         shards = find_shards(folder)
         if split is not None and split not in shards:

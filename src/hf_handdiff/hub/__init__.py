@@ -1,1 +1,1 @@
-"""What the package shows on the Hub."""
+"""To and from the Hub: pushing, cards, and what is said where it fails."""

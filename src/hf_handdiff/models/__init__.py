@@ -1,4 +1,6 @@
-"""The networks, one PreTrainedModel a file."""
+"""The networks, one PreTrainedModel a file; importing them lets AutoConfig and AutoModel load them."""
+
+from transformers import AutoConfig, AutoModel
 
 from .hand_detector import HandDetector, HandDetectorConfig, HandDetectorOutput
 from .image_encoder import HandImageEncoder, HandImageEncoderConfig, HandImageEncoderOutput
@@ -20,3 +22,13 @@ __all__ = [
     "MeshLatentDenoiser",
     "MeshLatentDenoiserConfig",
 ]
+
+for _config, _model in (
+    (HandDetectorConfig, HandDetector),
+    (HandImageEncoderConfig, HandImageEncoder),
+    (JointDenoiserConfig, JointDenoiser),
+    (MeshAutoencoderConfig, MeshAutoencoder),
+    (MeshLatentDenoiserConfig, MeshLatentDenoiser),
+):
+    AutoConfig.register(_config.model_type, _config, exist_ok=True)
+    AutoModel.register(_config, _model, exist_ok=True)

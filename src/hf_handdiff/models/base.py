@@ -1,27 +1,104 @@
 """What the models share."""
 
+import os
+
 import torch
 from transformers import PreTrainedModel
+
+from ..checkpoint_files import saving
+from ..errors import InputError, StorageError
+from ..hub.messages import hub_errors
 
 
 class HandModel(PreTrainedModel):
     """A PreTrainedModel whose reloaded weights give the same outputs to the bit."""
 
     @classmethod
-    def from_pretrained(cls, *args, **kwargs):
+    def from_pretrained(cls, pretrained_model_name_or_path, *args, **kwargs):
         """Load as PreTrainedModel does, in float32 unless told otherwise, into memory of its own.
 
         Checkpoints may be stored in half precision to be small; laptops compute best in float32.
 
         Safetensors maps the file: its tensors start wherever they lie in it, and matrix kernels sum in another order
         on memory that is not aligned. A copy is aligned like any fresh tensor.
+
+        Args:
+            pretrained_model_name_or_path: a folder, or a Hub repository "owner/name"; with `subfolder` a component
+                of a pipeline's.
+            *args: those of `PreTrainedModel.from_pretrained`.
+            **kwargs: likewise (subfolder, revision, variant, token, dtype, …).
+
+        Raises:
+            StorageError: the folder or repository is not there, cannot be read, or holds no such model.
         """
+        source = pretrained_model_name_or_path
         if kwargs.get("dtype") is None and kwargs.get("torch_dtype") is None:
             kwargs.pop("torch_dtype", None)
             kwargs["dtype"] = torch.float32
-        loaded = super().from_pretrained(*args, **kwargs)
+        try:
+            with hub_errors("checkpoint", source):
+                loaded = super().from_pretrained(source, *args, **kwargs)
+        except InputError:
+            raise
+        except OSError as error:
+            where = "/".join(filter(None, (str(source), kwargs.get("subfolder"))))
+            reason = str(error).strip().splitlines()[0]
+            raise StorageError(f"checkpoint: {where} holds no {cls.__name__} that can be loaded: {reason}") from error
         model = loaded[0] if isinstance(loaded, tuple) else loaded  # output_loading_info=True gives a pair
         with torch.no_grad():
             for tensor in [*model.parameters(), *model.buffers()]:
                 tensor.data = tensor.data.clone()
         return loaded
+
+    def save_pretrained(
+        self,
+        save_directory: str | os.PathLike,
+        is_main_process: bool = True,
+        state_dict: dict | None = None,
+        push_to_hub: bool = False,
+        max_shard_size: int | str = "50GB",
+        variant: str | None = None,
+        **kwargs,
+    ):
+        """Save as PreTrainedModel does, whole or not at all.
+
+        Args:
+            save_directory: the folder; what else is in it stays.
+            is_main_process: see `PreTrainedModel.save_pretrained`, as for the others.
+            state_dict: weights to save instead of the model's own.
+            push_to_hub: also push them to the Hub, as `repo_id` in `kwargs` or by the folder's name.
+            max_shard_size: weights beyond it are split into several files.
+            variant: such as "fp16": part of the name of the weights.
+            **kwargs: see `PreTrainedModel.save_pretrained`.
+
+        Raises:
+            StorageError: the disk is full, or the folder cannot be written; it is then as it was.
+        """
+        if push_to_hub:
+            kwargs.setdefault("repo_id", os.path.basename(os.path.abspath(save_directory)))
+        with saving(save_directory) as folder, hub_errors("repo_id", kwargs.get("repo_id", ""), writing=True):
+            return super().save_pretrained(
+                folder,
+                is_main_process=is_main_process,
+                state_dict=state_dict,
+                push_to_hub=push_to_hub,
+                max_shard_size=max_shard_size,
+                variant=variant,
+                **kwargs,
+            )
+
+    def push_to_hub(self, repo_id: str, **kwargs) -> str:
+        """Push weights and config to the Hub repository `repo_id` in one commit.
+
+        Args:
+            repo_id: "owner/name"; made if it is not there.
+            **kwargs: those of `PreTrainedModel.push_to_hub` (private, token, revision, commit_message, …).
+
+        Returns:
+            The commit's address.
+
+        Raises:
+            StorageError: the token is refused, the Hub cannot be reached, or it refuses; nothing was pushed.
+        """
+        with hub_errors("repo_id", repo_id, writing=True):
+            return super().push_to_hub(repo_id, **kwargs)

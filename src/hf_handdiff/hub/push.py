@@ -1,0 +1,189 @@
+"""Pushing to the Hub: everything in one commit, so that nobody ever sees half of it."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from huggingface_hub import CommitOperationAdd, HfApi
+
+from ..errors import InputError
+from .messages import hub_errors
+
+
+def prepare_repository(
+    repo_id: str,
+    repo_type: str = "model",
+    private: bool | None = None,
+    token: str | bool | None = None,
+    revision: str | None = None,
+) -> str:
+    """Make the repository, and its branch `revision`, where they are not there.
+
+    Args:
+        repo_id: "owner/name", or "name" for your own namespace.
+        repo_type: "model", "dataset" or "space".
+        private: whether a new one is private.
+        token: None: that of `hf auth login`.
+        revision: a branch; None: main.
+
+    Returns:
+        "owner/name".
+
+    Raises:
+        StorageError: the token is refused, the Hub cannot be reached, or it refuses.
+    """
+    with hub_errors("repo_id", repo_id, writing=True):
+        api = HfApi(token=token)
+        full_id = api.create_repo(repo_id, repo_type=repo_type, private=private, exist_ok=True).repo_id
+        if revision is not None:
+            api.create_branch(full_id, branch=revision, repo_type=repo_type, exist_ok=True)
+    return full_id
+
+
+def push_files(
+    files: Mapping[str, Path | bytes],
+    repo_id: str,
+    commit_message: str,
+    repo_type: str = "model",
+    token: str | bool | None = None,
+    revision: str | None = None,
+    create_pr: bool = False,
+) -> str:
+    """Push files to a repository that is there, in one commit.
+
+    Args:
+        files: path in the repository -> file or content.
+        repo_id: "owner/name".
+        commit_message: its first line.
+        repo_type: "model", "dataset" or "space".
+        token: None: that of `hf auth login`.
+        revision: a branch; None: main.
+        create_pr: open a pull request instead.
+
+    Returns:
+        The commit's address, or the pull request's.
+
+    Raises:
+        InputError: the metadata in README.md are not what the Hub takes.
+        StorageError: the token is refused, the Hub cannot be reached, or it refuses; nothing was pushed.
+    """
+    operations = [
+        CommitOperationAdd(path, content if isinstance(content, bytes) else str(content))
+        for path, content in files.items()
+    ]
+    with hub_errors("repo_id", repo_id, writing=True):
+        try:
+            done = HfApi(token=token).create_commit(
+                repo_id,
+                operations,
+                commit_message=commit_message,
+                repo_type=repo_type,
+                revision=revision,
+                create_pr=create_pr,
+            )
+        except ValueError as error:
+            if isinstance(error, OSError) or "README.md" not in str(error):
+                raise
+            raise InputError(f"README.md: the Hub does not take its metadata: {error}") from error
+    return done.pr_url or done.commit_url
+
+
+def folder_files(folder: str | os.PathLike) -> dict[str, Path]:
+    """The files of a folder by their paths in it; hidden ones, such as those of a writing that broke off, left out."""
+    folder = Path(folder)
+    found = sorted(path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
+    return {path.as_posix(): folder / path for path in found if not any(part.startswith(".") for part in path.parts)}
+
+
+def push_checkpoint(
+    folder: Path,
+    repo_id: str,
+    commit_message: str = "Upload checkpoint",
+    private: bool | None = None,
+    token: str | bool | None = None,
+    create_pr: bool = False,
+    revision: str | None = None,
+    more_files: Mapping[str, Path | bytes] | None = None,
+) -> str:
+    """Push the folder of a pipeline with its card: its own README.md, else that of the repository, else a new one.
+
+    Args:
+        folder: that `save_pretrained` of a pipeline wrote; `results.json` in it, of `handdiff evaluate`, is told on
+            a new card.
+        repo_id: "owner/name", or "name" for your own namespace; made if it is not there.
+        commit_message: its first line.
+        private: whether a new repository is private.
+        token: None: that of `hf auth login`.
+        create_pr: open a pull request instead.
+        revision: branch to push to, made if it is not there; None: main.
+        more_files: path in the repository -> file or content, to go with it.
+
+    Returns:
+        The commit's address, or the pull request's.
+
+    Raises:
+        InputError: `results.json` or the metadata of README.md cannot be used.
+        StorageError: see `push_files`.
+    """
+    from .cards import pipeline_card
+
+    repo_id = prepare_repository(repo_id, private=private, token=token, revision=revision)
+    files: dict[str, Path | bytes] = {**folder_files(folder), **(more_files or {})}
+    if "README.md" not in files:
+        with hub_errors("repo_id", repo_id, writing=True):
+            has_card = HfApi(token=token).file_exists(repo_id, "README.md", revision=revision)
+        if not has_card:
+            files["README.md"] = str(pipeline_card(folder, read_results(folder), repo_id=repo_id)).encode()
+    return push_files(files, repo_id, commit_message, token=token, create_pr=create_pr, revision=revision)
+
+
+def read_results(folder: Path) -> dict | None:
+    """What `results.json` in `folder` says; None where there is none."""
+    file = folder / "results.json"
+    if not file.is_file():
+        return None
+    try:
+        return json.loads(file.read_text())
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"results.json: expected JSON in {file}, got something else ({error})") from None
+
+
+def push_corpus(
+    folder: Path,
+    repo_id: str,
+    commit_message: str = "Upload corpus",
+    private: bool | None = None,
+    token: str | bool | None = None,
+    revision: str | None = None,
+) -> str:
+    """Push a folder of Parquet shards as a data set, with its card.
+
+    Args:
+        folder: with complete shards and README.md.
+        repo_id: as for `push_checkpoint`, and so the others.
+        commit_message: its first line.
+        private: whether a new repository is private.
+        token: None: that of `hf auth login`.
+        revision: branch to push to, made if it is not there; None: main.
+
+    Returns:
+        The commit's address.
+
+    Raises:
+        InputError: there is no README.md: whoever shares images says where they come from and under which licence.
+        FileNotFoundError: a shard is missing.
+        StorageError: see `push_files`.
+    """
+    from ..data.corpus import find_shards
+
+    find_shards(folder)
+    if not (folder / "README.md").is_file():
+        raise InputError(
+            f"folder: expected README.md in {folder}: the card that says where the images come from and under which "
+            "licence they may be shared"
+        )
+    repo_id = prepare_repository(repo_id, "dataset", private, token, revision)
+    return push_files(folder_files(folder), repo_id, commit_message, "dataset", token, revision)
