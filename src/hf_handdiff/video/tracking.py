@@ -167,7 +167,8 @@ def intersection_over_union(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def _in_the_picture(box: np.ndarray, image_size: tuple[int, int]) -> bool:
-    """Whether a box (4,) px has pixels, and its middle lies in the picture."""
+    """Whether a box (4,) px has pixels, is not much larger than the picture, and its middle lies in it."""
     height, width = image_size
     x, y = (box[0] + box[2]) / 2, (box[1] + box[3]) / 2
-    return bool((box[2:] - box[:2]).min() >= 1.0 and 0 <= x < width and 0 <= y < height)
+    sides = box[2:] - box[:2]
+    return bool(1.0 <= sides.min() and sides.max() <= 2 * max(height, width) and 0 <= x < width and 0 <= y < height)
