@@ -1,6 +1,6 @@
 """Print jitter and lag of the hands in the JSON lines that `handdiff predict` wrote for a video.
 
-    python scripts/measure_video.py results/clip.jsonl
+python scripts/measure_video.py results/clip.jsonl
 """
 
 import argparse

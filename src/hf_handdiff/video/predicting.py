@@ -211,9 +211,9 @@ def _placed(hand: SmoothHand, faces: np.ndarray, settings: PredictionSettings) -
         low, high = hand.keypoints.min(axis=0), hand.keypoints.max(axis=0)
         crop = camera.crop_of_box([*low, *high])
         intrinsics = camera.default_intrinsics(torch.from_numpy(crop)[None])[0].numpy()
-    points, keypoints = torch.from_numpy(hand.joints), torch.from_numpy(hand.keypoints)
-    weights = torch.from_numpy(np.clip(hand.own.scores, 0.0, 1.0) + 1e-3)
-    place = camera.fit_translation(points, keypoints, torch.from_numpy(intrinsics), weights).numpy()
+    weights = np.clip(hand.own.scores, 0.0, 1.0) + 1e-3
+    rows = (torch.from_numpy(values)[None] for values in (hand.joints, hand.keypoints, intrinsics, weights))
+    place = camera.fit_translation(*rows)[0].numpy()
     return PlacedHand(
         vertices=hand.vertices + place,
         joints=hand.joints + place,
