@@ -104,7 +104,7 @@ def test_resume_does_what_is_missing_and_nothing_else(checkpoint, folder, tmp_pa
     calls.clear()
     (folder / "b.png").write_bytes(whole)
     (out / "d.json").unlink()
-    with open(out / "predicted.jsonl", "a") as ledger:
+    with open(out / "handdiff-done.jsonl", "a") as ledger:
         ledger.write('{"name": "b", "answ')  # a run that was cut off while writing
     assert predict(checkpoint, out, folder, "--resume") == 0
     assert sum(calls) == 2 and set(answers(out)) == set(NAMES)
@@ -160,8 +160,10 @@ def test_processes_read_each_others_ledgers(tmp_path):
     assert Ledger(tmp_path, {"seed": 1}, 0).done(files) == set()
     elsewhere = [InputFile(str(tmp_path / "three"), "one")]
     assert Ledger(tmp_path, settings).done(elsewhere) == set()
-    Ledger(tmp_path, settings).forget()
-    assert Ledger(tmp_path, settings).done(files) == set()
+    Ledger(tmp_path, settings).forget(files[1:])
+    assert Ledger(tmp_path, settings).done(files) == {"one"}
+    Ledger(tmp_path, settings).forget(files)
+    assert Ledger(tmp_path, settings).done(files) == set() and not list(tmp_path.glob("*.jsonl"))
 
 
 def test_two_real_processes_share_a_folder_and_outlive_a_failure(checkpoint, folder, tmp_path):
@@ -172,5 +174,5 @@ def test_two_real_processes_share_a_folder_and_outlive_a_failure(checkpoint, fol
     process = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=600)
     assert process.returncode != 0 and process.stderr.count("handdiff: error:") == 1, process.stderr[-3000:]
     assert set(answers(tmp_path / "out")) == set(NAMES) - {"a"}
-    shares = [len(path.read_text().splitlines()) for path in sorted((tmp_path / "out").glob("predicted*.jsonl"))]
+    shares = [len(path.read_text().splitlines()) for path in sorted((tmp_path / "out").glob("handdiff-done*.jsonl"))]
     assert sorted(shares) == [2, 2]

@@ -10,7 +10,7 @@ import sys
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -117,7 +117,7 @@ def predict_files(
     files, names = find_inputs(paths, settings.out)
     ledger = Ledger(settings.out, settings.of_answers(), share.index)
     if not settings.resume and share.is_main:
-        ledger.forget()
+        ledger.forget(files)
     share.wait()
     own = [file for number, file in enumerate(files) if share.owns(number)]
     done = ledger.done(own) if settings.resume else set()
@@ -301,8 +301,13 @@ class _Run:
     def _predict_video(self, file: InputFile, write_line: WriteLine) -> None:
         from hf_handdiff.video.predicting import predict_video
 
-        detector = None if self._settings.detector is None else _load_detector(self._settings)
-        lines = predict_video(file.path, file.name, self._predictor.pipeline, detector, self._settings)
+        settings = self._settings
+        if settings.detector_keypoints:
+            raise InputError("--detector-keypoints: expected images, a video is followed by our own keypoints")
+        if settings.boxes is not None:
+            settings = replace(settings, box=_named_box(settings.boxes, file.path))
+        detector = None if settings.detector is None else _load_detector(settings)
+        lines = predict_video(file.path, file.name, self._predictor.pipeline, detector, settings)
         for line in lines:
             write_line(f"{file.path}: {line}")
         self._add_to_ledger(file, [f"{file.name}.jsonl", f"{file.name}.mp4"])

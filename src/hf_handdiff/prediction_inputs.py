@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from hf_handdiff.files import replace_file
 from hf_handdiff.video.reading import VIDEO_SUFFIXES
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".ppm", ".avif", ".jp2")
@@ -107,7 +108,7 @@ def _is_input(name: str) -> bool:
 
 
 class Ledger:
-    """Which files of a run are done: one line of JSON each in `predicted.jsonl` of the results, written afterwards.
+    """Which files of a run are done: one line of JSON each in `handdiff-done.jsonl` of the results, written afterwards.
 
     Every process writes a file of its own and reads those of all. A file is done if it has not been changed since, was
     done with the same settings, and its answers are there.
@@ -121,18 +122,26 @@ class Ledger:
     def __init__(self, out: Path, settings: dict[str, Any], process: int = 0):
         self._out = out
         self._settings = json.loads(json.dumps(settings))
-        self._path = out / ("predicted.jsonl" if process == 0 else f"predicted-{process}.jsonl")
+        self._path = out / ("handdiff-done.jsonl" if process == 0 else f"handdiff-done-{process}.jsonl")
 
-    def forget(self) -> None:
-        """Begin anew: nothing is done, by any process."""
-        for path in self._out.glob("predicted*.jsonl"):
-            path.unlink()
+    def forget(self, files: Sequence[InputFile]) -> None:
+        """Count none of the files as done by any process: they are about to be done anew."""
+        names = {file.name for file in files}
+        for path in self._paths():
+            kept = [line for line in _json_lines(path) if line.get("name") not in names]
+            with replace_file(path) as temporary:
+                temporary.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
+            if not kept:
+                path.unlink()
 
     def done(self, files: Sequence[InputFile]) -> set[str]:
         """Names of those files that are done."""
-        lines = [line for path in sorted(self._out.glob("predicted*.jsonl")) for line in _json_lines(path)]
+        lines = [line for path in self._paths() for line in _json_lines(path)]
         by_name = {file.name: file for file in files}
         return {line["name"] for line in lines if line.get("name") in by_name and self._holds(line, by_name)}
+
+    def _paths(self) -> list[Path]:
+        return sorted(self._out.glob("handdiff-done*.jsonl"))
 
     def add(self, file: InputFile, answers: list[str]) -> None:
         """Say that a file is done; `answers`: its result files, relative to the folder."""

@@ -16,7 +16,7 @@ LOOKAHEAD = 4
 NOISE_SHARE = 0.15
 """Share of the expected error that is drawn anew with every frame. The rest of it stays over many frames (a finger that
 is hidden, a hand that is larger than average), and no filter can take it away."""
-KEYPOINT_NOISE_M = 0.0007
+KEYPOINT_NOISE_M = 0.0015
 """The like for a 2D keypoint that is seen well, at the hand's distance."""
 _SMALLEST_SCORE = 0.1
 _SMALLEST_STD_M = 1e-4
