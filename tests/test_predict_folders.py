@@ -50,8 +50,21 @@ def calls(monkeypatch):
 
 
 def arguments(checkpoint, out, *inputs):
-    options = ["--out", out, "--checkpoint", checkpoint, "--num-hypotheses", 2, "--steps", 2, "--mesh-steps", 1]
-    return [str(argument) for argument in ("predict", *inputs, *options)]
+    options = [
+        "--out",
+        out,
+        "--checkpoint",
+        checkpoint,
+        "--num-hypotheses",
+        2,
+        "--steps",
+        2,
+        "--mesh-steps",
+        1,
+        "--batch-size",
+        8,
+    ]
+    return [str(argument) for argument in ("predict", *options, *inputs)]
 
 
 def predict(*given) -> int:

@@ -135,7 +135,10 @@ def _add_predict_parser(subparsers) -> None:
         help="leave out the files that an earlier run into DIR has done with the same settings",
     )
     parser.add_argument(
-        "--batch-size", type=_positive_int, default=8, metavar="N", help="hands a batch of images (default: 8)"
+        "--batch-size",
+        type=_positive_int,
+        metavar="N",
+        help="hands a batch of images (default: 8 on a GPU, 1 on a CPU)",
     )
     parser.add_argument(
         "--detect-every",

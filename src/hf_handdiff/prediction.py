@@ -44,7 +44,8 @@ class PredictionSettings:
         num_hypotheses, seed, steps, mesh_steps, aggregation: as in the pipeline.
         save_vertices: also write an NPZ file with every array.
         device: where the networks run; None: a GPU if there is one.
-        batch_size: hands that go through the networks together.
+        batch_size: hands that go through the networks together; None: 8 on a GPU, 1 on a CPU, where batches gain
+            little and single images keep their answers to the last bit.
         resume: leave out what an earlier run with the same settings has done.
         detect_every: frames of a video between two looks of the detector.
         lookahead: frames of a video that an answer waits for.
@@ -65,7 +66,7 @@ class PredictionSettings:
     aggregation: str = "mean"
     save_vertices: bool = False
     device: str | None = None
-    batch_size: int = 8
+    batch_size: int | None = None
     resume: bool = False
     detect_every: int = 15
     lookahead: int = 4
@@ -259,6 +260,8 @@ class _Run:
         self._predictor = _Predictor(settings)
         self._find_hands = _hand_finder(settings)
         self._waiting: list[_LoadedImage] = []
+        on_cpu = default_device(settings.device) == "cpu"
+        self._batch_size = settings.batch_size or (1 if on_cpu else 8)
 
     def take(self, file: InputFile, write_line: WriteLine) -> None:
         """Do a file, or keep it for the next batch."""
@@ -270,7 +273,7 @@ class _Run:
         with self._failures_of(file, write_line):
             pixels = load_image(file.path, "images")
             self._waiting.append(_LoadedImage(file, pixels, self._find_hands(file.path, pixels), write_line))
-        if sum(len(image.hands) for image in self._waiting) >= self._settings.batch_size:
+        if sum(len(image.hands) for image in self._waiting) >= self._batch_size:
             self.finish()
 
     def finish(self) -> None:
@@ -494,6 +497,13 @@ def camera_matrix(intrinsics: tuple[float, ...] | None) -> np.ndarray | None:
     return np.array([[fx, 0.0, cx], [0.0, fy, cy], [0.0, 0.0, 1.0]])
 
 
+def default_device(device: str | None = None) -> str:
+    """The device, or a GPU if there is one."""
+    import torch
+
+    return device or ("cuda" if torch.cuda.is_available() else "cpu")
+
+
 def load_pipeline(checkpoint: str | None = None, device: str | None = None) -> CascadedHandPipeline:
     """Load the cascade without progress bars, for a command.
 
@@ -505,7 +515,6 @@ def load_pipeline(checkpoint: str | None = None, device: str | None = None) -> C
         CheckpointError: one line that says what is wrong with the checkpoint.
     """
     import diffusers
-    import torch
     import transformers
 
     from hf_handdiff import DEFAULT_CHECKPOINT, CascadedHandPipeline
@@ -521,7 +530,7 @@ def load_pipeline(checkpoint: str | None = None, device: str | None = None) -> C
         )
     try:
         pipeline = CascadedHandPipeline.from_pretrained(checkpoint)
-        pipeline.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        pipeline.to(default_device(device))
     except _PIPELINE_ERRORS as error:
         message = f"--checkpoint: '{checkpoint}' cannot be loaded: {first_line(error)}"
         raise CheckpointError(message) from error
