@@ -29,7 +29,7 @@ from hf_handdiff.models import (
 )
 from hf_handdiff.pipelines import CascadedHandPipeline
 from hf_handdiff.pipelines.denoising import default_scheduler
-from hf_handdiff.prediction import OutputNames
+from hf_handdiff.prediction_inputs import OutputNames
 
 JSON_KEYS = {
     "joints_m",
@@ -310,7 +310,8 @@ def test_a_bad_image_does_not_stop_the_others(checkpoint, photo, tmp_path, capsy
     truncated.write_bytes(photo.read_bytes()[:900])
     text = tmp_path / "text.png"
     text.write_text("no image")
-    images = [truncated, tmp_path / "missing.jpg", text, tmp_path, photo]
+    (tmp_path / "empty").mkdir()
+    images = [truncated, tmp_path / "missing.jpg", text, tmp_path / "empty", photo]
     assert predict(checkpoint, tmp_path / "out", *images) == 1
     assert [path.name for path in (tmp_path / "out").glob("*.json")] == ["photo.json"]
     lines = [line for line in capsys.readouterr().err.splitlines() if "error:" in line]

@@ -48,12 +48,15 @@ def build_parser() -> argparse.ArgumentParser:
 def _add_predict_parser(subparsers) -> None:
     parser = subparsers.add_parser(
         "predict",
-        help="predict the hands of images",
+        help="predict the hands of images, videos and folders of them",
         description="Predict the hands of images. For each image NAME it writes NAME.json (joints, meshes "
         "and their expected error, in metres), NAME.glb (the answer and the hypotheses as "
-        "meshes) and NAME.png (what was found, drawn on the photo).",
+        "meshes) and NAME.png (what was found, drawn on the photo). For each video NAME (extra [video]) it follows "
+        "the hands and writes NAME.jsonl (a line a frame: each hand's joints, smoothed over time) and NAME.mp4 (the "
+        "hands, drawn). Started by torchrun --nproc_per_node N -m hf_handdiff predict ..., N processes share the "
+        "files.",
     )
-    parser.add_argument("images", nargs="+", metavar="IMAGE", help="image files")
+    parser.add_argument("images", nargs="+", metavar="IMAGE", help="image files, videos, or folders of them")
     parser.add_argument("--out", required=True, metavar="DIR", help="folder of the results")
     parser.add_argument(
         "--hand",
@@ -128,11 +131,39 @@ def _add_predict_parser(subparsers) -> None:
         action="store_true",
         help="also write NAME.npz with every array, all vertices included",
     )
+    parser.add_argument(
+        "--resume",
+        action="store_true",
+        help="leave out the files that an earlier run into DIR has done with the same settings",
+    )
+    parser.add_argument(
+        "--batch-size",
+        type=_positive_int,
+        metavar="N",
+        help="hands a batch of images (default: 8 on a GPU, 1 on a CPU)",
+    )
+    parser.add_argument(
+        "--detect-every",
+        type=_positive_int,
+        default=15,
+        metavar="K",
+        help="videos: frames between two looks of the detector while no hand is missing (default: 15)",
+    )
+    parser.add_argument(
+        "--lookahead",
+        type=_seed,
+        default=4,
+        metavar="L",
+        help="videos: frames after it that the answer for a frame looks at; 0 is a plain filter (default: 4)",
+    )
     parser.add_argument("--device", metavar="NAME", help="cpu, cuda, ... (default: a GPU if there is one)")
     parser.set_defaults(run=_run_predict, usage_error=parser.error)
 
 
 def _run_predict(arguments: argparse.Namespace) -> int:
+    from dataclasses import replace
+
+    from hf_handdiff.evaluation.processes import join_processes
     from hf_handdiff.prediction import PredictionSettings, predict_files
 
     if arguments.detector_keypoints and arguments.detector is None:
@@ -153,10 +184,16 @@ def _run_predict(arguments: argparse.Namespace) -> int:
         aggregation=arguments.aggregation,
         save_vertices=arguments.save_vertices,
         device=arguments.device,
+        batch_size=arguments.batch_size,
+        resume=arguments.resume,
+        detect_every=arguments.detect_every,
+        lookahead=arguments.lookahead,
     )
-    failed = predict_files(arguments.images, settings)
-    if failed and len(arguments.images) > 1:
-        print(f"handdiff: {failed} of {len(arguments.images)} images failed", file=sys.stderr)
+    with join_processes() as share:
+        settings = replace(settings, device=arguments.device or share.device)
+        failed, files = predict_files(arguments.images, settings, share)
+    if failed and files > 1:
+        print(f"handdiff: {failed} of {files} images failed", file=sys.stderr)
     return 1 if failed else 0
 
 

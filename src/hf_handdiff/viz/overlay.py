@@ -211,7 +211,7 @@ class _View:
         size = panel * _SUPERSAMPLING
         longer = float(max(height, width))
         whole = cls((width - longer) / 2, (height - longer) / 2, longer, size)
-        mesh = np.concatenate([_project(points, hand.intrinsics) for points in (hand.vertices, hand.joints)])
+        mesh = np.concatenate([project_to_pixels(points, hand.intrinsics) for points in (hand.vertices, hand.joints)])
         seen = np.zeros((0, 2)) if hand.keypoints_px is None else _near(hand.keypoints_px, 0, [width, height])
         if len(seen) >= 2:  # a mesh that went astray must not take the view away from the hand
             mesh = _near(mesh, seen.min(axis=0), seen.max(axis=0))
@@ -259,7 +259,7 @@ def _draw_keypoints_panel(photo: Image.Image, view: _View, image: np.ndarray, ha
 
 
 def _draw_mesh_panel(photo: Image.Image, view: _View, hand: PlacedHand) -> Image.Image:
-    vertices_px = view.to_canvas(_project(hand.vertices, hand.intrinsics))
+    vertices_px = view.to_canvas(project_to_pixels(hand.vertices, hand.intrinsics))
     colors = np.tile(np.array(ANSWER_COLOR), (len(hand.vertices), 1))
     mesh = shade(hand.vertices, hand.faces, vertices_px, colors, view.size)
     mesh.putalpha(mesh.getchannel("A").point(lambda value: round(value * _MESH_OPACITY)))
@@ -268,12 +268,12 @@ def _draw_mesh_panel(photo: Image.Image, view: _View, hand: PlacedHand) -> Image
 
 def _draw_spread_panel(photo: Image.Image, view: _View, hand: PlacedHand) -> Image.Image:
     calm = Image.blend(photo.convert("L").convert("RGB"), Image.new("RGB", photo.size, _BACKGROUND), 0.45)
-    points_px = [view.to_canvas(_project(joints, hand.intrinsics)) for joints in hand.hypotheses]
+    points_px = [view.to_canvas(project_to_pixels(joints, hand.intrinsics)) for joints in hand.hypotheses]
     radius_px = None
     if hand.joint_std is not None:
         depth = np.maximum(hand.joints[:, 2], 1e-3)
         radius_px = hand.joint_std * hand.intrinsics[0, 0] / depth * view.scale
-    answer_px = view.to_canvas(_project(hand.joints, hand.intrinsics))
+    answer_px = view.to_canvas(project_to_pixels(hand.joints, hand.intrinsics))
     return _draw_spread(calm, points_px, answer_px, radius_px)
 
 
@@ -469,7 +469,7 @@ def _near(points: np.ndarray, low, high) -> np.ndarray:
     return points[((points > low - reach) & (points < high + reach)).all(axis=-1)]
 
 
-def _project(points: np.ndarray, intrinsics: np.ndarray) -> np.ndarray:
+def project_to_pixels(points: np.ndarray, intrinsics: np.ndarray) -> np.ndarray:
     """(K, 3) m, (3, 3) px -> (K, 2) px of the photo."""
     return camera.project(torch.from_numpy(points), torch.from_numpy(intrinsics)).numpy()
 

@@ -1,0 +1,1 @@
+"""Hands of a video: read, tracked, linked over time, smoothed, written."""

@@ -1,0 +1,174 @@
+"""Which hands there are in a frame: found by a detector now and then, followed by their own keypoints in between."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+
+from hf_handdiff.camera import BOX_MARGIN
+from hf_handdiff.detection import DetectedHand
+
+DETECT_EVERY = 15
+"""Frames between two looks of the detector while every hand is being followed."""
+LOST_BELOW = 0.5
+"""A hand score below it says that the hand is not where it was looked for."""
+MAX_MISSED = 5
+"""A hand that was not seen in so many frames in a row is gone; what comes then is another."""
+_SAME_PLACE = 0.3
+"""Intersection over union from which a detection is the hand that is followed there."""
+_SAME_HAND = 0.6
+"""Intersection over union from which two followed hands are one."""
+
+
+class Detector(Protocol):
+    """What finds hands in a frame, see `detection.BuiltinHandDetector`."""
+
+    def detect(self, image: np.ndarray) -> list[DetectedHand]:
+        """The hands of an (H, W, 3) uint8 frame."""
+
+
+@dataclass
+class Track:
+    """A hand that is followed.
+
+    Attributes:
+        number: the hand's name, counted from 0 through the video.
+        box: (4,) x0, y0, x1, y1 px where it is looked for in the next frame.
+        votes: sum of the detector's scores for each side.
+        missed: frames in a row in which it was not seen.
+    """
+
+    number: int
+    box: np.ndarray
+    votes: Counter = field(default_factory=Counter)
+    missed: int = 0
+
+    @property
+    def handedness(self) -> str:
+        """The side that most looks of the detector spoke for."""
+        return "left" if self.votes["left"] > self.votes["right"] else "right"
+
+
+class FixedPlace:
+    """Stands in for a detector where the user says where the hand is.
+
+    Args:
+        box: (4,) x0, y0, x1, y1 px; None: the whole frame is the crop.
+        handedness: "left" or "right".
+    """
+
+    max_hands = 1
+
+    def __init__(self, box: np.ndarray | None, handedness: str):
+        self._box = box
+        self._handedness = handedness
+
+    def detect(self, image: np.ndarray) -> list[DetectedHand]:
+        """The one hand."""
+        box = self._box
+        if box is None:
+            height, width = image.shape[:2]
+            half = 0.5 * max(height, width) / BOX_MARGIN
+            box = np.array([width / 2 - half, height / 2 - half, width / 2 + half, height / 2 + half])
+        return [DetectedHand(np.asarray(box, dtype=np.float64), self._handedness, 1.0, np.full((21, 2), np.nan))]
+
+
+class HandTracker:
+    """Keeps the list of hands from frame to frame.
+
+    Args:
+        detector: finds new hands.
+        handedness: "left" or "right" of all hands; None: what the detector says most often.
+        detect_every: frames between two looks of the detector while nothing is missing.
+        max_missed: see `MAX_MISSED`.
+    """
+
+    def __init__(
+        self,
+        detector: Detector,
+        handedness: str | None = None,
+        detect_every: int = DETECT_EVERY,
+        max_missed: int = MAX_MISSED,
+    ):
+        self._detector = detector
+        self._handedness = handedness
+        self._detect_every = detect_every
+        self._max_missed = max_missed
+        self._tracks: list[Track] = []
+        self._since_detection = 0
+        self._count = 0
+
+    def look(self, image: np.ndarray) -> list[Track]:
+        """The hands to look for in a frame, and where; the detector runs if it is time or a hand is missing."""
+        self._since_detection += 1
+        missing = not self._tracks or any(track.missed for track in self._tracks)
+        if missing or self._since_detection >= self._detect_every:
+            self._since_detection = 0
+            for hand in self._detector.detect(image):
+                self._take_in(hand)
+        return list(self._tracks)
+
+    def update(self, track: Track, keypoints: np.ndarray, hand_score: float, image_size: tuple[int, int]) -> bool:
+        """Say what was found where a hand was looked for.
+
+        Args:
+            track: the hand.
+            keypoints: (21, 2) px.
+            hand_score: 0..1.
+            image_size: (height, width) px.
+
+        Returns:
+            Whether it is the hand at all.
+        """
+        box = np.concatenate([keypoints.min(axis=0), keypoints.max(axis=0)])
+        if not hand_score >= LOST_BELOW or not np.isfinite(box).all() or not _in_the_picture(box, image_size):
+            track.missed += 1
+            return False
+        track.missed = 0
+        track.box = box
+        return True
+
+    def drop_lost(self) -> list[Track]:
+        """Forget the hands that are gone or are followed twice, and return them."""
+        lost = []
+        for track in self._tracks:
+            older = [other for other in self._tracks if other.number < track.number and other not in lost]
+            twice = any(intersection_over_union(track.box, other.box) > _SAME_HAND for other in older)
+            if track.missed > self._max_missed or twice:
+                lost.append(track)
+        self._tracks = [track for track in self._tracks if track not in lost]
+        return lost
+
+    def _take_in(self, hand: DetectedHand) -> None:
+        """Count a detection for the hand that is followed there, or begin to follow another."""
+        overlaps = [intersection_over_union(track.box, hand.box) for track in self._tracks]
+        if overlaps and max(overlaps) >= _SAME_PLACE:
+            track = self._tracks[int(np.argmax(overlaps))]
+        elif len(self._tracks) < getattr(self._detector, "max_hands", np.inf):
+            track = Track(self._count, hand.box)
+            self._count += 1
+            self._tracks.append(track)
+        else:
+            return
+        if track.missed:
+            track.box = hand.box
+        track.votes[self._handedness or hand.handedness] += hand.score
+
+
+def intersection_over_union(a: np.ndarray, b: np.ndarray) -> float:
+    """Of two boxes (4,) x0, y0, x1, y1."""
+    width, height = np.minimum(a[2:], b[2:]) - np.maximum(a[:2], b[:2])
+    shared = max(float(width), 0.0) * max(float(height), 0.0)
+    union = float(np.prod(a[2:] - a[:2]) + np.prod(b[2:] - b[:2])) - shared
+    return shared / union if union > 0 else 0.0
+
+
+def _in_the_picture(box: np.ndarray, image_size: tuple[int, int]) -> bool:
+    """Whether a box (4,) px has pixels, is not much larger than the picture, and its middle lies in it."""
+    height, width = image_size
+    x, y = (box[0] + box[2]) / 2, (box[1] + box[3]) / 2
+    sides = box[2:] - box[:2]
+    return bool(1.0 <= sides.min() and sides.max() <= 2 * max(height, width) and 0 <= x < width and 0 <= y < height)

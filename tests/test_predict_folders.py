@@ -1,0 +1,191 @@
+"""Folders of images: in batches, with bad files among them, taken up again, over processes."""
+
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from hf_handdiff import cli
+from hf_handdiff.pipelines import CascadedHandPipeline
+from hf_handdiff.prediction_inputs import InputFile, Ledger, find_inputs
+
+NAMES = ("a", "b", "sub/a", "sub/c", "d")
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tiny_pipeline, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("checkpoint")
+    tiny_pipeline.save_pretrained(folder)
+    return str(folder)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Five images, two of them called alike in different folders, and a file that is none of the input."""
+    folder = tmp_path / "photos"
+    (folder / "sub").mkdir(parents=True)
+    for number, name in enumerate(NAMES):
+        pixels = np.random.default_rng(number).integers(0, 255, (9 + number, 12, 3), dtype=np.uint8)
+        Image.fromarray(pixels).resize((96, 80 + number)).save(folder / f"{name}.png")
+    (folder / "notes.txt").write_text("not for us")
+    return folder
+
+
+@pytest.fixture
+def calls(monkeypatch):
+    """Number of hands of each call of the pipeline."""
+    sizes = []
+    call = CascadedHandPipeline.__call__
+
+    def counted(self, images, **options):
+        sizes.append(len(images) if isinstance(images, list) else 1)
+        return call(self, images, **options)
+
+    monkeypatch.setattr(CascadedHandPipeline, "__call__", counted)
+    return sizes
+
+
+def arguments(checkpoint, out, *inputs):
+    options = [
+        "--out",
+        out,
+        "--checkpoint",
+        checkpoint,
+        "--num-hypotheses",
+        2,
+        "--steps",
+        2,
+        "--mesh-steps",
+        1,
+        "--batch-size",
+        8,
+    ]
+    return [str(argument) for argument in ("predict", *options, *inputs)]
+
+
+def predict(*given) -> int:
+    return cli.main(arguments(*given))
+
+
+def answers(out):
+    return {
+        path.relative_to(out).with_suffix("").as_posix(): json.loads(path.read_text()) for path in out.rglob("*.json")
+    }
+
+
+def test_a_folder_is_done_in_batches_with_the_answers_of_single_images(checkpoint, folder, tmp_path, calls):
+    out = tmp_path / "out"
+    assert predict(checkpoint, out, folder, "--batch-size", 3) == 0
+    assert calls == [3, 2]
+    together = answers(out)
+    assert set(together) == set(NAMES)
+    for suffix in ("glb", "png"):
+        assert {path.stem for path in (out / "sub").glob(f"*.{suffix}")} == {"a", "c"}
+    assert predict(checkpoint, tmp_path / "alone", folder / "sub" / "c.png") == 0
+    alone = answers(tmp_path / "alone")["c"]
+    np.testing.assert_allclose(together["sub/c"]["joints_m"], alone["joints_m"], atol=1e-4)
+    assert together["sub/c"]["box_px"] == alone["box_px"] == [0, 0, 96, 83]
+
+
+def test_a_bad_file_costs_itself_alone_and_the_exit_status(checkpoint, folder, tmp_path, calls, capsys):
+    (folder / "b.png").write_bytes((folder / "b.png").read_bytes()[:90])
+    assert predict(checkpoint, tmp_path / "out", folder) == 1
+    assert set(answers(tmp_path / "out")) == set(NAMES) - {"b"}
+    errors = capsys.readouterr().err
+    assert errors.count("handdiff: error:") == 1 and "b.png" in errors and "1 of 5 images failed" in errors
+    assert calls == [4]
+
+
+def test_a_hand_that_does_not_go_through_takes_no_other_of_its_batch_along(checkpoint, folder, tmp_path, calls, capsys):
+    boxes = tmp_path / "boxes.json"
+    boxes.write_text(json.dumps({**dict.fromkeys("abcd"), "c": [500, 500, 600, 600]}))
+    assert predict(checkpoint, tmp_path / "out", folder, "--boxes", boxes) == 1
+    assert set(answers(tmp_path / "out")) == set(NAMES) - {"sub/c"}
+    assert capsys.readouterr().err.count("handdiff: error:") == 1
+    assert calls == [5, 1, 1, 1, 1, 1]
+
+
+def test_resume_does_what_is_missing_and_nothing_else(checkpoint, folder, tmp_path, calls, capsys):
+    out = tmp_path / "out"
+    whole = (folder / "b.png").read_bytes()
+    (folder / "b.png").write_bytes(whole[:90])
+    assert predict(checkpoint, out, folder) == 1
+    calls.clear()
+    (folder / "b.png").write_bytes(whole)
+    (out / "d.json").unlink()
+    with open(out / "handdiff-done.jsonl", "a") as ledger:
+        ledger.write('{"name": "b", "answ')  # a run that was cut off while writing
+    assert predict(checkpoint, out, folder, "--resume") == 0
+    assert sum(calls) == 2 and set(answers(out)) == set(NAMES)
+    assert "3 of 5 files are done" in capsys.readouterr().out
+    calls.clear()
+    assert predict(checkpoint, out, folder, "--resume") == 0
+    assert calls == []
+
+
+@pytest.mark.parametrize("change", ["seed", "image", "no --resume"])
+def test_what_has_changed_is_done_again(checkpoint, folder, tmp_path, calls, change):
+    out = tmp_path / "out"
+    assert predict(checkpoint, out, folder) == 0
+    calls.clear()
+    if change == "image":
+        Image.new("RGB", (30, 40), (9, 9, 9)).save(folder / "a.png")
+    more = {"seed": ["--resume", "--seed", 5], "image": ["--resume"], "no --resume": []}[change]
+    assert predict(checkpoint, out, folder, *more) == 0
+    assert sum(calls) == (1 if change == "image" else 5)
+
+
+def test_results_within_the_folder_are_not_taken_for_photos(checkpoint, folder, calls):
+    for _ in range(2):
+        assert predict(checkpoint, folder / "results", folder) == 0
+    assert calls == [5, 5]
+
+
+def test_an_empty_folder_is_said(checkpoint, tmp_path, capsys):
+    (tmp_path / "empty").mkdir()
+    assert predict(checkpoint, tmp_path / "out", tmp_path / "empty") == 1
+    assert "empty' is a folder" in capsys.readouterr().err
+
+
+def test_inputs_have_names_of_their_own(tmp_path):
+    for name in ("x/a.jpg", "x/a.PNG", "x/sub/b.mp4", "x/.hidden.jpg", "x/table.csv", "y/a.jpg"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    files, names = find_inputs([str(tmp_path / "x"), str(tmp_path / "y" / "a.jpg")], tmp_path / "out")
+    assert [file.name for file in files] == ["a", "a-2", "sub/b", "a-3"]
+    assert [file.is_video for file in files] == [False, False, True, False]
+    assert names.claim("a") == "a-4"
+
+
+def test_processes_read_each_others_ledgers(tmp_path):
+    files = [InputFile(str(tmp_path / name), name) for name in ("one", "two", "three")]
+    for file in files:
+        (tmp_path / file.name).touch()
+        (tmp_path / f"{file.name}.json").touch()
+    settings = {"seed": 0, "box": (1.0, 2.0, 3.0, 4.0)}
+    Ledger(tmp_path, settings, 0).add(files[0], ["one.json"])
+    Ledger(tmp_path, settings, 1).add(files[1], ["two.json"])
+    assert Ledger(tmp_path, settings, 2).done(files) == {"one", "two"}
+    assert Ledger(tmp_path, {"seed": 1}, 0).done(files) == set()
+    elsewhere = [InputFile(str(tmp_path / "three"), "one")]
+    assert Ledger(tmp_path, settings).done(elsewhere) == set()
+    Ledger(tmp_path, settings).forget(files[1:])
+    assert Ledger(tmp_path, settings).done(files) == {"one"}
+    Ledger(tmp_path, settings).forget(files)
+    assert Ledger(tmp_path, settings).done(files) == set() and not list(tmp_path.glob("*.jsonl"))
+
+
+def test_two_real_processes_share_a_folder_and_outlive_a_failure(checkpoint, folder, tmp_path):
+    (folder / "a.png").write_text("no image")
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    command = [*launcher, "-m", "hf_handdiff", *arguments(checkpoint, tmp_path / "out", folder, "--device", "cpu")]
+    environment = {**os.environ, "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
+    process = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=600)
+    assert process.returncode != 0 and process.stderr.count("handdiff: error:") == 1, process.stderr[-3000:]
+    assert set(answers(tmp_path / "out")) == set(NAMES) - {"a"}
+    shares = [len(path.read_text().splitlines()) for path in sorted((tmp_path / "out").glob("handdiff-done*.jsonl"))]
+    assert sorted(shares) == [2, 2]
