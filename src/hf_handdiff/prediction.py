@@ -304,7 +304,7 @@ class _Predictor:
             suffixes += ", npz"
         # the JSON comes last: where it is, all of the results are
         with replace_file(settings.out / f"{name}.json") as temporary:
-            temporary.write_text(json.dumps(_jsonable(record), allow_nan=False, separators=(",", ":")) + "\n")
+            temporary.write_text(record_as_json(record) + "\n")
         return _report(record, hand.box is None, settings.out / name, suffixes)
 
     def _load(self):
@@ -336,6 +336,11 @@ def prediction_record(
         "seed": seed,
         "checkpoint": checkpoint,
     }
+
+
+def record_as_json(record: dict[str, Any]) -> str:
+    """Return a prediction record as one line of JSON: arrays as nested lists, NaN as null."""
+    return json.dumps(_jsonable(record), allow_nan=False, separators=(",", ":"))
 
 
 def _report(record: dict[str, Any], whole_image: bool, stem: Path, suffixes: str) -> list[str]:
