@@ -110,9 +110,9 @@ def _photo_tab(page: gr.Blocks, steps: Steps, config, checkpoint: str) -> None:
                 interactive=False,
                 elem_id="view",
             )
-            with gr.Row(equal_height=True):
-                gr.HTML(color_scale(), padding=False, min_width=200)
-                ghosts = gr.Checkbox(True, label="with hypotheses", container=False, min_width=140, elem_id="ghosts")
+            with gr.Row(equal_height=True, elem_id="under-view"):
+                gr.HTML(color_scale(), padding=False)
+                ghosts = gr.Checkbox(True, label="with hypotheses", container=False, elem_id="ghosts")
             told = gr.HTML(padding=False, elem_id="facts")
             with gr.Row():
                 pictures = {

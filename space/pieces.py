@@ -10,7 +10,7 @@ from answering import Answer
 from hf_handdiff.hand.topology import FINGERS
 from hf_handdiff.viz.colors import FINGER_COLORS, UNCERTAINTY_FULL_SCALE_M, uncertainty_colors
 
-_JOINTS_OF_FINGER = ("knuckle", "middle", "end", "tip")
+_JOINTS_OF_FINGER = ("base", "middle", "end", "tip")
 
 
 def message(text: str, kind: str = "error") -> str:
@@ -42,7 +42,7 @@ def color_scale() -> str:
     end = f"{1000 * UNCERTAINTY_FULL_SCALE_M:.0f} mm or more"
     return (
         '<div class="scale"><span>0</span>'
-        f'<i style="background: linear-gradient(90deg, {stops})"></i><span>{end} expected error</span></div>'
+        f'<i style="background: linear-gradient(90deg, {stops})"></i><span>{end}: expected error</span></div>'
     )
 
 

@@ -25,6 +25,7 @@ THEME = gr.themes.Base(
 
 CSS = """
 .gradio-container { max-width: 1320px !important; margin: 0 auto !important; }
+.html-container { padding: 0 !important; }
 .hero h1 { font-size: 1.9rem; line-height: 1.15; margin: .4rem 0 .3rem; letter-spacing: -.02em; font-weight: 700; }
 .hero p { margin: 0 0 .2rem; max-width: 62rem; opacity: .8; font-size: 1rem; line-height: 1.45; }
 .message { padding: .7rem .9rem; border-radius: .5rem; border-left: 4px solid; font-size: .95rem; line-height: 1.4; }
@@ -34,13 +35,14 @@ CSS = """
 .dark .message.error { background: #3a1a19; color: #ffc9c4; }
 .dark .message.warning { background: #372b12; color: #ffe2a6; }
 .dark .message.hint { background: #18283a; color: #c7dcf5; }
-.facts { display: flex; flex-wrap: wrap; gap: .4rem 1.8rem; padding: .1rem .2rem; }
+.facts { display: flex; flex-wrap: wrap; gap: .4rem 1.8rem; padding: 0; }
 .facts div { display: flex; flex-direction: column; }
 .facts b { font-size: 1.15rem; line-height: 1.25; }
 .facts span { font-size: .75rem; color: var(--body-text-color-subdued); min-height: 1em; }
-.scale { display: flex; align-items: center; gap: .6rem; font-size: .75rem; padding: 0 .2rem;
+.scale { display: flex; align-items: center; gap: .6rem; font-size: .75rem; padding: 0;
          color: var(--body-text-color-subdued); }
-.scale i { flex: 0 1 220px; height: 10px; border-radius: 5px; }
+.scale span { white-space: nowrap; }
+.scale i { flex: 0 0 auto; width: min(220px, 24vw); height: 10px; border-radius: 5px; }
 table.errors { border: 0 !important; width: 100%; border-collapse: separate; border-spacing: 3px;
                table-layout: fixed; margin: 0; }
 table.errors th { font-weight: 500; font-size: .8rem; text-align: center; padding: .1rem; border: 0;
@@ -53,20 +55,25 @@ table.errors td b { font-size: 1.05rem; display: block; color: inherit; }
 table.errors td small { font-size: .72rem; opacity: .8; }
 .dot { display: inline-block; width: .7rem; height: .7rem; border-radius: 50%; margin-right: .4rem; }
 .note { font-size: .78rem; color: var(--body-text-color-subdued); margin: .3rem 0 0; line-height: 1.35; }
+.picture { aspect-ratio: 1; flex-shrink: 0; }
 .picture img { border-radius: .4rem; }
 #keypoint-picture img { cursor: crosshair; }
 #view canvas { outline: none; touch-action: none; }
 h3.section-title { margin: .8rem 0 0; font-weight: 600; font-size: 1rem; line-height: 1.5; }
-#main { display: grid; grid-template: "photo answer" auto "settings answer" 1fr / 4fr 7fr; align-items: start; }
+#main { display: grid; grid-template: "photo answer" auto "settings answer" 1fr / minmax(0, 4fr) minmax(0, 7fr);
+        align-items: start; }
 #main-photo { grid-area: photo; }
 #main-answer { grid-area: answer; }
 #main-settings { grid-area: settings; }
-#details { display: grid; grid-template-columns: 4fr 7fr; align-items: start; }
+#details { display: grid; grid-template-columns: minmax(0, 4fr) minmax(0, 7fr); align-items: start; }
 #main > *, #details > * { min-width: 0 !important; }
-#ghosts { justify-content: flex-end; }
+#under-view { align-items: center; }
+#under-view > * { flex: 0 1 auto !important; min-width: 0 !important; width: auto !important; }
+#ghosts { border: 0; background: none; box-shadow: none; }
+#note:not(:has(.message)) { display: none; }
 @media (max-width: 860px) {
-  #main { grid-template: "photo" auto "answer" auto "settings" auto / 1fr; }
-  #details { grid-template-columns: 1fr; }
+  #main { grid-template: "photo" auto "answer" auto "settings" auto / minmax(0, 1fr); }
+  #details { grid-template-columns: minmax(0, 1fr); }
 }
 @media (max-width: 640px) {
   .hero h1 { font-size: 1.45rem; }

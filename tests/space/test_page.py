@@ -1,7 +1,6 @@
 """The page in a browser: upload, answer, 3D view, settings, keypoints, messages, webcam, phone."""
 
 import json
-import re
 
 import numpy as np
 
@@ -10,10 +9,8 @@ NUM_JOINTS = 21
 
 def upload(page, path):
     """Put another photo in the place of the one that is there."""
-    with page.expect_file_chooser() as chooser:
-        page.locator("#photo").get_by_label("Remove Image").click()
-        page.locator("#photo button", has_text="Upload").first.click()
-    chooser.value.set_files(path)
+    page.locator("#photo").get_by_label("Remove Image").click()
+    page.locator("#photo [data-testid=file-upload]").set_input_files(path)
 
 
 def wait_for_facts(page, before, text=""):
@@ -141,8 +138,8 @@ def test_two_hands_can_be_chosen(open_page, keep_screenshot, two_hands):
 def test_live_webcam(open_page, keep_screenshot):
     page = open_page()
     page.get_by_role("tab", name="Live webcam").click()
-    page.locator("#camera").get_by_text(re.compile("webcam", re.IGNORECASE)).first.click()
-    page.locator("#camera").get_by_label(re.compile("start", re.IGNORECASE)).click()
+    page.locator("#camera").get_by_text("Click to Access Webcam").click()
+    page.locator("#camera").get_by_label("start recording").click()
     page.wait_for_selector("#live-facts .facts")
     assert (
         "right hand" in page.locator("#live-facts").inner_text()
@@ -155,7 +152,10 @@ def test_live_webcam(open_page, keep_screenshot):
 
 def test_phone(open_page, keep_screenshot):
     page = open_page(390, 844, dark=True)
-    page.wait_for_timeout(3000)
+    for part in ("#keypoint-picture", "#view"):  # pictures are fetched, and the view drawn, when they come into sight
+        page.locator(part).scroll_into_view_if_needed()
+        page.wait_for_timeout(2000)
+    keep_screenshot(page, "phone_view")
     keep_screenshot(page, "phone_first_visit", full_page=True)
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
     assert page.locator("#view canvas").bounding_box()["width"] <= 390

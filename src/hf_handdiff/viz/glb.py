@@ -18,7 +18,7 @@ from hf_handdiff.viz.colors import (
 )
 from hf_handdiff.viz.raster import outward_faces, vertex_normals
 
-_MOST_OPACITY, _LEAST_OPACITY = 0.14, 0.03
+_MOST_OPACITY, _LEAST_OPACITY = 0.14, 0.04
 """Of a hypothesis. Many of them lie before the answer, and its colours must still be seen."""
 
 
@@ -78,7 +78,7 @@ def write_glb(
 
     tint = [
         *np.round(srgb_to_linear(np.array(HYPOTHESIS_COLOR)) * 255).astype(int).tolist(),
-        round(255 * float(np.clip(0.9 / max(len(hypotheses), 1), _LEAST_OPACITY, _MOST_OPACITY))),
+        round(255 * float(np.clip(1.3 / max(len(hypotheses), 1), _LEAST_OPACITY, _MOST_OPACITY))),
     ]
     ghost = PBRMaterial(
         name="hypothesis",
