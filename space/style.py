@@ -52,7 +52,7 @@ table.errors tbody th { text-align: left; white-space: nowrap; color: var(--body
 table.errors tr, table.errors td { border: 0; }
 table.errors td { border-radius: .4rem; text-align: center; padding: .3rem .1rem; line-height: 1.1; }
 table.errors td b { font-size: 1.05rem; display: block; color: inherit; }
-table.errors td small { font-size: .72rem; opacity: .8; }
+table.errors td small { font-size: .72rem; color: inherit; opacity: .85; }
 .dot { display: inline-block; width: .7rem; height: .7rem; border-radius: 50%; margin-right: .4rem; }
 .note { font-size: .78rem; color: var(--body-text-color-subdued); margin: .3rem 0 0; line-height: 1.35; }
 .picture { aspect-ratio: 1; flex-shrink: 0; }

@@ -1,10 +1,12 @@
 """The page in a browser: upload, answer, 3D view, settings, keypoints, messages, webcam, phone."""
 
 import json
+import time
 
 import numpy as np
 
 NUM_JOINTS = 21
+VIEW_SECONDS = 60
 
 
 def upload(page, path):
@@ -47,6 +49,17 @@ def shown_in_3d(pixels):
     return float((np.abs(pixels.astype(int) - background).max(axis=-1) > 25).mean())
 
 
+def view_when(page, keep_screenshot, name, ready):
+    """Pixels of the 3D view as soon as they are ready: it loads its file and draws by itself, after the answer."""
+    deadline = time.monotonic() + VIEW_SECONDS
+    page.locator("#view").scroll_into_view_if_needed()
+    while True:
+        pixels = keep_screenshot(page.locator("#view canvas"), name)
+        if ready(pixels) or time.monotonic() > deadline:
+            return pixels
+        page.wait_for_timeout(500)
+
+
 def test_upload_answer_and_settings(open_page, keep_screenshot, example):
     page = open_page()
     keep_screenshot(page, "desktop_first_visit", full_page=True)
@@ -54,8 +67,7 @@ def test_upload_answer_and_settings(open_page, keep_screenshot, example):
     upload(page, example("7_flat"))
     wait_for_facts(page, before, "right hand")
 
-    page.wait_for_timeout(3000)  # the view loads its file by itself
-    view = keep_screenshot(page.locator("#view canvas"), "view_20_hypotheses")
+    view = view_when(page, keep_screenshot, "view_20_hypotheses", lambda pixels: shown_in_3d(pixels) > 0.05)
     assert shown_in_3d(view) > 0.05
     record = answer_of(page)
     assert np.shape(record["joints_m"]) == (20, NUM_JOINTS, 3)
@@ -64,9 +76,12 @@ def test_upload_answer_and_settings(open_page, keep_screenshot, example):
     before = facts(page)
     set_slider(page, "hypotheses", 1)
     wait_for_facts(page, before, "1\nhypotheses")
-    page.wait_for_timeout(3000)
-    single = keep_screenshot(page.locator("#view canvas"), "view_1_hypothesis")
-    assert shown_in_3d(single) > 0.05 and np.abs(single.astype(int) - view).mean() > 0.5
+
+    def differs(pixels):
+        return shown_in_3d(pixels) > 0.05 and np.abs(pixels.astype(int) - view).mean() > 0.5
+
+    single = view_when(page, keep_screenshot, "view_1_hypothesis", differs)
+    assert differs(single)
     fewer = answer_of(page)
     assert np.allclose(fewer["joints_m"], record["joints_m"][:1], atol=1e-5)  # hypothesis k stays what it is
 
@@ -152,9 +167,9 @@ def test_live_webcam(open_page, keep_screenshot):
 
 def test_phone(open_page, keep_screenshot):
     page = open_page(390, 844, dark=True)
-    for part in ("#keypoint-picture", "#view"):  # pictures are fetched, and the view drawn, when they come into sight
-        page.locator(part).scroll_into_view_if_needed()
-        page.wait_for_timeout(2000)
+    page.locator("#keypoint-picture").scroll_into_view_if_needed()  # pictures are fetched when they come into sight
+    page.wait_for_function("document.querySelector('#keypoint-picture img').naturalWidth > 0")
+    view_when(page, keep_screenshot, "phone_canvas", lambda pixels: shown_in_3d(pixels) > 0.05)
     keep_screenshot(page, "phone_view")
     keep_screenshot(page, "phone_first_visit", full_page=True)
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
