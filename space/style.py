@@ -24,7 +24,7 @@ THEME = gr.themes.Base(
 )
 
 CSS = """
-.gradio-container { max-width: 1320px !important; margin: 0 auto !important; }
+.gradio-container { max-width: min(1320px, 100vw) !important; margin: 0 auto !important; overflow-x: clip; }
 .html-container { padding: 0 !important; }
 .hero h1 { font-size: 1.9rem; line-height: 1.15; margin: .4rem 0 .3rem; letter-spacing: -.02em; font-weight: 700; }
 .hero p { margin: 0 0 .2rem; max-width: 62rem; opacity: .8; font-size: 1rem; line-height: 1.45; }
@@ -76,6 +76,7 @@ h3.section-title { margin: .8rem 0 0; font-weight: 600; font-size: 1rem; line-he
   #details { grid-template-columns: minmax(0, 1fr); }
 }
 @media (max-width: 640px) {
+  .gradio-container > .main { max-width: 100vw !important; padding: 1rem !important; }
   .hero h1 { font-size: 1.45rem; }
   .hero p { font-size: .92rem; }
   .facts { gap: .3rem 1.2rem; }

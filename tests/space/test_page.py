@@ -154,7 +154,7 @@ def test_live_webcam(open_page, keep_screenshot):
     page = open_page()
     page.get_by_role("tab", name="Live webcam").click()
     page.locator("#camera").get_by_text("Click to Access Webcam").click()
-    page.locator("#camera").get_by_label("start recording").click()
+    page.locator("#camera").get_by_label("capture photo").click()  # its text is Record
     page.wait_for_selector("#live-facts .facts")
     assert (
         "right hand" in page.locator("#live-facts").inner_text()
