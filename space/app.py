@@ -344,9 +344,8 @@ def _live_tab(answer) -> None:
                 webcam_options=gr.WebcamOptions(mirror=True),
                 elem_id="camera",
             )
-            with gr.Row():
-                side = gr.Radio(SIDES, value="detect", label="Which hand")
-                hypotheses = gr.Slider(1, MOST_LIVE_HYPOTHESES, 4, step=1, label="Hypotheses")
+            side = gr.Radio(SIDES, value="detect", label="Which hand")
+            hypotheses = gr.Slider(1, MOST_LIVE_HYPOTHESES, 4, step=1, label="Hypotheses")
             note = gr.HTML(
                 message("Start the camera and hold one hand into the picture.", "hint"),
                 padding=False,
