@@ -30,7 +30,7 @@ test: $(BIN)/.installed
 	$(BIN)/python -m pytest
 
 lint: $(BIN)/.installed
-	$(BIN)/ruff check src train scripts tests
+	$(BIN)/ruff check src train scripts tests space
 
 clean:
 	rm -rf $(VENV) out

@@ -394,7 +394,7 @@ class _Predictor:
             suffixes += ", npz"
         # the JSON comes last: where it is, all of the results are
         with replace_file(with_suffix(stem, "json")) as temporary:
-            temporary.write_text(json.dumps(jsonable(record), allow_nan=False, separators=(",", ":")) + "\n")
+            temporary.write_text(record_as_json(record) + "\n")
         return _report(record, hand.box is None, stem, suffixes)
 
 
@@ -455,6 +455,11 @@ def prediction_record(
     }
 
 
+def record_as_json(record: dict[str, Any]) -> str:
+    """Return a prediction record as one line of JSON: arrays as nested lists, NaN as null."""
+    return json.dumps(_jsonable(record), allow_nan=False, separators=(",", ":"))
+
+
 def _report(record: dict[str, Any], whole_image: bool, stem: Path, suffixes: str) -> list[str]:
     from hf_handdiff.viz.overlay import LOW_HAND_SCORE
 
@@ -476,14 +481,14 @@ def _npz_arrays(record: dict[str, Any], output: Any, index: int) -> dict[str, np
     return {**arrays, "vertices_m": output.vertices[index], "faces": np.asarray(output.faces)}
 
 
-def jsonable(value: Any) -> Any:
+def _jsonable(value: Any) -> Any:
     """Turn arrays into nested lists, rounded to 7 decimals, NaN into null."""
     if isinstance(value, dict):
-        return {key: jsonable(item) for key, item in value.items()}
+        return {key: _jsonable(item) for key, item in value.items()}
     if isinstance(value, np.ndarray):
         value = np.round(value.astype(np.float64), 7).tolist()
     if isinstance(value, list):
-        return [jsonable(item) for item in value]
+        return [_jsonable(item) for item in value]
     if isinstance(value, float) and not np.isfinite(value):
         return None
     return value

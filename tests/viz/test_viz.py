@@ -15,7 +15,9 @@ from hf_handdiff.viz import (
     PlacedHand,
     contact_sheet,
     draw_overlay,
+    draw_panels,
     draw_prediction,
+    panel_window,
     place_prediction,
     write_glb,
 )
@@ -203,6 +205,23 @@ def test_overlay_does_with_less(output, change):
 @pytest.mark.parametrize("shape", [(1, 1), (1, 300), (300, 2), (7, 9)])
 def test_overlay_of_tiny_photos(output, shape):
     draw_prediction(np.zeros((*shape, 3), np.uint8), output, panel=80)
+
+
+def test_panels_are_those_of_the_overlay_and_show_their_window(output):
+    photo = np.zeros((240, 320, 3), np.uint8)
+    hand = place_prediction(photo.shape[:2], output)
+    left, top, side = panel_window(photo, hand)
+    shares = (output.keypoints_2d[0] - (left, top)) / side
+    assert shares.min() > 0 and shares.max() < 1 and np.abs(shares.mean(axis=0) - 0.5).max() < 0.2
+    panels = draw_panels(photo, hand, 100, ("side", "spread"))
+    assert list(panels) == ["side", "spread"] and {panel.size for panel in panels.values()} == {(100, 100)}
+    sheet = draw_overlay(photo, hand, panel=100)
+    left_of_side = sheet.width - 10 - 100
+    corner = (60, 60, 100, 100)  # below the title
+    of_sheet = sheet.crop((left_of_side + 60, 10 + 60, left_of_side + 100, 10 + 100))
+    assert np.array_equal(np.array(of_sheet), np.array(panels["side"].crop(corner)))
+    with pytest.raises(InputError, match="names"):
+        draw_panels(photo, hand, names=("front",))
 
 
 def test_overlay_takes_tensors(output):

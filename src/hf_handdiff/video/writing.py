@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from hf_handdiff.prediction import jsonable
+from hf_handdiff.prediction import record_as_json
 from hf_handdiff.video.reading import load_av
 
 _CODECS = ("libx264", "libopenh264", "mpeg4")
@@ -63,4 +63,4 @@ class VideoWriter:
 
 def json_line(record: dict[str, Any]) -> str:
     """A record as one line of JSON, arrays as nested lists, NaN as null."""
-    return json.dumps(jsonable(record), allow_nan=False, separators=(",", ":")) + "\n"
+    return record_as_json(record) + "\n"

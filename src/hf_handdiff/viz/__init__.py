@@ -1,7 +1,25 @@
 """Pictures and 3D files of the answers, drawn with numpy and Pillow: no GL, no matplotlib."""
 
 from hf_handdiff.viz.glb import write_glb
-from hf_handdiff.viz.overlay import PlacedHand, draw_overlay, draw_prediction, place_prediction
+from hf_handdiff.viz.overlay import (
+    PANEL_NAMES,
+    PlacedHand,
+    draw_overlay,
+    draw_panels,
+    draw_prediction,
+    panel_window,
+    place_prediction,
+)
 from hf_handdiff.viz.plots import contact_sheet
 
-__all__ = ["PlacedHand", "contact_sheet", "draw_overlay", "draw_prediction", "place_prediction", "write_glb"]
+__all__ = [
+    "PANEL_NAMES",
+    "PlacedHand",
+    "contact_sheet",
+    "draw_overlay",
+    "draw_panels",
+    "draw_prediction",
+    "panel_window",
+    "place_prediction",
+    "write_glb",
+]

@@ -18,7 +18,8 @@ from hf_handdiff.viz.colors import (
 )
 from hf_handdiff.viz.raster import outward_faces, vertex_normals
 
-_HYPOTHESIS_OPACITY = 0.14
+_MOST_OPACITY, _LEAST_OPACITY = 0.14, 0.04
+"""Of a hypothesis. Many of them lie before the answer, and its colours must still be seen."""
 
 
 def camera_to_gltf(points: np.ndarray) -> np.ndarray:
@@ -77,7 +78,7 @@ def write_glb(
 
     tint = [
         *np.round(srgb_to_linear(np.array(HYPOTHESIS_COLOR)) * 255).astype(int).tolist(),
-        round(255 * _HYPOTHESIS_OPACITY),
+        round(255 * float(np.clip(1.3 / max(len(hypotheses), 1), _LEAST_OPACITY, _MOST_OPACITY))),
     ]
     ghost = PBRMaterial(
         name="hypothesis",
@@ -85,7 +86,7 @@ def write_glb(
         metallicFactor=0.0,
         roughnessFactor=0.8,
         alphaMode="BLEND",
-        doubleSided=True,
+        doubleSided=False,
     )
     for index, hypothesis in enumerate(hypotheses):
         name = f"hypothesis_{index:02d}"

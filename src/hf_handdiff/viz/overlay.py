@@ -6,6 +6,7 @@ expected error of every joint, and the hand from the side, where the depth shows
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -31,6 +32,9 @@ from hf_handdiff.viz.raster import shade
 
 LOW_HAND_SCORE = 0.5
 """Below this score of there being a hand at all, an answer is not to be trusted."""
+
+PANEL_NAMES = ("keypoints", "answer", "spread", "side")
+"""The panels of the picture, from left to right."""
 
 _SUPERSAMPLING = 2
 _GAP = 10
@@ -159,15 +163,7 @@ def draw_overlay(image: np.ndarray, hand: PlacedHand, panel: int = 420) -> Image
     Returns:
         An RGB picture, 4 panels wide.
     """
-    _check(image, hand, panel)
-    view = _View.of_hand(image, hand, panel)
-    photo = view.photo(image)
-    panels = [
-        _draw_keypoints_panel(photo, view, image, hand),
-        _draw_mesh_panel(photo, view, hand),
-        _draw_spread_panel(photo, view, hand),
-        _draw_side_panel(view, hand),
-    ]
+    panels = draw_panels(image, hand, panel)
     titles = [
         "photo and 2D keypoints",
         "answer",
@@ -177,9 +173,9 @@ def draw_overlay(image: np.ndarray, hand: PlacedHand, panel: int = 420) -> Image
     width = len(panels) * panel + (len(panels) + 1) * _GAP
     sheet = Image.new("RGB", (width, panel + 2 * _GAP + _LEGEND_HEIGHT), _BACKGROUND)
     draw = ImageDraw.Draw(sheet)
-    for number, (picture, title) in enumerate(zip(panels, titles, strict=True)):
+    for number, (picture, title) in enumerate(zip(panels.values(), titles, strict=True)):
         left = _GAP + number * (panel + _GAP)
-        sheet.paste(picture.resize((panel, panel), Image.Resampling.BOX), (left, _GAP))
+        sheet.paste(picture, (left, _GAP))
         draw.text(
             (left + 9, _GAP + 6),
             title,
@@ -190,6 +186,44 @@ def draw_overlay(image: np.ndarray, hand: PlacedHand, panel: int = 420) -> Image
         )
     _draw_legend(sheet, hand, top=panel + 2 * _GAP)
     return sheet
+
+
+def draw_panels(
+    image: np.ndarray, hand: PlacedHand, panel: int = 420, names: Sequence[str] = PANEL_NAMES
+) -> dict[str, Image.Image]:
+    """Draw the panels of `draw_overlay` by themselves, without titles.
+
+    Args:
+        image: (H, W, 3) uint8 RGB photo.
+        hand: what is drawn on it.
+        panel: side of each panel in px.
+        names: those of `PANEL_NAMES` that are wanted.
+
+    Returns:
+        The pictures by name, each `panel` px square, in the order of `names`.
+
+    Raises:
+        InputError: the hand is not finite, the panel too small, or a name unknown.
+    """
+    _check(image, hand, panel)
+    for name in names:
+        if name not in PANEL_NAMES:
+            raise InputError(f"names: expected some of {', '.join(PANEL_NAMES)}, got {name!r}")
+    view = _View.of_hand(image, hand, panel)
+    photo = view.photo(image)
+    draw = {
+        "keypoints": lambda: _draw_keypoints_panel(photo, view, image, hand),
+        "answer": lambda: _draw_mesh_panel(photo, view, hand),
+        "spread": lambda: _draw_spread_panel(photo, view, hand),
+        "side": lambda: _draw_side_panel(view, hand),
+    }
+    return {name: draw[name]().resize((panel, panel), Image.Resampling.BOX) for name in names}
+
+
+def panel_window(image: np.ndarray, hand: PlacedHand) -> tuple[float, float, float]:
+    """Return the square of the photo that its panels show: left, top and side, in px of the photo."""
+    view = _View.of_hand(image, hand, panel=1)
+    return view.left, view.top, view.side
 
 
 # ------------------------------------------------------------------------------------------------ panels

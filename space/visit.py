@@ -1,0 +1,190 @@
+"""One visitor's way: a photo, the hands in it, the keypoints as they were edited, and what is shown at each step."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+from answering import (
+    Answer,
+    Keypoints,
+    Photo,
+    Settings,
+    answer_hand,
+    find_hands,
+    keypoint_rows,
+    keypoints_of_rows,
+    load_photo,
+)
+from pieces import error_table, facts
+from PIL import Image, ImageDraw
+from results import ResultFiles, write_results
+
+from hf_handdiff.errors import InputError
+from hf_handdiff.prediction import HandToPredict
+from hf_handdiff.viz import draw_panels, panel_window
+
+PANEL = 480
+"""Side of the pictures, px."""
+
+
+@dataclass(frozen=True)
+class Visit:
+    """What is kept of a visitor between two clicks.
+
+    Attributes:
+        photo: the photo.
+        side: what was asked for when its hands were found.
+        hands: all of its hands.
+        chosen: which of them is answered for.
+        keypoints: the 2D points of the answer that is shown.
+        edited: whether they were edited, so that they stand in for the estimate.
+        window: left, top, side px of the square of the photo that the pictures show.
+        picture: the keypoints in that square.
+        picked: the joint that the next click moves, or None.
+        files: what can be downloaded.
+    """
+
+    photo: Photo
+    side: str
+    hands: list[HandToPredict]
+    chosen: int = 0
+    keypoints: Keypoints | None = None
+    edited: bool = False
+    window: tuple[float, float, float] = (0.0, 0.0, 1.0)
+    picture: Image.Image | None = None
+    picked: int | None = None
+    files: ResultFiles | None = None
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What the page shows after a step."""
+
+    visit: Visit
+    panels: dict[str, Image.Image]
+    facts: str
+    errors: str
+    rows: list[list[Any]] = field(default_factory=list)
+    warning: str = ""
+
+
+@dataclass(frozen=True)
+class Steps:
+    """The steps of a visit, each from the visit before to what is shown.
+
+    Args:
+        find: (photo, side) -> hands, as `answering.find_hands` with its pipeline.
+        answer: (photo, hand, settings, keypoints or None) -> answer, as `answering.answer_hand` with its pipeline.
+    """
+
+    find: Callable[[Photo, str], list[HandToPredict]]
+    answer: Callable[..., Answer]
+
+    @classmethod
+    def of_pipeline(cls, pipeline, wrap: Callable[[Callable], Callable] = lambda function: function) -> Steps:
+        """The steps with a pipeline; `wrap` is put round what runs the networks."""
+
+        def find(photo, side):
+            return find_hands(pipeline, photo, side)
+
+        def answer(photo, hand, settings, keypoints):
+            return answer_hand(pipeline, photo, hand, settings, keypoints)
+
+        return cls(wrap(find), wrap(answer))
+
+    def begin(self, path: str | None, settings: Settings) -> Shown:
+        """A photo's largest hand.
+
+        Raises:
+            InputError: there is no photo, it cannot be read, or no hand is in it.
+        """
+        started = time.perf_counter()
+        photo = load_photo(path)
+        return self._show(Visit(photo, settings.side, self.find(photo, settings.side)), settings, started)
+
+    def again(self, visit: Visit | None, settings: Settings) -> Shown:
+        """The same hand and keypoints with other settings."""
+        return self._show(_checked(visit), settings)
+
+    def choose(self, visit: Visit | None, hand: int, settings: Settings) -> Shown:
+        """Another hand of the photo."""
+        return self._show(replace(_checked(visit), chosen=hand, edited=False), settings)
+
+    def edit(self, visit: Visit | None, keypoints: Keypoints, settings: Settings) -> Shown:
+        """The cascade's answer to other keypoints."""
+        return self._show(replace(_checked(visit), keypoints=keypoints, edited=True), settings)
+
+    def edit_rows(self, visit: Visit | None, rows: list[list[Any]], settings: Settings) -> Shown:
+        """The cascade's answer to an edited table of keypoints."""
+        return self.edit(visit, keypoints_of_rows(rows, _checked(visit).keypoints), settings)
+
+    def estimate(self, visit: Visit | None, settings: Settings) -> Shown:
+        """Back to the keypoints that the image encoder sees."""
+        return self._show(replace(_checked(visit), edited=False), settings)
+
+    def _show(self, visit: Visit, settings: Settings, started: float | None = None) -> Shown:
+        started = time.perf_counter() if started is None else started
+        keypoints = visit.keypoints if visit.edited else None
+        answer = self.answer(visit.photo, visit.hands[visit.chosen], settings, keypoints)
+        panels = draw_panels(visit.photo.pixels, answer.placed, PANEL)
+        visit = replace(
+            visit,
+            keypoints=answer.keypoints,
+            window=panel_window(visit.photo.pixels, answer.placed),
+            picture=panels["keypoints"],
+            picked=None,
+            files=write_results(answer),
+        )
+        return Shown(
+            visit,
+            panels,
+            facts(answer, time.perf_counter() - started),
+            error_table(answer),
+            keypoint_rows(answer.keypoints),
+            answer.warning,
+        )
+
+
+def pick(visit: Visit | None, joint: int | None) -> tuple[Visit, Image.Image]:
+    """Let the next click move a joint (None: none); the visit, and the picture with a ring round the joint."""
+    visit = replace(_checked(visit), picked=joint)
+    picture = visit.picture.copy()
+    if joint is not None and np.isfinite(visit.keypoints.points[joint]).all():
+        x, y = _to_picture(visit, visit.keypoints.points[joint])
+        draw = ImageDraw.Draw(picture)
+        for radius, color, width in ((15, (0, 0, 0), 6), (14, (255, 255, 255), 3)):
+            draw.ellipse((x - radius, y - radius, x + radius, y + radius), outline=color, width=width)
+    return visit, picture
+
+
+def nearest_joint(visit: Visit | None, x: float, y: float) -> int:
+    """The seen joint that is nearest to a click at (x, y) px of the picture."""
+    visit = _checked(visit)
+    distances = np.linalg.norm(_to_picture(visit, visit.keypoints.points) - (x, y), axis=-1)
+    return int(np.nanargmin(distances))
+
+
+def in_photo(visit: Visit | None, x: float, y: float) -> tuple[float, float]:
+    """Where a click at (x, y) px of the picture lies in the working photo, px."""
+    left, top, side = _checked(visit).window
+    return left + x * side / PANEL, top + y * side / PANEL
+
+
+def hand_choices(visit: Visit) -> list[tuple[str, int]]:
+    """Labels and numbers of the photo's hands, for a choice."""
+    return [(f"{number + 1}: {hand.handedness} hand", number) for number, hand in enumerate(visit.hands)]
+
+
+def _to_picture(visit: Visit, points: np.ndarray) -> np.ndarray:
+    left, top, side = visit.window
+    return (points - (left, top)) * PANEL / side
+
+
+def _checked(visit: Visit | None) -> Visit:
+    if visit is None:
+        raise InputError("There is no photo yet: upload one, take one with the webcam, or pick an example.")
+    return visit
