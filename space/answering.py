@@ -238,7 +238,7 @@ def _number(value: Any, joint: str) -> float | None:
 
 def _record(photo: Photo, hand: HandToPredict, settings: Settings, output) -> dict[str, Any]:
     """The content of the JSON file, in pixels of the visitor's file."""
-    record = prediction_record(output, hand, photo.pixels.shape[:2], settings.seed, settings.checkpoint)
+    record = prediction_record(output, 0, hand, photo.pixels.shape[:2], settings.seed, settings.checkpoint)
     record["keypoints_2d_px"] = record["keypoints_2d_px"] / photo.scale
     record["box_px"] = [value / photo.scale for value in record["box_px"]]
     return record | {"settings": dataclasses.asdict(settings)}
