@@ -11,7 +11,19 @@ from ..hub.messages import hub_errors
 
 
 class HandModel(PreTrainedModel):
-    """A PreTrainedModel whose reloaded weights give the same outputs to the bit."""
+    """A PreTrainedModel whose reloaded weights give the same outputs to the bit.
+
+    Attributes:
+        filter_memory_format: how the filters of convolutions lie in memory, new or loaded; `torch.channels_last` makes
+            a CPU quicker at images.
+    """
+
+    filter_memory_format = torch.contiguous_format
+
+    def post_init(self):
+        """What PreTrainedModel does at the end of a constructor, and the filters as `filter_memory_format` says."""
+        super().post_init()
+        self.to(memory_format=self.filter_memory_format)
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path, *args, **kwargs):
@@ -47,7 +59,10 @@ class HandModel(PreTrainedModel):
         model = loaded[0] if isinstance(loaded, tuple) else loaded  # output_loading_info=True gives a pair
         with torch.no_grad():
             for tensor in [*model.parameters(), *model.buffers()]:
-                tensor.data = tensor.data.clone()
+                filters = tensor.ndim == 4
+                tensor.data = tensor.data.clone(
+                    memory_format=cls.filter_memory_format if filters else torch.contiguous_format
+                )
         return loaded
 
     def save_pretrained(

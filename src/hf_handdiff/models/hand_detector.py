@@ -250,6 +250,7 @@ class HandDetector(HandModel):
     """Picture -> palms, of left and of right hands alike; squares round them -> keypoints and sides."""
 
     config_class = HandDetectorConfig
+    filter_memory_format = torch.channels_last
     main_input_name = "pixel_values"
     base_model_prefix = "hand_detector"
 

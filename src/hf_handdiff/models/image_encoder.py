@@ -248,6 +248,7 @@ class HandImageEncoder(HandModel):
     """Right-hand crop -> keypoints, scores and features.  Left hands are mirrored by the caller."""
 
     config_class = HandImageEncoderConfig
+    filter_memory_format = torch.channels_last
     main_input_name = "pixel_values"
     base_model_prefix = "hand_image_encoder"
 
