@@ -229,3 +229,14 @@ def test_card_of_a_data_set():
     again = DatasetCard(str(card))
     assert again.data.license == "apache-2.0" and "| train | 10 | 9 | 1 |" in again.text
     assert 'load_dataset("someone/hands", split="train")' in again.text
+
+
+def test_the_hub_s_validator_takes_the_cards(hub, home, tmp_path):
+    base = CARDS / "base.md"
+    (tmp_path / "part.md").write_text(str(training_card("stage1", {}, {"step": 3}, "someone/part")))
+    (tmp_path / "wrong.md").write_text(base.read_text().replace("library_name: diffusers", "library_name: [1]"))
+    realistic = tmp_path / "dataset.md"
+    realistic.write_text((ROOT / "data" / "realistic_test" / "README.md").read_text())
+    judged = hub.client("card_client.py", home, base, tmp_path / "part.md", realistic, tmp_path / "wrong.md")
+    assert judged[:3] == ["fine"] * 3
+    assert "library_name" in judged[3]
