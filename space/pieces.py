@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from html import escape
 
 import numpy as np
@@ -33,7 +34,8 @@ def facts(answer: Answer, seconds: float) -> str:
         (f"{seconds:.1f} s", "in all"),
     ]
     cells = "".join(f"<div><b>{escape(value)}</b><span>{escape(label)}</span></div>" for value, label in items)
-    return f'<div class="facts">{cells}</div>'
+    # two answers may read alike: the time tells a script, such as a test, that this is another one
+    return f'<div class="facts" data-answered="{time.time_ns()}">{cells}</div>'
 
 
 def color_scale() -> str:

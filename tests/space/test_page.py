@@ -16,18 +16,19 @@ def upload(page, path):
 
 
 def wait_for_facts(page, before, text=""):
-    """Wait until the line of facts is another one than before, and holds a text."""
+    """Wait until the line of facts is of another answer than before, and holds a text."""
     page.wait_for_function(
         """([before, text]) => {
             const facts = document.querySelector("#facts .facts");
-            return facts && facts.innerText !== before && facts.innerText.includes(text);
+            return facts && facts.dataset.answered !== before && facts.innerText.includes(text);
         }""",
         arg=[before, text],
     )
 
 
 def facts(page):
-    return page.locator("#facts .facts").inner_text()
+    """Which answer the line of facts is of."""
+    return page.locator("#facts .facts").get_attribute("data-answered")
 
 
 def answer_of(page):
