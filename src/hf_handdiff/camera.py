@@ -37,6 +37,12 @@ def crop_of_box(box_px) -> np.ndarray:
     return np.array([(x0 + x1) / 2, (y0 + y1) / 2, BOX_MARGIN * max(x1 - x0, y1 - y0)], dtype=np.float64)
 
 
+def box_of_whole_image(height: int, width: int) -> np.ndarray:
+    """The box (4,) x0, y0, x1, y1 px whose crop is the square round a whole image; it is smaller than the image."""
+    half = 0.5 * max(height, width) / BOX_MARGIN
+    return np.array([width / 2 - half, height / 2 - half, width / 2 + half, height / 2 + half])
+
+
 def mirror_crop(crop: np.ndarray, width: int) -> np.ndarray:
     """The same crop in the horizontally mirrored image of `width` px."""
     return np.array([width - crop[0], crop[1], crop[2]], dtype=np.float64)

@@ -416,18 +416,11 @@ def with_suffix(stem: Path, suffix: str) -> Path:
 
 def _boxes(hands: list[tuple[np.ndarray, HandToPredict]]) -> np.ndarray | None:
     """The boxes (B, 4) px of hands; None: all of them fill their images."""
+    from hf_handdiff.camera import box_of_whole_image
+
     if all(hand.box is None for _, hand in hands):
         return None
-    return np.array([_whole_image_box(image) if hand.box is None else hand.box for image, hand in hands])
-
-
-def _whole_image_box(image: np.ndarray) -> tuple[float, float, float, float]:
-    """The box whose crop is that of the whole image (H, W, 3)."""
-    from hf_handdiff.camera import BOX_MARGIN
-
-    height, width = image.shape[:2]
-    half = 0.5 * max(height, width) / BOX_MARGIN
-    return width / 2 - half, height / 2 - half, width / 2 + half, height / 2 + half
+    return np.array([box_of_whole_image(*image.shape[:2]) if hand.box is None else hand.box for image, hand in hands])
 
 
 def prediction_record(

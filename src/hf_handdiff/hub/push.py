@@ -141,7 +141,11 @@ def push_checkpoint(
 
 
 def read_results(folder: Path) -> dict | None:
-    """What `results.json` in `folder` says; None where there is none."""
+    """What `results.json` in `folder` says; None where there is none.
+
+    Raises:
+        InputError: it is not JSON.
+    """
     file = folder / "results.json"
     if not file.is_file():
         return None

@@ -293,6 +293,9 @@ class HandDetector(HandModel):
         Args:
             pixel_values: (B, 3, H, W) RGB in 0..1, sides multiples of 32; a photo is padded with black to them.
             return_dict: False returns a tuple.
+
+        Raises:
+            ValueError: pixel_values has another shape.
         """
         shape = tuple(pixel_values.shape)
         if len(shape) != 4 or shape[1] != 3 or any(side == 0 or side % STRIDE for side in shape[2:]):

@@ -321,6 +321,9 @@ class HandImageEncoder(HandModel):
             pixel_values: (B, 3, S, S) RGB in 0..1.
             framed: the crops are such squares already, as in training: skip the first look.
             return_dict: False returns a tuple.
+
+        Raises:
+            ValueError: pixel_values has another shape.
         """
         size = self.config.image_size
         if pixel_values.ndim != 4 or pixel_values.shape[1:] != (3, size, size):

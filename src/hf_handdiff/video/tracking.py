@@ -8,7 +8,7 @@ from typing import Protocol
 
 import numpy as np
 
-from hf_handdiff.camera import BOX_MARGIN
+from hf_handdiff.camera import box_of_whole_image
 from hf_handdiff.detection import DetectedHand
 
 DETECT_EVERY = 15
@@ -68,11 +68,7 @@ class FixedPlace:
 
     def detect(self, image: np.ndarray) -> list[DetectedHand]:
         """The one hand."""
-        box = self._box
-        if box is None:
-            height, width = image.shape[:2]
-            half = 0.5 * max(height, width) / BOX_MARGIN
-            box = np.array([width / 2 - half, height / 2 - half, width / 2 + half, height / 2 + half])
+        box = box_of_whole_image(*image.shape[:2]) if self._box is None else self._box
         return [DetectedHand(np.asarray(box, dtype=np.float64), self._handedness, 1.0, np.full((21, 2), np.nan))]
 
 
