@@ -17,7 +17,7 @@ import cv2
 import numpy as np
 import OpenEXR
 
-from hf_handdiff.data.synthetic.environment import ENVIRONMENTS_PATH, LIGHT_MAP_SIZE, encode_log_radiance
+from hf_handdiff.synthetic.environment import ENVIRONMENTS_PATH, LIGHT_MAP_SIZE, encode_log_radiance
 
 WORLD_FOLDER = "bpy/5.0/datafiles/studiolights/world/"
 JPEG_QUALITY = 90

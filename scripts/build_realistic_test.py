@@ -30,11 +30,14 @@ from realistic_test import places, skin, things
 from realistic_test.shapes import matrix
 from tqdm import tqdm
 
-from hf_handdiff.data.synthetic import grasps
-from hf_handdiff.data.synthetic.hand_mesh import ForearmShape, RenderHand
-from hf_handdiff.data.synthetic.materials import srgb_to_linear
-from hf_handdiff.data.synthetic.occluders import second_hand_offset
-from hf_handdiff.data.synthetic.placement import (
+from hf_handdiff.hand.poses import sample_poses
+from hf_handdiff.hand.rotations import matrix_to_axis_angle
+from hf_handdiff.hand.topology import FINGERS, MANO_FINGERS
+from hf_handdiff.synthetic import grasps
+from hf_handdiff.synthetic.hand_mesh import ForearmShape, RenderHand
+from hf_handdiff.synthetic.materials import srgb_to_linear
+from hf_handdiff.synthetic.occluders import second_hand_offset
+from hf_handdiff.synthetic.placement import (
     MAX_HAND_OFF_AXIS_DEG,
     MIN_DEPTH_M,
     Placement,
@@ -44,15 +47,12 @@ from hf_handdiff.data.synthetic.placement import (
     fit_translation,
     random_rotation,
 )
-from hf_handdiff.data.synthetic.rasterizer import NO_FACE, project_points
-from hf_handdiff.data.synthetic.renderer import VisibilityBuffer
-from hf_handdiff.data.synthetic.shading import SUPERSAMPLING
-from hf_handdiff.data.synthetic.shapes import sample_shape
-from hf_handdiff.data.synthetic.skin import tone_color
-from hf_handdiff.data.synthetic.visibility import SAMPLE_OFFSETS_PX, joint_visibility, probe_points, visible_share
-from hf_handdiff.hand.poses import sample_poses
-from hf_handdiff.hand.rotations import matrix_to_axis_angle
-from hf_handdiff.hand.topology import FINGERS, MANO_FINGERS
+from hf_handdiff.synthetic.rasterizer import NO_FACE, project_points
+from hf_handdiff.synthetic.renderer import VisibilityBuffer
+from hf_handdiff.synthetic.shading import SUPERSAMPLING
+from hf_handdiff.synthetic.shapes import sample_shape
+from hf_handdiff.synthetic.skin import tone_color
+from hf_handdiff.synthetic.visibility import SAMPLE_OFFSETS_PX, joint_visibility, probe_points, visible_share
 
 DEFAULT_OUT = Path(__file__).parents[1] / "data" / "realistic_test"
 FILE_NAME = "test-00000-of-00001.parquet"

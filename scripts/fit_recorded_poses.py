@@ -19,12 +19,7 @@ import numpy as np
 import torch
 
 from hf_handdiff.hand.layer import HandLayer
-from hf_handdiff.hand.poses import (
-    RECORDED_POSES_PATH,
-    PoseSampler,
-    angles_to_pose,
-    limits_table,
-)
+from hf_handdiff.hand.poses import RECORDED_POSES_PATH, PoseSampler, angles_to_pose, limits_table
 from hf_handdiff.hand.rotations import matrix_to_axis_angle
 from hf_handdiff.hand.topology import FINGERS, MANO_FINGERS, NUM_JOINTS, NUM_SHAPE
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from hf_handdiff.data.synthetic import SceneAssets, generate_sample
+from hf_handdiff.synthetic import SceneAssets, generate_sample
 
 
 def main(argv=None):

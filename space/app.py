@@ -23,10 +23,10 @@ from pieces import color_scale, error_table, facts, message
 from style import CSS, SCENE_COLOR, THEME
 from visit import Shown, Steps, hand_choices, in_photo, nearest_joint, pick
 
-from hf_handdiff.aggregation import AGGREGATIONS
+from hf_handdiff.cli.predict import load_pipeline
 from hf_handdiff.errors import InputError
 from hf_handdiff.hand.topology import JOINT_NAMES
-from hf_handdiff.prediction import load_pipeline
+from hf_handdiff.pipelines.aggregation import AGGREGATIONS
 
 EXAMPLES = sorted(str(path) for path in (Path(__file__).parent / "examples").glob("*.jpg"))
 SIDES = [("Detect", "detect"), ("Right", "right"), ("Left", "left")]

@@ -29,7 +29,7 @@ def pipe():
 def renders():
     """The hands of 100 fresh renders: images, cameras, labels."""
     pytest.importorskip("numba")
-    from hf_handdiff.data.synthetic import SceneAssets, generate_sample
+    from hf_handdiff.synthetic import SceneAssets, generate_sample
 
     assets = SceneAssets.load("test")
     rows = [generate_sample(NEVER_TRAINED_ON, index, assets) for index in range(100)]

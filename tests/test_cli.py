@@ -14,8 +14,9 @@ import trimesh
 from PIL import Image
 from untrained import waken
 
-from hf_handdiff import cli, detection, prediction
-from hf_handdiff.detection import DetectedHand
+from hf_handdiff.cli import main as cli
+from hf_handdiff.cli import predict as prediction
+from hf_handdiff.cli.predict_inputs import OutputNames
 from hf_handdiff.hand import HandLayer
 from hf_handdiff.models import (
     HandImageEncoder,
@@ -27,9 +28,10 @@ from hf_handdiff.models import (
     MeshLatentDenoiser,
     MeshLatentDenoiserConfig,
 )
+from hf_handdiff.models import hand_search as detection
+from hf_handdiff.models.hand_search import DetectedHand
 from hf_handdiff.pipelines import CascadedHandPipeline
-from hf_handdiff.pipelines.denoising import default_scheduler
-from hf_handdiff.prediction_inputs import OutputNames
+from hf_handdiff.pipelines.sampling import default_scheduler
 
 JSON_KEYS = {
     "joints_m",

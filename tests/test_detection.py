@@ -6,8 +6,8 @@ from types import ModuleType, SimpleNamespace
 import numpy as np
 import pytest
 
-from hf_handdiff import detection
 from hf_handdiff.errors import InputError
+from hf_handdiff.models import hand_search as detection
 
 
 class FakeHands:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from hf_handdiff.cli import build_parser
+from hf_handdiff.cli.main import build_parser
 
 try:
     import tomllib

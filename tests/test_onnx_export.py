@@ -11,16 +11,16 @@ import torch
 
 import hf_handdiff
 from hf_handdiff import camera
-from hf_handdiff.cli import main
+from hf_handdiff.cli.evaluate import checkpoint_digest
+from hf_handdiff.cli.main import main
+from hf_handdiff.cli.predict import load_pipeline
 from hf_handdiff.errors import InputError
 from hf_handdiff.evaluation.benchmark import render_benchmark
-from hf_handdiff.evaluation.commands import checkpoint_digest
 from hf_handdiff.evaluation.onnx_timing import measure_onnx
 from hf_handdiff.export import onnx_files
 from hf_handdiff.export.graphs import network_graphs
 from hf_handdiff.images import load_image
 from hf_handdiff.pipelines.sampling import sample_joints
-from hf_handdiff.prediction import load_pipeline
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 COMPONENTS = ("image_encoder", "joint_denoiser", "mesh_latent_denoiser", "mesh_decoder")
@@ -191,7 +191,7 @@ def test_a_folder_that_cannot_be_made_and_a_damaged_file(tmp_path, tiny_pipeline
 
 
 def test_the_command_loads_nothing_heavy():
-    code = "import sys, hf_handdiff.export.commands; sys.exit('torch' in sys.modules)"
+    code = "import sys, hf_handdiff.cli.export; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 

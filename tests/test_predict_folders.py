@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from hf_handdiff import cli
+from hf_handdiff.cli import main as cli
+from hf_handdiff.cli.predict_inputs import InputFile, Ledger, find_inputs
 from hf_handdiff.pipelines import CascadedHandPipeline
-from hf_handdiff.prediction_inputs import InputFile, Ledger, find_inputs
 
 NAMES = ("a", "b", "sub/a", "sub/c", "d")
 

@@ -23,9 +23,7 @@ from hf_handdiff.evaluation.protocol import (
 from hf_handdiff.evaluation.report import summarise
 from hf_handdiff.models import JointDenoiser, MeshAutoencoder, MeshLatentDenoiser
 from hf_handdiff.models.mesh_latent_denoiser import ImageCues
-from hf_handdiff.pipelines.denoising import default_scheduler
-from hf_handdiff.pipelines.noise import hypothesis_noise
-from hf_handdiff.pipelines.sampling import sample_joints
+from hf_handdiff.pipelines.sampling import default_scheduler, hypothesis_noise, sample_joints
 
 BATCH_SIZE = 50
 TIMED_IMAGES = 15

@@ -18,7 +18,7 @@ from tqdm.auto import tqdm
 from hf_handdiff.camera import crop_to_pixels, view_from_keypoints
 from hf_handdiff.data.augmentation import FIRST_LOOK, augment_batch, whole_image_batch
 from hf_handdiff.models import HandImageEncoder
-from hf_handdiff.pipelines.perception import image_cues
+from hf_handdiff.pipelines.image_conditions import image_cues
 
 
 @torch.no_grad()

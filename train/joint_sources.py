@@ -3,8 +3,7 @@
 import torch
 from cues import Cues
 
-from hf_handdiff.pipelines.denoising import default_scheduler
-from hf_handdiff.pipelines.sampling import sample_joints
+from hf_handdiff.pipelines.sampling import default_scheduler, sample_joints
 
 JOINT_SOURCES = ("fresh", "one_sample", "noised_truth", "truth", "none")
 

@@ -29,7 +29,7 @@ from tqdm.auto import tqdm
 
 from hf_handdiff.errors import StorageError
 from hf_handdiff.files import replace_file, replace_folder
-from hf_handdiff.hub.messages import why_not_written
+from hf_handdiff.hub.errors import why_not_written
 from hf_handdiff.hub.push import prepare_repository
 from hf_handdiff.hub.runs import push_run, write_config
 

@@ -23,8 +23,7 @@ from hf_handdiff.evaluation.metrics import pa_error
 from hf_handdiff.hand import HandLayer
 from hf_handdiff.models import JointDenoiser, MeshAutoencoder, MeshLatentDenoiser, MeshLatentDenoiserConfig
 from hf_handdiff.models.mesh_latent_denoiser import ImageCues
-from hf_handdiff.pipelines.denoising import default_scheduler
-from hf_handdiff.pipelines.sampling import empty_cues, sample_joints
+from hf_handdiff.pipelines.sampling import default_scheduler, empty_cues, sample_joints
 
 
 class Stage2Task:

@@ -5,7 +5,7 @@ import colorsys
 import bpy
 import numpy as np
 
-from hf_handdiff.data.synthetic.materials import srgb_to_linear
+from hf_handdiff.synthetic.materials import srgb_to_linear
 
 Color = tuple[float, float, float]
 

@@ -8,13 +8,13 @@ import numpy as np
 from scipy.sparse import coo_matrix, csr_matrix
 from scipy.spatial import cKDTree
 
-from hf_handdiff.data.synthetic.hand_mesh import RenderHand
-from hf_handdiff.data.synthetic.materials import srgb_to_linear
-from hf_handdiff.data.synthetic.rasterizer import vertex_normals
-from hf_handdiff.data.synthetic.shading import ATTRIBUTE_CREASE, ATTRIBUTE_FLUSH, ATTRIBUTE_PALM
-from hf_handdiff.data.synthetic.skin import tone_color
 from hf_handdiff.hand.forearm import forearm_topology
 from hf_handdiff.hand.open_hand import load_open_hand_arrays
+from hf_handdiff.synthetic.hand_mesh import RenderHand
+from hf_handdiff.synthetic.materials import srgb_to_linear
+from hf_handdiff.synthetic.rasterizer import vertex_normals
+from hf_handdiff.synthetic.shading import ATTRIBUTE_CREASE, ATTRIBUTE_FLUSH, ATTRIBUTE_PALM
+from hf_handdiff.synthetic.skin import tone_color
 
 from . import shaders
 from .shapes import Parts, matrix

@@ -1,6 +1,6 @@
 """Things to hold, to hide a hand behind, and to stand about; none of them has a shape of the corpus.
 
-A thing lies around the origin with its long axis along y, as in `hf_handdiff.data.synthetic.mesh.Solid`.
+A thing lies around the origin with its long axis along y, as in `hf_handdiff.synthetic.mesh.Solid`.
 """
 
 from dataclasses import dataclass

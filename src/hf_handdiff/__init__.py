@@ -10,7 +10,7 @@ Heavy modules load on first use, so that `import hf_handdiff` and `handdiff --he
 from importlib import import_module
 from pathlib import Path
 
-from .registration import register_when_imported
+from hf_handdiff.hub.registration import register_when_imported
 
 __version__ = "0.1.0"
 

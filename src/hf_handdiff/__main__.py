@@ -2,6 +2,6 @@
 
 import sys
 
-from hf_handdiff.cli import main
+from hf_handdiff.cli.main import main
 
 sys.exit(main())

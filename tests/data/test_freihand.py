@@ -13,7 +13,8 @@ import torch
 from official_trees import DOT_JOINTS, dot_centres, freihand_camera, project, write_freihand
 from PIL import Image
 
-from hf_handdiff.cli import main
+from hf_handdiff.cli.evaluate import pipeline_predictor
+from hf_handdiff.cli.main import main
 from hf_handdiff.data import number_lists
 from hf_handdiff.data.corpus import load_corpus
 from hf_handdiff.data.features import CORPUS_FEATURES
@@ -21,7 +22,6 @@ from hf_handdiff.data.freihand import import_freihand
 from hf_handdiff.data.number_lists import read_number_list
 from hf_handdiff.data.shards import BadSampleError
 from hf_handdiff.errors import InputError
-from hf_handdiff.evaluation.commands import pipeline_predictor
 from hf_handdiff.evaluation.protocol import EvaluationSettings, collate, run_protocol
 from hf_handdiff.evaluation.report import summarise
 from hf_handdiff.hand.layer import HandLayer

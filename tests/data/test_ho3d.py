@@ -11,7 +11,7 @@ import torch
 from official_trees import DOT_JOINTS, dot_centres, ho3d_annotation, project, python2_pickle, write_ho3d
 from PIL import Image
 
-from hf_handdiff.cli import main
+from hf_handdiff.cli.main import main
 from hf_handdiff.data.corpus import load_corpus
 from hf_handdiff.data.features import CORPUS_FEATURES
 from hf_handdiff.data.ho3d import import_ho3d

@@ -14,42 +14,9 @@ pytest.importorskip("cv2")
 from datasets import load_dataset
 from huggingface_hub import DatasetCard
 
+from hf_handdiff.cli import data_synthetic as command
 from hf_handdiff.data.corpus import load_corpus
 from hf_handdiff.data.features import CORPUS_FEATURES
-from hf_handdiff.data.synthetic import SceneAssets, generate_sample, write_corpus, writer
-from hf_handdiff.data.synthetic import main as command
-from hf_handdiff.data.synthetic.card import CorpusStatistics, corpus_statistics, curl_deg, viewing_direction, write_card
-from hf_handdiff.data.synthetic.environment import ENVIRONMENT_SPLITS, studio_lighting
-from hf_handdiff.data.synthetic.generator import generate_scene
-from hf_handdiff.data.synthetic.grasps import sample_grasp
-from hf_handdiff.data.synthetic.hand_mesh import ForearmShape
-from hf_handdiff.data.synthetic.materials import Material, random_object_material
-from hf_handdiff.data.synthetic.mesh import box, bunch, random_solid, random_tool, swept
-from hf_handdiff.data.synthetic.placement import (
-    FIELD_OF_VIEW_DEG,
-    MAX_CORNER_DEG,
-    MIN_DEPTH_M,
-    everyday_rotation,
-    fit_translation,
-    random_rotation,
-    sample_intrinsics,
-)
-from hf_handdiff.data.synthetic.rasterizer import (
-    NO_FACE,
-    project_points,
-    rasterize,
-    screen_points,
-    vertex_normals,
-)
-from hf_handdiff.data.synthetic.renderer import render
-from hf_handdiff.data.synthetic.scene import sample_hand
-from hf_handdiff.data.synthetic.shapes import BANDS, GAP_WIDTH, MAX_COEFFICIENT, PERIOD, band_position, sample_shape
-from hf_handdiff.data.synthetic.visibility import (
-    hand_scale,
-    joint_visibility,
-    probe_points,
-    visible_share,
-)
 from hf_handdiff.hand.layer import HandLayer
 from hf_handdiff.hand.poses import (
     MAX_OVERLAP_M,
@@ -60,6 +27,28 @@ from hf_handdiff.hand.poses import (
     sample_poses,
 )
 from hf_handdiff.hand.rotations import matrix_to_axis_angle
+from hf_handdiff.synthetic import SceneAssets, generate_sample, write_corpus, writer
+from hf_handdiff.synthetic.card import CorpusStatistics, corpus_statistics, curl_deg, viewing_direction, write_card
+from hf_handdiff.synthetic.environment import ENVIRONMENT_SPLITS, studio_lighting
+from hf_handdiff.synthetic.generator import generate_scene
+from hf_handdiff.synthetic.grasps import sample_grasp
+from hf_handdiff.synthetic.hand_mesh import ForearmShape
+from hf_handdiff.synthetic.materials import Material, random_object_material
+from hf_handdiff.synthetic.mesh import box, bunch, random_solid, random_tool, swept
+from hf_handdiff.synthetic.placement import (
+    FIELD_OF_VIEW_DEG,
+    MAX_CORNER_DEG,
+    MIN_DEPTH_M,
+    everyday_rotation,
+    fit_translation,
+    random_rotation,
+    sample_intrinsics,
+)
+from hf_handdiff.synthetic.rasterizer import NO_FACE, project_points, rasterize, screen_points, vertex_normals
+from hf_handdiff.synthetic.renderer import render
+from hf_handdiff.synthetic.scene import sample_hand
+from hf_handdiff.synthetic.shapes import BANDS, GAP_WIDTH, MAX_COEFFICIENT, PERIOD, band_position, sample_shape
+from hf_handdiff.synthetic.visibility import hand_scale, joint_visibility, probe_points, visible_share
 
 SEED = 1
 NUM_SAMPLES = int(os.environ.get("HANDDIFF_NUM_CHECKED", 40))  # set it to 200 for the long check

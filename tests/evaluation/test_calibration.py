@@ -8,7 +8,6 @@ import pytest
 import torch
 from scipy import stats
 
-from hf_handdiff.aggregation import region_radius, spread
 from hf_handdiff.errors import InputError
 from hf_handdiff.evaluation.calibration import (
     JointStdCalibration,
@@ -20,6 +19,7 @@ from hf_handdiff.evaluation.calibration import (
     write_calibration,
 )
 from hf_handdiff.evaluation.metrics import coverage, energy_score, quantile_ece, truth_ranks
+from hf_handdiff.pipelines.aggregation import region_radius, spread
 
 
 def gaussian_sampler(sampler_std, num_samples=3000, num_hypotheses=50, num_joints=5, seed=0):

@@ -12,7 +12,8 @@ from scipy.linalg import orthogonal_procrustes
 from scipy.spatial import cKDTree
 from scipy.spatial.transform import Rotation
 
-from hf_handdiff.aggregation import (
+from hf_handdiff.evaluation import metrics
+from hf_handdiff.pipelines.aggregation import (
     AGGREGATIONS,
     aggregate,
     calibrated_std,
@@ -20,7 +21,6 @@ from hf_handdiff.aggregation import (
     medoid_index,
     spread,
 )
-from hf_handdiff.evaluation import metrics
 
 
 def random_hands(*shape, seed=0, scale=0.05):

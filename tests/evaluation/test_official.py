@@ -17,7 +17,7 @@ from scipy.spatial import cKDTree
 sys.path.insert(0, str(Path(__file__).parents[1] / "data"))
 from official_trees import MANO_ORDER, OPENGL, make_hands, write_freihand, write_ho3d, write_mano_file
 
-from hf_handdiff.cli import main
+from hf_handdiff.cli.main import main
 from hf_handdiff.data.features import CORPUS_FEATURES
 from hf_handdiff.data.freihand import import_freihand
 from hf_handdiff.data.ho3d import import_ho3d

@@ -11,7 +11,7 @@ import pytest
 from datasets import Dataset
 from test_protocol import KnownPredictor, run
 
-from hf_handdiff.cli import main
+from hf_handdiff.cli.main import main
 from hf_handdiff.data.features import CORPUS_FEATURES
 from hf_handdiff.evaluation import protocol
 from hf_handdiff.evaluation.processes import ALL_OF_IT, ProcessShare, join_processes

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from hf_handdiff.errors import InputError
-from hf_handdiff.evaluation import rivals
-from hf_handdiff.evaluation.rivals import add_rivals, measure_mediapipe, measure_vit_h, rival_rows
+from hf_handdiff.evaluation import reference_timings as rivals
+from hf_handdiff.evaluation.reference_timings import add_rivals, measure_mediapipe, measure_vit_h, rival_rows
 
 SMALL = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 64}
 

@@ -12,13 +12,7 @@ from hf_handdiff.hand.layer import HandLayer
 from hf_handdiff.hand.open_hand import FULL_HAND_PATH, OPEN_HAND_PATH, load_open_hand_arrays
 from hf_handdiff.hand.poses import sample_poses
 from hf_handdiff.hand.rotations import axis_angle_to_matrix, matrix_to_axis_angle, random_rotations
-from hf_handdiff.hand.topology import (
-    FINGERS,
-    FINGERTIP_VERTICES,
-    MANO_TO_JOINTS,
-    mirror_points,
-    mirror_rotations,
-)
+from hf_handdiff.hand.topology import FINGERS, FINGERTIP_VERTICES, MANO_TO_JOINTS, mirror_points, mirror_rotations
 
 
 @pytest.fixture(scope="module")

@@ -11,8 +11,8 @@ import yaml
 from huggingface_hub import DatasetCard, DatasetCardData, ModelCard
 
 import hf_handdiff
+from hf_handdiff.cli.evaluate import checkpoint_digest
 from hf_handdiff.errors import InputError
-from hf_handdiff.evaluation.commands import checkpoint_digest
 from hf_handdiff.hub import figures
 from hf_handdiff.hub.cards import dataset_card, pipeline_card, training_card
 

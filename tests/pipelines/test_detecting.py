@@ -8,9 +8,9 @@ import torch
 from PIL import Image
 
 from hf_handdiff import DEFAULT_CHECKPOINT, CascadedHandPipeline, JointDiffusionPipeline
-from hf_handdiff.detection import BuiltinHandDetector, DetectedHand, load_hand_detector
 from hf_handdiff.errors import InputError
 from hf_handdiff.models import HandDetector, HandDetectorConfig
+from hf_handdiff.models.hand_search import BuiltinHandDetector, DetectedHand, load_hand_detector
 
 EXAMPLE = sorted((Path(__file__).parents[2] / "examples").glob("*.jpg"))[0]
 

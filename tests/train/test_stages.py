@@ -19,7 +19,7 @@ FEW = "--max_train_steps 2 --train_batch_size 8 --lr_warmup_steps 1 --cpu --repo
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory):
     pytest.importorskip("numba")
-    from hf_handdiff.data.synthetic import write_corpus
+    from hf_handdiff.synthetic import write_corpus
 
     folder = tmp_path_factory.mktemp("corpus")
     for split in ("train", "validation"):

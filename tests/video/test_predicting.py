@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 import torch
 
-from hf_handdiff import cli
 from hf_handdiff.camera import BOX_MARGIN
+from hf_handdiff.cli import main as cli
+from hf_handdiff.cli import predict_videos as predicting
+from hf_handdiff.cli.predict import PredictionSettings
 from hf_handdiff.errors import InputError
 from hf_handdiff.files import replace_file
-from hf_handdiff.prediction import PredictionSettings
-from hf_handdiff.video import predicting, tracking
+from hf_handdiff.video import tracking
 from hf_handdiff.video.reading import VideoReader
 from hf_handdiff.video.tracking import HandTracker, intersection_over_union
 from hf_handdiff.video.writing import VideoWriter

@@ -10,7 +10,7 @@ from datasets.distributed import split_dataset_by_node
 from pyarrow.parquet import read_metadata
 
 from hf_handdiff.data.features import CORPUS_FEATURES
-from hf_handdiff.hub.messages import hub_errors
+from hf_handdiff.hub.errors import hub_errors
 
 SPLITS = ("train", "validation", "test", "evaluation")
 

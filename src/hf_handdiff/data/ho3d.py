@@ -40,9 +40,9 @@ from hf_handdiff.data.mano_annotations import ManoHand, turn_global_rotation
 from hf_handdiff.data.number_lists import read_number_list
 from hf_handdiff.data.shards import SHARD_ROWS, BadSampleError, NotAnnotatedError, ShardReport, write_shards
 from hf_handdiff.errors import InputError
+from hf_handdiff.hand.pickles import load_restricted_pickle
 from hf_handdiff.hand.topology import HO3D_TO_JOINTS, NUM_JOINTS, NUM_ROTATIONS, NUM_SHAPE
 from hf_handdiff.images import load_image
-from hf_handdiff.pickles import load_restricted_pickle
 
 FRAME_SIZE_PX = (640, 480)
 LARGEST_BOX_PX = 4 * max(FRAME_SIZE_PX)

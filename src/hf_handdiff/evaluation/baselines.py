@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hf_handdiff.detection import load_mediapipe_hands, pad_to_square
 from hf_handdiff.evaluation.protocol import NUM_JOINTS, HandBatch
+from hf_handdiff.models.hand_search import load_mediapipe_hands, pad_to_square
 
 BASELINES = ("mediapipe",)
 

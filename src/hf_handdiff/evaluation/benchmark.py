@@ -21,7 +21,7 @@ import torch
 
 from hf_handdiff.errors import InputError
 from hf_handdiff.evaluation.onnx_timing import onnx_rows
-from hf_handdiff.evaluation.rivals import rival_rows
+from hf_handdiff.evaluation.reference_timings import rival_rows
 from hf_handdiff.evaluation.tables import Table
 
 
@@ -120,7 +120,7 @@ import json, resource, sys, time
 began = time.perf_counter()
 import numpy as np
 import hf_handdiff
-from hf_handdiff.prediction import load_pipeline
+from hf_handdiff.cli.predict import load_pipeline
 image_path, checkpoint, device = sys.argv[1:]
 image = np.load(image_path)
 pipeline = load_pipeline(checkpoint, device or None)

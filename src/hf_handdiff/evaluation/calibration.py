@@ -17,9 +17,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hf_handdiff.aggregation import REGION_SHARES, calibrated_std
 from hf_handdiff.errors import InputError
 from hf_handdiff.files import replace_file
+from hf_handdiff.pipelines.aggregation import REGION_SHARES, calibrated_std
 
 _MIN_VARIANCE_M2 = 1e-10  # (0.01 mm)^2: keeps the likelihood finite for a joint that never moves (the wrist)
 _MIN_SAMPLES = 10

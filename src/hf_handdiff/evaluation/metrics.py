@@ -18,7 +18,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from hf_handdiff.aggregation import aggregate, spread
+from hf_handdiff.pipelines.aggregation import aggregate, spread
 
 __all__ = [
     "VISIBLE_GROUPS",

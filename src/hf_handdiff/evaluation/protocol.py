@@ -26,7 +26,6 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from hf_handdiff.aggregation import AGGREGATIONS, aggregate, spread
 from hf_handdiff.errors import InputError
 from hf_handdiff.evaluation import metrics
 from hf_handdiff.evaluation.official import F_SCORE_THRESHOLDS_M, Answer, OfficialLayout, absolute_answer
@@ -34,6 +33,7 @@ from hf_handdiff.evaluation.processes import ALL_OF_IT, ProcessShare
 from hf_handdiff.files import replace_file
 from hf_handdiff.hand.topology import OPEN_HAND
 from hf_handdiff.images import load_image
+from hf_handdiff.pipelines.aggregation import AGGREGATIONS, aggregate, spread
 
 CHUNK_SIZE = 50  # samples a chunk: what a stopped run loses at most
 BEST_OF = (1, 5, 10, 20, 50)

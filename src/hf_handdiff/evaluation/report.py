@@ -18,7 +18,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hf_handdiff.aggregation import AGGREGATIONS
 from hf_handdiff.errors import InputError
 from hf_handdiff.evaluation import metrics
 from hf_handdiff.evaluation.breakdown import (
@@ -37,6 +36,7 @@ from hf_handdiff.evaluation.calibration import reliability
 from hf_handdiff.evaluation.protocol import EvaluationSettings, Scores
 from hf_handdiff.evaluation.tables import Table, as_number, as_text
 from hf_handdiff.files import replace_file
+from hf_handdiff.pipelines.aggregation import AGGREGATIONS
 
 PCK_THRESHOLDS_MM = (5, 10, 15, 20, 30)
 _M_TO_MM = 1000.0

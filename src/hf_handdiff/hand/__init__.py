@@ -1,5 +1,5 @@
 """What a hand is: joint orders, rotations, the hand layer, the open hand asset, poses and MANO files."""
 
-from .layer import HandLayer, HandMesh
+from hf_handdiff.hand.layer import HandLayer, HandMesh
 
 __all__ = ["HandLayer", "HandMesh"]

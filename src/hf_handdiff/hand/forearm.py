@@ -13,8 +13,8 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from .open_hand import load_open_hand_arrays
-from .rotations import axis_angle_to_matrix
+from hf_handdiff.hand.open_hand import load_open_hand_arrays
+from hf_handdiff.hand.rotations import axis_angle_to_matrix
 
 _BEND_LENGTH_M = 0.045
 """Over this length behind the wrist loop the axis turns from the hand's direction to the forearm's."""

@@ -16,8 +16,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from .rotations import axis_angle_to_matrix
-from .topology import (
+from hf_handdiff.hand.rotations import axis_angle_to_matrix
+from hf_handdiff.hand.topology import (
     MANO_FINGERTIP_VERTICES,
     MANO_PARENTS,
     MANO_TO_JOINTS,
@@ -127,7 +127,7 @@ class HandLayer(nn.Module):
             resolution: ``"standard"`` has 778 vertices, as MANO; ``"full"`` has 1,609, for rendering, and
                 follows the same pose and shape parameters with the same joints.
         """
-        from .open_hand import load_open_hand_arrays
+        from hf_handdiff.hand.open_hand import load_open_hand_arrays
 
         return cls.from_arrays(load_open_hand_arrays(resolution))
 
@@ -141,8 +141,8 @@ class HandLayer(nn.Module):
         Raises:
             ValueError: the file is not a MANO hand; the message names what was wrong.
         """
-        from .mano_files import load_mano_file
-        from .mesh_joints import fit_mesh_to_joints
+        from hf_handdiff.hand.mano_files import load_mano_file
+        from hf_handdiff.hand.mesh_joints import fit_mesh_to_joints
 
         arrays = load_mano_file(path)
         stored = arrays.get("mesh_to_joints")

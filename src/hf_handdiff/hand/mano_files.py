@@ -14,14 +14,13 @@ from typing import Any
 
 import numpy as np
 
-from hf_handdiff.pickles import (
+from hf_handdiff.hand.pickles import (
     ARRAYS_AND_CONTAINERS,
     DAMAGED_PICKLE_ERRORS,
     RefusedPickleError,
     load_restricted_pickle,
 )
-
-from .topology import MANO_FINGERS, MANO_PARENTS, NUM_ROTATIONS, NUM_SHAPE
+from hf_handdiff.hand.topology import MANO_FINGERS, MANO_PARENTS, NUM_ROTATIONS, NUM_SHAPE
 
 _MANO_VERTICES = 778
 _POSE_FEATURES = 9 * (NUM_ROTATIONS - 1)

@@ -12,11 +12,11 @@ import numpy as np
 import torch
 from scipy.optimize import nnls
 
-from .topology import MANO_PARENTS, MANO_TO_JOINTS, NUM_JOINTS, NUM_ROTATIONS, NUM_SHAPE
+from hf_handdiff.hand.topology import MANO_PARENTS, MANO_TO_JOINTS, NUM_JOINTS, NUM_ROTATIONS, NUM_SHAPE
 
 if TYPE_CHECKING:
-    from .layer import HandLayer
-    from .poses import PoseSampler
+    from hf_handdiff.hand.layer import HandLayer
+    from hf_handdiff.hand.poses import PoseSampler
 
 _CANDIDATES = 72
 _SUM_WEIGHT = 1e4
@@ -64,7 +64,7 @@ def fit_mesh_to_joints(
         ``(21, V)`` float32; rows are sparse, not negative, and sum to 1; fingertips are single vertices.
     """
     if sampler is None:
-        from .poses import default_sampler
+        from hf_handdiff.hand.poses import default_sampler
 
         sampler = default_sampler()
     generator = torch.Generator().manual_seed(seed)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from .topology import MANO, OPEN_HAND
+from hf_handdiff.hand.topology import MANO, OPEN_HAND
 
 ASSETS = Path(__file__).parent / "assets"
 

@@ -21,17 +21,17 @@ import numpy as np
 import torch
 from scipy.spatial import cKDTree
 
-from .open_hand import ASSETS, load_open_hand_arrays
-from .rotations import (
+from hf_handdiff.hand.open_hand import ASSETS, load_open_hand_arrays
+from hf_handdiff.hand.rotations import (
     axis_angle_to_matrix,
     axis_angle_to_quaternion,
     quaternion_multiply,
     quaternion_to_axis_angle,
 )
-from .topology import FINGERS, FINGERTIPS, MANO_FINGERS, NUM_ROTATIONS, NUM_SHAPE
+from hf_handdiff.hand.topology import FINGERS, FINGERTIPS, MANO_FINGERS, NUM_ROTATIONS, NUM_SHAPE
 
 if TYPE_CHECKING:
-    from .layer import HandLayer
+    from hf_handdiff.hand.layer import HandLayer
 
 RECORDED_POSES_PATH = ASSETS / "recorded_poses.npz"
 
@@ -274,7 +274,7 @@ class PoseSampler:
 
     def __init__(self, frames=None, layer: HandLayer | None = None):
         if layer is None:
-            from .layer import HandLayer
+            from hf_handdiff.hand.layer import HandLayer
 
             layer = HandLayer.open_hand()
         self.layer = layer

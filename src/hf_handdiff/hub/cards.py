@@ -122,7 +122,7 @@ def pipeline_card(
     Raises:
         InputError: the folder is no checkpoint of ours, or the results are none of `handdiff evaluate`.
     """
-    from hf_handdiff.pipelines.checkpoints import check_folder
+    from hf_handdiff.hub.checkpoints import check_folder
 
     folder = Path(checkpoint_folder)
     check_folder(folder, ())

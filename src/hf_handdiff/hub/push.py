@@ -9,8 +9,8 @@ from pathlib import Path
 
 from huggingface_hub import CommitOperationAdd, HfApi
 
-from ..errors import InputError
-from .messages import hub_errors
+from hf_handdiff.errors import InputError
+from hf_handdiff.hub.errors import hub_errors
 
 
 def prepare_repository(
@@ -128,7 +128,7 @@ def push_checkpoint(
         InputError: `results.json` or the metadata of README.md cannot be used.
         StorageError: see `push_files`.
     """
-    from .cards import pipeline_card
+    from hf_handdiff.hub.cards import pipeline_card
 
     repo_id = prepare_repository(repo_id, private=private, token=token, revision=revision)
     files: dict[str, Path | bytes] = {**folder_files(folder), **(more_files or {})}
@@ -181,7 +181,7 @@ def push_corpus(
         FileNotFoundError: a shard is missing.
         StorageError: see `push_files`.
     """
-    from ..data.corpus import find_shards
+    from hf_handdiff.data.corpus import find_shards
 
     find_shards(folder)
     if not (folder / "README.md").is_file():

@@ -7,9 +7,9 @@ from typing import Any
 
 import yaml
 
-from ..errors import InputError
-from ..files import replace_file
-from .push import folder_files, prepare_repository, push_files, read_results
+from hf_handdiff.errors import InputError
+from hf_handdiff.files import replace_file
+from hf_handdiff.hub.push import folder_files, prepare_repository, push_files, read_results
 
 CONFIG_FILE = "training_config.yaml"
 _SECRET = ("hub_token",)
@@ -52,7 +52,7 @@ def push_run(
         InputError: the run is not finished.
         StorageError: see `push_files`; nothing was pushed.
     """
-    from .cards import training_card
+    from hf_handdiff.hub.cards import training_card
 
     config_file, results = output / CONFIG_FILE, read_results(output)
     if not (output / "model").is_dir() or not config_file.is_file() or results is None:

@@ -2,11 +2,11 @@
 
 from transformers import AutoConfig, AutoModel
 
-from .hand_detector import HandDetector, HandDetectorConfig, HandDetectorOutput
-from .image_encoder import HandImageEncoder, HandImageEncoderConfig, HandImageEncoderOutput
-from .joint_denoiser import JointDenoiser, JointDenoiserConfig
-from .mesh_autoencoder import MeshAutoencoder, MeshAutoencoderConfig
-from .mesh_latent_denoiser import MeshLatentDenoiser, MeshLatentDenoiserConfig
+from hf_handdiff.models.hand_detector import HandDetector, HandDetectorConfig, HandDetectorOutput
+from hf_handdiff.models.image_encoder import HandImageEncoder, HandImageEncoderConfig, HandImageEncoderOutput
+from hf_handdiff.models.joint_denoiser import JointDenoiser, JointDenoiserConfig
+from hf_handdiff.models.mesh_autoencoder import MeshAutoencoder, MeshAutoencoderConfig
+from hf_handdiff.models.mesh_latent_denoiser import MeshLatentDenoiser, MeshLatentDenoiserConfig
 
 __all__ = [
     "HandDetector",

@@ -5,9 +5,9 @@ import os
 import torch
 from transformers import PreTrainedModel
 
-from ..checkpoint_files import saving
-from ..errors import InputError, StorageError
-from ..hub.messages import hub_errors
+from hf_handdiff.errors import InputError, StorageError
+from hf_handdiff.hub.checkpoint_folders import saving
+from hf_handdiff.hub.errors import hub_errors
 
 
 class HandModel(PreTrainedModel):

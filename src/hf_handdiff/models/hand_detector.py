@@ -22,9 +22,9 @@ from transformers import PretrainedConfig
 from transformers import initialization as init
 from transformers.utils import ModelOutput
 
-from .base import HandModel
-from .hand_framing import NUM_KEYPOINTS, HandFrame
-from .image_encoder import InvertedResidual, SameConv2d
+from hf_handdiff.models.base import HandModel
+from hf_handdiff.models.hand_framing import NUM_KEYPOINTS, HandFrame
+from hf_handdiff.models.image_encoder import InvertedResidual, SameConv2d
 
 NUM_POINTS = 7
 POINT_WRIST, POINT_MIDDLE = 0, 2

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from ..camera import BOX_MARGIN, upright_angle
+from hf_handdiff.camera import BOX_MARGIN, upright_angle
 
 NUM_KEYPOINTS = 21
 MAX_SHIFT, SMALLEST_SIDE, LARGEST_SIDE = 0.6, 0.25, 1.6

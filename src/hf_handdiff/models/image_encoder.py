@@ -21,8 +21,8 @@ from transformers import PretrainedConfig
 from transformers import initialization as init
 from transformers.utils import ModelOutput
 
-from .base import HandModel
-from .hand_framing import NUM_KEYPOINTS, HandFrame, HandFramingNet, frame_round_keypoints
+from hf_handdiff.models.base import HandModel
+from hf_handdiff.models.hand_framing import NUM_KEYPOINTS, HandFrame, HandFramingNet, frame_round_keypoints
 
 # The converted backbone: (kernel size, stride of the first block, output channels, hidden channels of every
 # block). It is EfficientNet-Lite0 without the squeeze-and-excite layers; the first hidden width of 64 is the

@@ -3,8 +3,8 @@
 import torch
 from transformers import PretrainedConfig
 
-from .base import HandModel
-from .residual_mlp import ResidualMLP
+from hf_handdiff.models.base import HandModel
+from hf_handdiff.models.residual_mlp import ResidualMLP
 
 
 class JointDenoiserConfig(PretrainedConfig):

@@ -4,7 +4,7 @@ import torch
 from torch import nn
 from transformers import PretrainedConfig
 
-from .base import HandModel
+from hf_handdiff.models.base import HandModel
 
 
 class MeshAutoencoderConfig(PretrainedConfig):

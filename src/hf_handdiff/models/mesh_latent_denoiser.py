@@ -6,9 +6,9 @@ import torch
 from torch import nn
 from transformers import PretrainedConfig
 
-from .base import HandModel
-from .joint_denoiser import JointDenoiser
-from .residual_mlp import ResidualMLP
+from hf_handdiff.models.base import HandModel
+from hf_handdiff.models.joint_denoiser import JointDenoiser
+from hf_handdiff.models.residual_mlp import ResidualMLP
 
 
 class MeshLatentDenoiserConfig(PretrainedConfig):

@@ -11,18 +11,23 @@ import torch
 from diffusers import DiffusionPipeline
 from safetensors import SafetensorError
 
-from ..aggregation import aggregate, calibrated_std, region_radius, spread
-from ..camera import fit_translation
-from ..checkpoint_files import saving
-from ..errors import InputError, StorageError
-from ..hub.push import push_checkpoint
-from ..registration import register
-from .checkpoints import HUB_OPTIONS, check_folder, component_loads, download_checkpoint, looks_like_a_folder
-from .inputs import HandRequest, mirror_hands, mirror_pixels
-from .noise import hypothesis_noise
-from .outputs import HandPipelineOutput
-from .perception import Perception, perceive
-from .sampling import sample_joints, sample_meshes
+from hf_handdiff.camera import fit_translation
+from hf_handdiff.errors import InputError, StorageError
+from hf_handdiff.hub.checkpoint_folders import saving
+from hf_handdiff.hub.checkpoints import (
+    HUB_OPTIONS,
+    check_folder,
+    component_loads,
+    download_checkpoint,
+    looks_like_a_folder,
+)
+from hf_handdiff.hub.push import push_checkpoint
+from hf_handdiff.hub.registration import register
+from hf_handdiff.pipelines.aggregation import aggregate, calibrated_std, region_radius, spread
+from hf_handdiff.pipelines.image_conditions import Perception, perceive
+from hf_handdiff.pipelines.inputs import HandRequest, mirror_hands, mirror_pixels
+from hf_handdiff.pipelines.outputs import HandPipelineOutput
+from hf_handdiff.pipelines.sampling import hypothesis_noise, sample_joints, sample_meshes
 
 register()
 

@@ -1,12 +1,10 @@
 """The cascade: photo -> 2D keypoints -> N joint hypotheses -> N meshes -> one answer with a calibrated spread."""
 
-from ..models import HandDetector, HandImageEncoder, JointDenoiser, MeshAutoencoder, MeshLatentDenoiser
-from .base import HandPipeline
-from .denoising import check_scheduler
-from .detecting import hands_to_sample
-from .inputs import check_sampling
-from .noise import base_seeds
-from .outputs import HandPipelineOutput
+from hf_handdiff.models import HandDetector, HandImageEncoder, JointDenoiser, MeshAutoencoder, MeshLatentDenoiser
+from hf_handdiff.pipelines.base import HandPipeline
+from hf_handdiff.pipelines.inputs import check_sampling, hands_to_sample
+from hf_handdiff.pipelines.outputs import HandPipelineOutput
+from hf_handdiff.pipelines.sampling import base_seeds, check_scheduler
 
 
 class CascadedHandPipeline(HandPipeline):

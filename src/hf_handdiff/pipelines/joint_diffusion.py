@@ -1,12 +1,10 @@
 """Stage 1 by itself: photo or 2D keypoints -> hypotheses of 3D joints."""
 
-from ..models import HandDetector, HandImageEncoder, JointDenoiser
-from .base import HandPipeline
-from .denoising import check_scheduler
-from .detecting import hands_to_sample
-from .inputs import check_sampling
-from .noise import base_seeds
-from .outputs import HandPipelineOutput
+from hf_handdiff.models import HandDetector, HandImageEncoder, JointDenoiser
+from hf_handdiff.pipelines.base import HandPipeline
+from hf_handdiff.pipelines.inputs import check_sampling, hands_to_sample
+from hf_handdiff.pipelines.outputs import HandPipelineOutput
+from hf_handdiff.pipelines.sampling import base_seeds, check_scheduler
 
 
 class JointDiffusionPipeline(HandPipeline):

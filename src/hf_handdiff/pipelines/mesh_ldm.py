@@ -3,14 +3,12 @@
 import numpy as np
 import torch
 
-from ..errors import InputError
-from ..models import HandDetector, HandImageEncoder, MeshAutoencoder, MeshLatentDenoiser
-from .base import HandPipeline
-from .denoising import check_scheduler
-from .detecting import hands_to_sample
-from .inputs import check_sampling, mirror_hands
-from .noise import base_seeds
-from .outputs import HandPipelineOutput
+from hf_handdiff.errors import InputError
+from hf_handdiff.models import HandDetector, HandImageEncoder, MeshAutoencoder, MeshLatentDenoiser
+from hf_handdiff.pipelines.base import HandPipeline
+from hf_handdiff.pipelines.inputs import check_sampling, hands_to_sample, mirror_hands
+from hf_handdiff.pipelines.outputs import HandPipelineOutput
+from hf_handdiff.pipelines.sampling import base_seeds, check_scheduler
 
 
 class MeshLDMPipeline(HandPipeline):

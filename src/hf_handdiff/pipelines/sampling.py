@@ -1,9 +1,140 @@
-"""The two stages as functions: from cues and noise to joints, and on to meshes."""
+"""Sampling: noise of each hypothesis, the denoising loop, and the two stages from conditions to joints and to meshes.
 
+Both networks predict the clean sample (x0). With it, one DDIM step (Song, Meng and Ermon 2020, eq. 12, eta 0) is
+
+    x_s = sqrt(a_s) x0 + sqrt(1 - a_s) (x_t - sqrt(a_t) x0) / sqrt(1 - a_t),    a = cumulative product of alphas.
+
+Hypothesis k of an image depends on the seed and k alone: not on how many are asked for, nor on the other images. So
+every hypothesis has a generator of its own, seeded by (base seed, stage, k); the images of one call share the base seed, or
+bring their own by a list of generators.
+"""
+
+from collections.abc import Callable, Iterable
+
+import numpy as np
 import torch
+from diffusers import DDIMScheduler
 
-from ..models.mesh_latent_denoiser import ImageCues
-from .denoising import denoise, guided
+from hf_handdiff.models.mesh_latent_denoiser import ImageCues
+
+NUM_TRAIN_TIMESTEPS = 1000
+
+
+def default_scheduler() -> DDIMScheduler:
+    """The schedule that both stages are trained with: cosine (Nichol and Dhariwal 2021), x0-prediction."""
+    return DDIMScheduler(
+        num_train_timesteps=NUM_TRAIN_TIMESTEPS,
+        beta_schedule="squaredcos_cap_v2",
+        prediction_type="sample",
+        clip_sample=False,  # on by default, and it would cut off everything beyond ±1
+        set_alpha_to_one=True,
+        timestep_spacing="trailing",  # start from pure noise
+    )
+
+
+def check_scheduler(scheduler, name: str) -> None:
+    """Refuse a scheduler whose parametrisation is not the one that the networks were trained with.
+
+    Raises:
+        ValueError: with the scheduler's name, what was found and what was expected.
+    """
+    config = scheduler.config
+    if config.get("prediction_type") != "sample" or config.get("clip_sample", False):
+        raise ValueError(
+            f"{name}: expected a scheduler with prediction_type='sample' and clip_sample=False, got "
+            f"{type(scheduler).__name__} with prediction_type={config.get('prediction_type')!r}, "
+            f"clip_sample={config.get('clip_sample')!r}"
+        )
+
+
+def denoise(
+    scheduler,
+    predict: Callable[[torch.Tensor, torch.Tensor], torch.Tensor],
+    noise: torch.Tensor,
+    num_steps: int,
+    progress: Callable[[Iterable], Iterable] = iter,
+    on_step: Callable[[int, torch.Tensor, torch.Tensor], torch.Tensor] | None = None,
+) -> torch.Tensor:
+    """From noise to a sample.
+
+    Args:
+        scheduler: a diffusers scheduler with x0-prediction.
+        predict: (sample (M, ...), timesteps (M,)) -> clean sample (M, ...).
+        noise: (M, ...) standard normal.
+        num_steps: denoising steps.
+        progress: wraps the time steps, e.g. in a progress bar.
+        on_step: (index, timestep, sample) -> sample, called after every step; may change the sample.
+
+    Returns:
+        (M, ...) the denoised sample, in the dtype of `noise`.
+    """
+    scheduler.set_timesteps(num_steps, device=noise.device)
+    sample = noise * scheduler.init_noise_sigma
+    for index, timestep in enumerate(progress(scheduler.timesteps)):
+        times = timestep.expand(sample.shape[0])
+        clean = predict(scheduler.scale_model_input(sample, timestep), times)
+        sample = scheduler.step(clean, timestep, sample, return_dict=False)[0].to(noise.dtype)
+        if on_step is not None:
+            sample = on_step(index, timestep, sample)
+    return sample
+
+
+def guided(conditional: torch.Tensor, unconditional: torch.Tensor, scale: float) -> torch.Tensor:
+    """Classifier-free guidance (Ho and Salimans 2022): unconditional + scale · (conditional - unconditional)."""
+    return unconditional + scale * (conditional - unconditional)
+
+
+def base_seeds(generator, num_images: int) -> list[int]:
+    """One base seed an image.
+
+    Args:
+        generator: None (a fresh random seed), an int, one `torch.Generator` (one draw from it, for all images), or
+            a list with one int or generator an image.
+        num_images: images of the call.
+
+    Raises:
+        ValueError: a list of another length, or something that is neither an int nor a generator.
+    """
+    if isinstance(generator, (list, tuple)):
+        if len(generator) != num_images:
+            raise ValueError(
+                f"generator: expected a list with one generator for each of {num_images} images, got {len(generator)}"
+            )
+        return [_base_seed(one) for one in generator]
+    return [_base_seed(generator)] * num_images
+
+
+def _base_seed(generator) -> int:
+    if generator is None:
+        return int(torch.randint(2**62, ()).item())
+    if isinstance(generator, torch.Generator):
+        return int(torch.randint(2**62, (), generator=generator, device=generator.device).item())
+    if isinstance(generator, (int, np.integer)) and not isinstance(generator, bool):
+        if generator < 0:
+            raise ValueError(f"generator: expected a seed of at least 0, got {generator}")
+        return int(generator)
+    raise ValueError(
+        f"generator: expected a torch.Generator, an int, a list of them, or None, got {type(generator).__name__}"
+    )
+
+
+def hypothesis_noise(
+    seeds: list[int], num_hypotheses: int, shape: tuple[int, ...], stage: int, device="cpu", dtype=torch.float32
+) -> torch.Tensor:
+    """Standard normal noise: (len(seeds), num_hypotheses, *shape). Always drawn on the CPU, in float32."""
+    drawn: dict[int, torch.Tensor] = {}
+    for seed in seeds:
+        if seed not in drawn:
+            rows = [
+                torch.randn(shape, generator=_stream(seed, stage, hypothesis)) for hypothesis in range(num_hypotheses)
+            ]
+            drawn[seed] = torch.stack(rows)
+    return torch.stack([drawn[seed] for seed in seeds]).to(device=device, dtype=dtype)
+
+
+def _stream(seed: int, stage: int, hypothesis: int) -> torch.Generator:
+    state = np.random.SeedSequence([seed, stage, hypothesis]).generate_state(1, np.uint64)[0]
+    return torch.Generator().manual_seed(int(state) >> 1)
 
 
 @torch.no_grad()

@@ -9,7 +9,7 @@ from typing import Protocol
 import numpy as np
 
 from hf_handdiff.camera import box_of_whole_image
-from hf_handdiff.detection import DetectedHand
+from hf_handdiff.models.hand_search import DetectedHand
 
 DETECT_EVERY = 15
 """Frames between two looks of the detector while every hand is being followed."""

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from hf_handdiff.prediction import record_as_json
+from hf_handdiff.cli.predict import record_as_json
 from hf_handdiff.video.reading import load_av
 
 _CODECS = ("libx264", "libopenh264", "mpeg4")

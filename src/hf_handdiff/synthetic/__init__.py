@@ -1,0 +1,25 @@
+"""The synthetic corpus: rendered hands with exact labels, from a seed and an index.
+
+`generate_sample` makes one row, `write_corpus` a folder of Parquet shards; `SceneAssets.load` reads what
+samples share. Rendering is a software rasteriser compiled by numba: extra `synthetic`.
+"""
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from hf_handdiff.synthetic.assets import SceneAssets
+    from hf_handdiff.synthetic.generator import generate_sample
+    from hf_handdiff.synthetic.writer import write_corpus
+
+__all__ = ["SceneAssets", "generate_sample", "write_corpus"]
+
+_HOMES = {"SceneAssets": "assets", "generate_sample": "generator", "write_corpus": "writer"}
+
+
+def __getattr__(name: str):
+    """Import what is asked for when it is asked for: the command's --help needs neither numba nor torch."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

@@ -1,0 +1,61 @@
+"""What every sample of a split shares: the hand, the light environments, the noise."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+
+from hf_handdiff.hand.poses import sample_poses
+from hf_handdiff.synthetic.environment import ENVIRONMENT_SPLITS, Environment, load_environments
+from hf_handdiff.synthetic.hand_mesh import RenderHand
+from hf_handdiff.synthetic.shading import noise_volume
+
+POSE_BLOCK = 1000
+POSES_PER_SAMPLE = 2
+RECORDED_SHARE = 0.25
+
+
+@dataclass
+class SceneAssets:
+    """Loaded once a process, read-only.
+
+    No two splits share anything that a model could learn by heart: `split` enters every sample's random
+    stream, and it names the light environments (`environment.ENVIRONMENT_SPLITS`), the band of hand shapes
+    (`shapes.BANDS`) and the recorded signers (`hand.poses.RECORDED_SPLITS`) that its samples draw from.
+    """
+
+    split: str
+    hand: RenderHand
+    environments: list[Environment]
+    noise: np.ndarray
+    _pose_block: tuple[tuple[int, int], np.ndarray] | None = field(default=None, repr=False)
+
+    @classmethod
+    def load(cls, split: str = "train") -> "SceneAssets":
+        """The assets of `split`: "train", "validation" or "test"."""
+        if split not in ENVIRONMENT_SPLITS:
+            raise ValueError(f"split must be one of {sorted(ENVIRONMENT_SPLITS)}, got {split!r}")
+        return cls(split, RenderHand(), load_environments(ENVIRONMENT_SPLITS[split]), noise_volume())
+
+    def random_stream(self, seed: int, index: int) -> np.random.Generator:
+        """The generator that sample `index` of `seed` draws everything from."""
+        return np.random.default_rng([seed, self._split_number(), index])
+
+    def poses(self, seed: int, index: int) -> np.ndarray:
+        """The poses (POSES_PER_SAMPLE, 16, 3) of sample `index`: its hand's and a second hand's; no global
+        rotation.
+
+        The sampler is made for thousands at a time, so poses are drawn in blocks of POSE_BLOCK indices,
+        each from its own stream: which poses a sample gets does not depend on what was made before it.
+        """
+        block = index // POSE_BLOCK
+        if self._pose_block is None or self._pose_block[0] != (seed, block):
+            state = np.random.SeedSequence([seed, self._split_number(), block, POSE_BLOCK]).generate_state(1, np.uint64)
+            generator = torch.Generator().manual_seed(int(state[0] >> 1))
+            poses = sample_poses(POSE_BLOCK * POSES_PER_SAMPLE, generator, RECORDED_SHARE, self.split)
+            poses = poses.numpy().astype(np.float32)
+            self._pose_block = (seed, block), poses.reshape(POSE_BLOCK, POSES_PER_SAMPLE, 16, 3)
+        return self._pose_block[1][index % POSE_BLOCK]
+
+    def _split_number(self) -> int:
+        return sorted(ENVIRONMENT_SPLITS).index(self.split)

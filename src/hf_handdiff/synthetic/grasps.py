@@ -1,0 +1,126 @@
+"""Hands that hold things: fingers are closed around a solid until they touch it."""
+
+from itertools import pairwise
+
+import numpy as np
+
+from hf_handdiff.hand.open_hand import load_open_hand_arrays
+from hf_handdiff.hand.poses import POSE_LIMITS
+from hf_handdiff.hand.topology import FINGERS, MANO_FINGERS
+from hf_handdiff.synthetic.materials import random_object_material
+from hf_handdiff.synthetic.mesh import Mesh, Solid, random_solid
+
+PALM_FLESH_M = 0.014  # from the knuckles' centres to the skin of the palm
+FINGER_RADII_M = {"thumb": 0.0095, "index": 0.008, "middle": 0.008, "ring": 0.0078, "little": 0.007}
+ANGLE_STEPS = 25
+POINTS_PER_BONE = 4
+MAX_SINK_M = 0.0015
+
+
+def sample_grasp(rest_joints: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, Mesh]:
+    """A pose and what it holds.
+
+    rest_joints (21, 3) m: the flat hand of the right shape, wrist at 0 (fingers -x, back +y, thumb +z).
+    Returns the pose (16, 3) without global rotation and the held mesh in the same axes.
+    """
+    solid = random_solid(rng, random_object_material(rng))
+    rotation, centre = _place_in_palm(solid, rest_joints, rng)
+    pose = np.zeros((16, 3), np.float32)
+    frames = load_open_hand_arrays()["joint_frames"]
+    loose = rng.uniform(0.0, 0.12) if rng.random() < 0.7 else rng.uniform(0.0, 0.6)
+
+    def clearance(points: np.ndarray) -> np.ndarray:
+        return solid.distance((points - centre) @ rotation)
+
+    for finger in FINGERS:
+        start = _starting_turn(finger, frames, rng)
+        pose[list(MANO_FINGERS[finger])] = _close_finger(finger, start, rest_joints, frames, clearance, loose, rng)
+    return pose, solid.mesh.moved(rotation, centre)
+
+
+def _place_in_palm(solid: Solid, joints: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Rotation (3, 3) and centre (3,) of the solid against the palm, mostly with its long axis across it."""
+    knuckles = joints[[5, 9, 13, 17]].mean(0)
+    across = joints[5] - joints[17]
+    turn = np.arctan2(across[0], across[2]) + rng.normal(0.0, 0.2)
+    if rng.random() < 0.2:
+        turn += 0.5 * np.pi
+    long_axis = np.array([np.sin(turn), rng.normal(0.0, 0.1), np.cos(turn)])
+    long_axis /= np.linalg.norm(long_axis)
+    away = np.array([0.0, -1.0, 0.0]) - long_axis * -long_axis[1]
+    away /= np.linalg.norm(away)
+    rotation = np.stack([np.cross(long_axis, away), long_axis, away], 1)
+    thickness = solid.half_extent[2] if solid.kind == "box" else solid.half_extent[0]
+    toward_wrist = np.array([rng.uniform(-0.01, 0.025), 0.0, 0.0])
+    slide = long_axis * rng.normal(0.0, 0.25) * solid.half_extent[1]
+    return rotation, knuckles + toward_wrist + slide + away * (thickness + PALM_FLESH_M)
+
+
+def _starting_turn(finger: str, frames: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """The rotation (3, 3) of a finger's first joint before it closes: some spread, and the thumb opposed."""
+    first = MANO_FINGERS[finger][0]
+    if finger == "thumb":
+        opposition = _axis_rotation(np.array([1.0, 0.0, 0.0]), rng.uniform(0.5, 1.2))
+        return opposition @ _axis_rotation(frames[first, 1], rng.normal(-0.1, 0.12))
+    return _axis_rotation(frames[first, 1], rng.normal(0.0, 0.07))
+
+
+def _close_finger(
+    finger: str,
+    start: np.ndarray,
+    joints: np.ndarray,
+    frames: np.ndarray,
+    clearance,
+    loose: float,
+    rng: np.random.Generator,
+) -> np.ndarray:
+    """Rotation vectors (3, 3) of a finger's joints, each bent from the palm outwards until something
+    touches."""
+    chain, rotations = FINGERS[finger], MANO_FINGERS[finger]
+    radius = FINGER_RADII_M[finger]
+    base, turn = joints[chain[0]], np.eye(3)
+    result = np.empty((3, 3), np.float32)
+    for bone in range(3):
+        low, high = np.radians(POSE_LIMITS[finger][bone].flexion)
+        angles = np.linspace(max(low, -0.15), high, ANGLE_STEPS)
+        before = turn @ start if bone == 0 else turn
+        bends = _axis_rotations(frames[rotations[bone], 0], angles)
+        turned = before @ bends if bone else turn @ bends @ start
+        beyond = _points_along(joints, chain[bone:])  # (P, 3) from this joint
+        points = base + np.einsum("aij,pj->api", turned, beyond)
+        free = clearance(points.reshape(-1, 3)).reshape(len(angles), -1).min(1) > radius - MAX_SINK_M
+        stopped = np.flatnonzero(~free)
+        last = (stopped[0] - 1 if len(stopped) else len(angles) - 1) if free.any() else 0
+        angle = angles[max(last, 0)] * (1.0 - loose * rng.random())
+        bend = _axis_rotations(frames[rotations[bone], 0], np.array([angle]))[0]
+        local = bend @ start if bone == 0 else bend
+        result[bone] = _rotation_vector(local)
+        turn = turn @ local
+        if bone < 2:
+            base = base + turn @ (joints[chain[bone + 1]] - joints[chain[bone]])
+    return result
+
+
+def _points_along(joints: np.ndarray, chain: tuple[int, ...]) -> np.ndarray:
+    """Points (P, 3) along the straight bones of `chain`, from its first joint, that joint left out."""
+    share = (np.arange(POINTS_PER_BONE) + 1.0)[:, None] / POINTS_PER_BONE
+    bones = [joints[a] + share * (joints[b] - joints[a]) for a, b in pairwise(chain)]
+    return np.concatenate(bones) - joints[chain[0]]
+
+
+def _axis_rotations(axis: np.ndarray, angles: np.ndarray) -> np.ndarray:
+    """Rotations (A, 3, 3) about a unit axis."""
+    skew = np.array([[0.0, -axis[2], axis[1]], [axis[2], 0.0, -axis[0]], [-axis[1], axis[0], 0.0]])
+    return np.eye(3) + np.sin(angles)[:, None, None] * skew + (1.0 - np.cos(angles))[:, None, None] * (skew @ skew)
+
+
+def _axis_rotation(axis: np.ndarray, angle: float) -> np.ndarray:
+    return _axis_rotations(axis, np.array([angle]))[0]
+
+
+def _rotation_vector(rotation: np.ndarray) -> np.ndarray:
+    """The rotation vector (3,) of a rotation by less than half a turn."""
+    axis = np.array([rotation[2, 1] - rotation[1, 2], rotation[0, 2] - rotation[2, 0], rotation[1, 0] - rotation[0, 1]])
+    sine = 0.5 * np.linalg.norm(axis)
+    angle = np.arctan2(sine, 0.5 * (np.trace(rotation) - 1.0))
+    return axis * (0.5 * angle / sine) if sine > 1e-9 else 0.5 * axis

@@ -1,0 +1,163 @@
+"""Writing a synthetic corpus: Parquet shards made by worker processes, resumable, in any order."""
+
+import multiprocessing
+import os
+import queue
+from pathlib import Path
+
+from tqdm import tqdm
+
+from hf_handdiff.data.shards import SHARD_ROWS, claim_folder, shard_name, write_rows
+
+PROGRESS_ROWS = 10
+GENERATOR_VERSION = 4
+WAIT_S = 1.0
+
+
+def num_shards(num_samples: int, shard_rows: int) -> int:
+    """How many shards hold `num_samples` rows."""
+    return -(-num_samples // shard_rows)
+
+
+def write_corpus(
+    out: str | Path,
+    num_samples: int,
+    seed: int,
+    num_workers: int = 1,
+    split: str = "train",
+    *,
+    shard_rows: int = SHARD_ROWS,
+    shards: range | None = None,
+    progress: bool = True,
+) -> Path:
+    """Make samples 0 .. num_samples - 1 of `seed` and write them to the folder `out`.
+
+    Shards of `shard_rows` rows are written aside and renamed when complete; shards that exist are skipped,
+    so that a run that was stopped is carried on by the same command. What is written depends on the seed,
+    the split and the counts alone, not on `num_workers`. Whoever completes a split writes its card.
+
+    Args:
+        shards: numbers of the shards to make, for one task of an array job; None: all.
+
+    Raises:
+        ValueError: a count is not positive, there are no such `shards`, or `out` holds a corpus made with
+            other settings.
+    """
+    for name, value in (
+        ("num_samples", num_samples),
+        ("num_workers", num_workers),
+        ("shard_rows", shard_rows),
+    ):
+        if value < 1:
+            raise ValueError(f"{name} must be at least 1, got {value}")
+    if seed < 0:
+        raise ValueError(f"seed must not be negative, got {seed}")
+    out = Path(out)
+    count = num_shards(num_samples, shard_rows)
+    shards = range(count) if shards is None else shards
+    if not shards or min(shards) < 0 or max(shards) >= count:
+        raise ValueError(f"shards: expected some of 0:{count}, got {shards.start}:{shards.stop}")
+    out.mkdir(parents=True, exist_ok=True)
+    settings = {
+        "generator": "hf_handdiff.synthetic",
+        "generator_version": GENERATOR_VERSION,
+        "seed": seed,
+        "num_samples": num_samples,
+        "shard_rows": shard_rows,
+        "split": split,
+    }
+    claim_folder(out / f"{split}.json", settings)
+    every_job = [
+        (out / shard_name(split, shard, count), seed, shard * shard_rows, min((shard + 1) * shard_rows, num_samples))
+        for shard in shards
+    ]
+    jobs = [job for job in every_job if not job[0].exists()]
+    total, todo = (sum(stop - start for _, _, start, stop in some) for some in (every_job, jobs))
+    with tqdm(total=total, initial=total - todo, unit="sample", disable=not progress) as bar:
+        if num_workers == 1:
+            _work(iter(jobs), split, bar.update)
+        elif jobs:
+            _run_workers(jobs, split, min(num_workers, len(jobs)), bar)
+    if jobs or not (out / "README.md").exists():
+        from hf_handdiff.synthetic.card import write_card
+
+        write_card(out)
+    return out
+
+
+def _work(jobs, split: str, report) -> None:
+    """Make the shards of `jobs`, telling `report` how many rows were made since it was last told."""
+    import torch
+
+    from hf_handdiff.synthetic.assets import SceneAssets
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        assets = SceneAssets.load(split)
+        for job in jobs:
+            _write_shard(*job, assets, report)
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _write_shard(path: Path, seed: int, start: int, stop: int, assets, report) -> None:
+    """Rows `start` .. `stop` - 1, written aside and renamed to `path`."""
+    from hf_handdiff.synthetic.generator import generate_sample
+
+    rows = []
+    for index in range(start, stop):
+        rows.append(generate_sample(seed, index, assets))
+        if (index + 1 - start) % PROGRESS_ROWS == 0 or index + 1 == stop:
+            report((index - start) % PROGRESS_ROWS + 1)
+    write_rows(path, rows)
+
+
+def _worker(jobs, split: str, messages) -> None:
+    """A worker process: takes shards from the queue `jobs` until there are none."""
+    try:
+        _work(iter(jobs.get, None), split, messages.put)
+    except Exception as error:  # told to the parent, which raises it
+        messages.put(f"{type(error).__name__}: {error}")
+        raise
+
+
+def _run_workers(jobs: list, split: str, num_workers: int, bar: tqdm) -> None:
+    """Share `jobs` out to processes of one thread each; raises RuntimeError when one of them fails."""
+    context = multiprocessing.get_context("spawn")
+    todo, messages = context.Queue(), context.Queue()
+    for job in [*jobs, *[None] * num_workers]:
+        todo.put(job)
+    threads = {name: os.environ.get(name) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")}
+    os.environ.update(dict.fromkeys(threads, "1"))
+    processes = [context.Process(target=_worker, args=(todo, split, messages), daemon=True) for _ in range(num_workers)]
+    try:
+        for process in processes:
+            process.start()
+    finally:
+        for name, value in threads.items():
+            os.environ.pop(name) if value is None else os.environ.update({name: value})
+    left = sum(stop - start for _, _, start, stop in jobs)
+    try:
+        while left:
+            try:
+                message = messages.get(timeout=WAIT_S)
+            except queue.Empty:
+                if all(not process.is_alive() for process in processes):
+                    raise RuntimeError(
+                        "the workers ended before the corpus was complete: run again to carry on"
+                    ) from None
+                continue
+            if isinstance(message, str):
+                raise RuntimeError(f"a worker failed: {message}")
+            left -= message
+            bar.update(message)
+        for process in processes:
+            process.join()
+    finally:
+        for process in processes:
+            if process.is_alive():
+                process.terminate()
+            process.join()
+    if any(process.exitcode for process in processes):
+        raise RuntimeError("a worker failed after its last row: run again to carry on")
