@@ -32,7 +32,7 @@ def tiny_pipeline(hand_layer):
         MeshLatentDenoiser,
         MeshLatentDenoiserConfig,
     )
-    from hf_handdiff.pipelines.sampling import default_scheduler
+    from hf_handdiff.pipelines.schedulers import default_scheduler
 
     torch.manual_seed(0)
     encoder = HandImageEncoder(HandImageEncoderConfig(more_looks=0)).eval()

@@ -31,7 +31,7 @@ from hf_handdiff.models import (
 from hf_handdiff.models import hand_search as detection
 from hf_handdiff.models.hand_search import DetectedHand
 from hf_handdiff.pipelines import CascadedHandPipeline
-from hf_handdiff.pipelines.sampling import default_scheduler
+from hf_handdiff.pipelines.schedulers import default_scheduler
 
 JSON_KEYS = {
     "joints_m",

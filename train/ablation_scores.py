@@ -23,7 +23,8 @@ from hf_handdiff.evaluation.protocol import (
 from hf_handdiff.evaluation.report import summarise
 from hf_handdiff.models import JointDenoiser, MeshAutoencoder, MeshLatentDenoiser
 from hf_handdiff.models.mesh_latent_denoiser import ImageCues
-from hf_handdiff.pipelines.sampling import default_scheduler, hypothesis_noise, sample_joints
+from hf_handdiff.pipelines.sampling import draw_noise, hypothesis_generators, sample_joints
+from hf_handdiff.pipelines.schedulers import default_scheduler
 
 BATCH_SIZE = 50
 TIMED_IMAGES = 15
@@ -64,13 +65,14 @@ class Sampler:
         """(B, N, 21, 3) m of stage 1, or None."""
         if self.stage1 is None:
             return None
-        noise = hypothesis_noise(seeds, count, (21, 3), stage=1)
+        noise = draw_noise(hypothesis_generators(seeds, count, stage=1), len(seeds), (21, 3))
         cues = (image.keypoints, image.keypoint_scores, image.view_scale)
         return sample_joints(self.stage1, self.joint_scheduler, noise, *cues, steps)
 
     def meshes(self, image: ImageCues, joints, seeds: list[int], count: int, steps: int):
         """Vertices (B, N, V, 3) and joints (B, N, 21, 3), m; N is 1 for a deterministic variant."""
-        noise = hypothesis_noise(seeds, 1 if self.deterministic else count, self.space.latent_shape, stage=2)
+        generators = hypothesis_generators(seeds, 1 if self.deterministic else count, stage=2)
+        noise = draw_noise(generators, len(seeds), self.space.latent_shape)
         return sample_variant(self.model, self.space, self.scheduler, noise, joints, image, steps)
 
     def milliseconds(self, cues: CueCache, images: int, count: int, joint_steps: int, mesh_steps: int) -> float:

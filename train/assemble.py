@@ -23,7 +23,7 @@ from hf_handdiff import (
     MeshAutoencoder,
     MeshLatentDenoiser,
 )
-from hf_handdiff.pipelines.sampling import default_scheduler
+from hf_handdiff.pipelines.schedulers import default_scheduler
 
 
 def main(argv=None):

@@ -3,7 +3,8 @@
 import torch
 from cues import Cues
 
-from hf_handdiff.pipelines.sampling import default_scheduler, sample_joints
+from hf_handdiff.pipelines.sampling import sample_joints
+from hf_handdiff.pipelines.schedulers import default_scheduler
 
 JOINT_SOURCES = ("fresh", "one_sample", "noised_truth", "truth", "none")
 

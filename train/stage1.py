@@ -17,7 +17,8 @@ from hf_handdiff.evaluation.metrics import pa_error
 from hf_handdiff.hand import HandLayer
 from hf_handdiff.hand.topology import JOINT_PARENTS
 from hf_handdiff.models import JointDenoiser, JointDenoiserConfig
-from hf_handdiff.pipelines.sampling import default_scheduler, sample_joints
+from hf_handdiff.pipelines.sampling import sample_joints
+from hf_handdiff.pipelines.schedulers import default_scheduler
 
 _PARENTS = list(JOINT_PARENTS[1:])  # of each joint but the wrist
 

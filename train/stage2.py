@@ -23,7 +23,8 @@ from hf_handdiff.evaluation.metrics import pa_error
 from hf_handdiff.hand import HandLayer
 from hf_handdiff.models import JointDenoiser, MeshAutoencoder, MeshLatentDenoiser, MeshLatentDenoiserConfig
 from hf_handdiff.models.mesh_latent_denoiser import ImageCues
-from hf_handdiff.pipelines.sampling import default_scheduler, empty_cues, sample_joints
+from hf_handdiff.pipelines.sampling import empty_cues, sample_joints
+from hf_handdiff.pipelines.schedulers import default_scheduler
 
 
 class Stage2Task:

@@ -20,3 +20,9 @@ class StorageError(InputError, OSError):
 
 class NotFoundError(StorageError, FileNotFoundError):
     """The repository, revision or file that was named is not there."""
+
+
+def first_line(error: BaseException) -> str:
+    """An error's message as one line; the name of its class where it has none."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0] if lines else type(error).__name__

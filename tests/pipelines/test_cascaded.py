@@ -127,12 +127,12 @@ def test_the_image_encoder_runs_once_per_image(tiny_pipeline, photo):
 def test_callbacks_see_every_step_and_may_change_the_sample(tiny_pipeline, photo):
     seen = []
 
-    def note(pipeline, step, timestep, values):
-        seen.append((values["stage"], step))
-        return {"sample": torch.zeros_like(values["sample"])} if values["stage"] == "joints" else None
+    def note(pipeline, step, timestep, tensors):
+        seen.append((*tensors, step))
+        return {"joints": torch.zeros_like(tensors["joints"])} if "joints" in tensors else None
 
     out = tiny_pipeline(photo, num_hypotheses=2, generator=0, callback_on_step_end=note)
-    assert seen == [("joints", s) for s in range(4)] + [("mesh", s) for s in range(3)]
+    assert seen == [("joints", s) for s in range(4)] + [("latents", s) for s in range(3)]
     assert np.abs(out.joint_hypotheses).max() == 0
 
 

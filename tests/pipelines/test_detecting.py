@@ -21,7 +21,7 @@ def detecting(tiny_pipeline):
     torch.manual_seed(0)
     config = HandDetectorConfig(image_size=64, hand_size=64, widths=(4, 4, 8, 8, 8), blocks_per_stage=2)
     parts = {**tiny_pipeline.components, "hand_detector": HandDetector(config).eval()}
-    pipeline = CascadedHandPipeline(**parts, num_inference_steps=2, num_mesh_inference_steps=2)
+    pipeline = CascadedHandPipeline(**{**parts, "num_inference_steps": 2, "num_mesh_inference_steps": 2})
     pipeline.set_progress_bar_config(disable=True)
     return pipeline
 

@@ -1,209 +1,108 @@
-"""What the three pipelines share: defaults, noise, progress, and the way back to the caller's frame."""
+"""What the three pipelines share: the steps that their calls put in order."""
 
-import json
-import os
-import tempfile
-from functools import partial
-from pathlib import Path
+from functools import lru_cache, partial
 
 import numpy as np
 import torch
-from diffusers import DiffusionPipeline
-from safetensors import SafetensorError
+from diffusers.utils import logging
+from tqdm.auto import tqdm
 
 from hf_handdiff.camera import fit_translation
-from hf_handdiff.errors import InputError, StorageError
-from hf_handdiff.hub.checkpoint_folders import saving
-from hf_handdiff.hub.checkpoints import (
-    HUB_OPTIONS,
-    check_folder,
-    component_loads,
-    download_checkpoint,
-    looks_like_a_folder,
-)
-from hf_handdiff.hub.push import push_checkpoint
-from hf_handdiff.hub.registration import register
+from hf_handdiff.errors import InputError
+from hf_handdiff.hub.pipeline_storage import StoredPipeline
 from hf_handdiff.pipelines.aggregation import aggregate, calibrated_std, region_radius, spread
 from hf_handdiff.pipelines.image_conditions import Perception, perceive
 from hf_handdiff.pipelines.inputs import HandRequest, mirror_hands, mirror_pixels
 from hf_handdiff.pipelines.outputs import HandPipelineOutput
-from hf_handdiff.pipelines.sampling import hypothesis_noise, sample_joints, sample_meshes
+from hf_handdiff.pipelines.sampling import draw_noise, hypothesis_generators, sample_joints, sample_meshes
+from hf_handdiff.pipelines.schedulers import check_scheduler
 
-register()
+logger = logging.get_logger(__name__)
 
 STAGE_JOINTS, STAGE_MESH = 1, 2  # they also keep the noise of the stages apart
-PIPELINE_FILE = '''"""What diffusers runs for `custom_pipeline`: the class itself lives in the package."""
-
-from hf_handdiff import {name}  # noqa: F401
-'''
+CALLBACK_TENSORS = {STAGE_JOINTS: "joints", STAGE_MESH: "latents"}
+CALIBRATED_SCHEDULER = "DDIMScheduler"
 
 
-class HandPipeline(DiffusionPipeline):
-    """Base of the three pipelines; not used by itself. Its methods are the steps that the pipelines put in order."""
+class HandPipeline(StoredPipeline):
+    """Base of the three pipelines; not used by itself."""
 
-    @classmethod
-    def extract_init_dict(cls, config_dict, **kwargs):
-        """Take what this pipeline needs out of a checkpoint: a cascade's holds more than a single stage does."""
-        known = {key: value for key, value in config_dict.items() if key[0] == "_" or key in cls._get_init_keys(cls)}
-        return super().extract_init_dict(known, **kwargs)
+    @property
+    def components(self) -> dict:
+        """Modules and settings, so that `CascadedHandPipeline(**pipe.components)` samples as `pipe` does."""
+        settings = {name: self.config[name] for name in self._get_signature_keys(self)[1] if name in self.config}
+        return {**super().components, **settings}
 
-    @classmethod
-    def from_pretrained(cls, pretrained_model_name_or_path, **kwargs):
-        """Load a folder that `save_pretrained` wrote, or a Hub repository "owner/name".
+    @property
+    def parameters(self) -> dict:
+        """Nothing: the settings are among the `components` already."""
+        return {}
 
-        Args:
-            pretrained_model_name_or_path: the folder or the repository; a single stage also loads from a cascade's.
-            **kwargs: those of `diffusers.DiffusionPipeline.from_pretrained` (torch_dtype, revision, variant, …).
+    def encode_image(self, request: HandRequest) -> Perception:
+        """2D keypoints, hand score and image conditions of all crops, once an image."""
+        return perceive(self.image_encoder, request, self._execution_device)
 
-        Raises:
-            StorageError: an `OSError` and `ValueError` of one sentence: the folder or the repository is not there,
-                files in it are missing, damaged or foreign, the token is refused, or the Hub cannot be reached and
-                the cache does not hold the checkpoint.
-        """
-        source, variant = pretrained_model_name_or_path, kwargs.get("variant")
-        own = set(cls._get_signature_keys(cls)[0]) - {"self", *cls._optional_components, *kwargs}
-        needed = tuple(sorted(own))
-        if os.path.isdir(source):
-            folder = Path(source)
-        elif looks_like_a_folder(source):
-            raise StorageError(f"checkpoint: expected a folder or a Hub repository owner/name, but {source} is neither")
-        else:
-            folder = download_checkpoint(cls.download, str(source), needed, kwargs)
-            kwargs = {name: value for name, value in kwargs.items() if name not in HUB_OPTIONS}
-        check_folder(folder, needed, variant, source)
-        try:
-            pipeline = super().from_pretrained(str(folder), **kwargs)
-        except (OSError, RuntimeError, SafetensorError, json.JSONDecodeError) as error:
-            broken = next((name for name in needed if not component_loads(folder, name, variant)), "a component")
-            first_line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-            raise StorageError(f"checkpoint: {broken} in {source} cannot be loaded: {first_line}") from error
-        pipeline.register_to_config(_name_or_path=str(source))
-        return pipeline
-
-    def save_pretrained(
+    def sample_joints(
         self,
-        save_directory: str | os.PathLike,
-        safe_serialization: bool = True,
-        variant: str | None = None,
-        max_shard_size: int | str | None = None,
-        push_to_hub: bool = False,
-        **kwargs,
-    ) -> None:
-        """Save the pipeline as a folder that `from_pretrained` loads, whole or not at all.
-
-        `pipeline.py` goes with it: with it plain `DiffusionPipeline.from_pretrained` finds the class.
-
-        Args:
-            save_directory: the folder; what else is in it stays.
-            safe_serialization: only True: weights are never pickled.
-            variant: such as "fp16": part of the name of the weights, which may then lie beside others.
-            max_shard_size: weights beyond it are split into several files.
-            push_to_hub: push it too, as `repo_id` in `kwargs` or by the folder's name.
-            **kwargs: of `push_to_hub`.
-
-        Raises:
-            InputError: `safe_serialization` is False.
-            StorageError: the disk is full, or the folder cannot be written; it is then as it was.
-        """
-        if not safe_serialization:
-            raise InputError("safe_serialization: expected True, weights are saved as safetensors alone")
-        with saving(save_directory) as folder:
-            super().save_pretrained(folder, variant=variant, max_shard_size=max_shard_size)
-            (folder / "pipeline.py").write_text(PIPELINE_FILE.format(name=type(self).__name__))
-        if push_to_hub:
-            repo_id = kwargs.pop("repo_id", Path(os.path.abspath(save_directory)).name)
-            push_checkpoint(Path(save_directory), repo_id, **kwargs)
-
-    def push_to_hub(
-        self,
-        repo_id: str,
-        commit_message: str | None = None,
-        private: bool | None = None,
-        token: str | bool | None = None,
-        create_pr: bool = False,
-        variant: str | None = None,
-        revision: str | None = None,
-    ) -> str:
-        """Push the pipeline to the Hub in one commit, with its card where the repository has none.
-
-        Args:
-            repo_id: "owner/name", or "name" for your own namespace; made if it is not there.
-            commit_message: None: "Upload" and the name of the class.
-            private: whether a new repository is private.
-            token: None: that of `hf auth login`.
-            create_pr: open a pull request instead.
-            variant: such as "fp16": part of the name of the weights, which may then lie beside others.
-            revision: branch to push to, made if it is not there; None: main.
-
-        Returns:
-            The commit's address.
-
-        Raises:
-            StorageError: the token is refused, the Hub cannot be reached, or it refuses; nothing was pushed.
-        """
-        with tempfile.TemporaryDirectory() as folder:
-            self.save_pretrained(folder, variant=variant)
-            return push_checkpoint(
-                Path(folder),
-                repo_id,
-                commit_message=commit_message or f"Upload {type(self).__name__}",
-                private=private,
-                token=token,
-                create_pr=create_pr,
-                revision=revision,
-            )
-
-    def _steps(self, given: int | None, name: str = "num_inference_steps") -> int:
-        return int(self.config[name] if given is None else given)
-
-    def _guidance(self, given: float | None) -> float:
-        return float(self.config.guidance_scale if given is None else given)
-
-    def _perceive(self, request: HandRequest) -> Perception:
-        return perceive(self.image_encoder, request)
-
-    def _loop_hooks(self, stage: str, callback) -> dict:
-        """`progress` and `on_step` for the denoising loop of one stage."""
-
-        def on_step(index, timestep, sample):
-            if callback is None:
-                return sample
-            changed = callback(self, index, int(timestep), {"stage": stage, "sample": sample})
-            return sample if not changed else changed.get("sample", sample)
-
-        bars = dict(getattr(self, "_progress_bar_config", {}))
-        bars.setdefault("desc", f"stage {stage}")
-        bars.setdefault("leave", False)
-        return {"progress": partial(_progress_bar, config=bars), "on_step": on_step}
-
-    def _sample_joints(self, perception, seeds, num_hypotheses, num_steps, guidance_scale, callback) -> torch.Tensor:
+        perception: Perception,
+        seeds: list[int],
+        num_hypotheses: int,
+        num_steps: int | None,
+        guidance_scale: float | None,
+        noise=None,
+        callback=None,
+    ) -> torch.Tensor:
         """Stage 1: (B, N, 21, 3) m, view frame."""
+        check_scheduler(self.joint_scheduler, "joint_scheduler")
         shape = (self.joint_denoiser.config.num_joints, 3)
+        generators = hypothesis_generators(seeds, num_hypotheses, STAGE_JOINTS)
+        start = draw_noise(generators, len(seeds), shape)
+        if noise is not None:
+            start = _checked_noise(noise, "joint_noise", start.shape)
         view = perception.view
         return sample_joints(
             self.joint_denoiser,
             self.joint_scheduler,
-            self.config.joint_noise_scale * hypothesis_noise(seeds, num_hypotheses, shape, STAGE_JOINTS),
+            self.config.joint_noise_scale * start,
             view.points,
             view.scores,
             view.scale,
-            num_steps,
-            guidance_scale,
-            **self._loop_hooks("joints", callback),
+            self._steps(num_steps, "num_inference_steps"),
+            self._guidance(guidance_scale),
+            device=self._execution_device,
+            generators=generators,
+            **self._loop_hooks(STAGE_JOINTS, callback),
         )
 
-    def _sample_meshes(self, joints, cues, seeds, num_hypotheses, num_steps, guidance_scale, callback):
+    def sample_meshes(
+        self,
+        joints: torch.Tensor | None,
+        perception: Perception | None,
+        seeds: list[int],
+        num_hypotheses: int,
+        num_steps: int | None,
+        guidance_scale: float | None,
+        noise=None,
+        callback=None,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         """Stage 2: vertices (B, N, V, 3) and joints (B, N, 21, 3), m, view frame."""
+        check_scheduler(self.mesh_scheduler, "mesh_scheduler")
+        generators = hypothesis_generators(seeds, num_hypotheses, STAGE_MESH)
+        start = draw_noise(generators, len(seeds), self.mesh_autoencoder.latent_shape)
+        if noise is not None:
+            start = _checked_noise(noise, "mesh_noise", start.shape)
         return sample_meshes(
             self.mesh_latent_denoiser,
             self.mesh_autoencoder,
             self.mesh_scheduler,
-            hypothesis_noise(seeds, num_hypotheses, self.mesh_autoencoder.latent_shape, STAGE_MESH),
+            start,
             joints,
-            cues,
-            num_steps,
-            guidance_scale,
-            **self._loop_hooks("mesh", callback),
+            None if perception is None else perception.cues,
+            self._steps(num_steps, "num_mesh_inference_steps"),
+            self._guidance(guidance_scale),
+            device=self._execution_device,
+            generators=generators,
+            **self._loop_hooks(STAGE_MESH, callback),
         )
 
     def joint_region(self, joint_std: torch.Tensor | np.ndarray, share: float = 0.9) -> torch.Tensor:
@@ -224,17 +123,7 @@ class HandPipeline(DiffusionPipeline):
         calibration = self.config.get("joint_std_calibration") or {}
         return region_radius(torch.as_tensor(joint_std), share, calibration.get("regions"))
 
-    def _joint_std(self, joints: torch.Tensor) -> torch.Tensor:
-        """(B, 21) m: calibrated on validation data where the checkpoint carries a calibration."""
-        calibration = self.config.get("joint_std_calibration")
-        raw = spread(joints)
-        if not calibration:
-            return raw
-        if joints.shape[1] == 1:  # one hypothesis has no spread: what single ones were off by on average
-            return torch.tensor(calibration["single_m"]).expand(raw.shape).clone()
-        return calibrated_std(raw, torch.tensor(calibration["scale"]), torch.tensor(calibration["floor_m"]))
-
-    def _finish(
+    def to_output(
         self,
         request: HandRequest,
         perception: Perception | None,
@@ -243,7 +132,7 @@ class HandPipeline(DiffusionPipeline):
         vertices: torch.Tensor | None,
         hypotheses: torch.Tensor | None,
         aggregation: str,
-        output_type: str,
+        calibrated: bool,
     ) -> HandPipelineOutput:
         """From the view frame of right hands back to the caller's cameras, pixels and sides, and to one answer.
 
@@ -267,37 +156,98 @@ class HandPipeline(DiffusionPipeline):
             mirror_hands(points, left) for points in (joints, vertices, hypotheses, translation)
         )
         mean_joints, mean_vertices = aggregate(joints, vertices, aggregation)
-        output = HandPipelineOutput(
+        return HandPipelineOutput(
             joints=joints,
             vertices=vertices,
             joint_hypotheses=hypotheses,
             mean_joints=mean_joints,
             mean_vertices=mean_vertices,
-            joint_std=self._joint_std(joints),
+            joint_std=self._joint_std(joints, calibrated),
+            joint_std_calibrated=calibrated,
             translation=translation,
             faces=None if vertices is None else self.mesh_autoencoder.faces.cpu().clone(),
             handedness=request.handedness,
             image_indices=request.image_indices,
             boxes=request.boxes,
-            **({} if perception is None else self._in_pixels(request, perception)),
+            **({} if perception is None else _in_pixels(request, perception)),
         )
-        return output.as_numpy() if output_type == "np" else output
 
-    @staticmethod
-    def _in_pixels(request: HandRequest, perception: Perception) -> dict:
-        """What the 2D side found, in pixels of the photos as they were given."""
-        left = request.is_left
-        crops = request.crops.clone()
-        crops[left, 0] = request.widths[left] - crops[left, 0]
-        return {
-            "keypoints_2d": mirror_pixels(perception.keypoints_px, request.widths, left),
-            "keypoint_scores": perception.scores,
-            "hand_score": perception.hand_score,
-            "crops": crops,
-        }
+    def is_calibrated(self, num_steps=None, num_mesh_steps=None, guidance_scale=None, own_noise: bool = False) -> bool:
+        """Whether `joint_std` is calibrated for a call: sampled as when the calibration was fitted."""
+        if not self.config.get("joint_std_calibration"):
+            return False
+        as_tuned = {"num_inference_steps": num_steps, "num_mesh_inference_steps": num_mesh_steps}
+        as_tuned["guidance_scale"] = guidance_scale
+        schedulers = (getattr(self, name, None) for name in ("joint_scheduler", "mesh_scheduler"))
+        return (
+            not own_noise
+            and all(value is None or value == self.config[name] for name, value in as_tuned.items())
+            and all(scheduler is None or type(scheduler).__name__ == CALIBRATED_SCHEDULER for scheduler in schedulers)
+        )
+
+    def _joint_std(self, joints: torch.Tensor, calibrated: bool) -> torch.Tensor:
+        """(B, 21) m: calibrated on validation data where the checkpoint carries a calibration."""
+        calibration = self.config.get("joint_std_calibration")
+        raw = spread(joints)
+        if not calibration:
+            return raw
+        if not calibrated:
+            warn_once(
+                "joint_std: the checkpoint's calibration belongs to other schedulers, steps, guidance or noise; the "
+                "radii of this call are not calibrated (joint_std_calibrated is False)"
+            )
+        if joints.shape[1] == 1:  # one hypothesis has no spread: what single ones were off by on average
+            return torch.tensor(calibration["single_m"]).expand(raw.shape).clone()
+        return calibrated_std(raw, torch.tensor(calibration["scale"]), torch.tensor(calibration["floor_m"]))
+
+    def _steps(self, given: int | None, name: str) -> int:
+        return int(self.config[name] if given is None else given)
+
+    def _guidance(self, given: float | None) -> float:
+        return float(self.config.guidance_scale if given is None else given)
+
+    def _loop_hooks(self, stage: int, callback) -> dict:
+        """`progress` and `on_step` for the denoising loop of one stage."""
+        name = CALLBACK_TENSORS[stage]
+
+        def on_step(index, timestep, sample):
+            if callback is None:
+                return sample
+            changed = callback(self, index, int(timestep), {name: sample})
+            return sample if not changed else changed.get(name, sample)
+
+        bars = dict(getattr(self, "_progress_bar_config", {}))
+        bars.setdefault("desc", f"stage {stage}, {name}")
+        bars.setdefault("leave", False)
+        return {"progress": partial(tqdm, **bars), "on_step": on_step}
 
 
-def _progress_bar(iterable, config: dict):
-    from tqdm.auto import tqdm
+@lru_cache
+def warn_once(message: str) -> None:
+    """Log a warning, once a process."""
+    logger.warning(message)
 
-    return tqdm(iterable, **config)
+
+def _checked_noise(noise, name: str, shape: torch.Size) -> torch.Tensor:
+    expected = f"{name}: expected standard normal noise of shape {tuple(shape)}"
+    try:
+        values = torch.as_tensor(noise, dtype=torch.float32, device="cpu")
+    except (TypeError, ValueError, RuntimeError):
+        raise InputError(f"{expected}, got something that is not an array of numbers") from None
+    if values.shape != shape or not torch.isfinite(values).all():
+        found = f"shape {tuple(values.shape)}" if values.shape != shape else "NaN or infinity"
+        raise InputError(f"{expected}, got {found}")
+    return values
+
+
+def _in_pixels(request: HandRequest, perception: Perception) -> dict:
+    """What the 2D side found, in pixels of the photos as they were given."""
+    left = request.is_left
+    crops = request.crops.clone()
+    crops[left, 0] = request.widths[left] - crops[left, 0]
+    return {
+        "keypoints_2d": mirror_pixels(perception.keypoints_px, request.widths, left),
+        "keypoint_scores": perception.scores,
+        "hand_score": perception.hand_score,
+        "crops": crops,
+    }

@@ -4,7 +4,8 @@ from hf_handdiff.models import HandDetector, HandImageEncoder, JointDenoiser, Me
 from hf_handdiff.pipelines.base import HandPipeline
 from hf_handdiff.pipelines.inputs import check_sampling, hands_to_sample
 from hf_handdiff.pipelines.outputs import HandPipelineOutput
-from hf_handdiff.pipelines.sampling import base_seeds, check_scheduler
+from hf_handdiff.pipelines.sampling import base_seeds
+from hf_handdiff.pipelines.schedulers import check_scheduler
 
 
 class CascadedHandPipeline(HandPipeline):
@@ -86,8 +87,11 @@ class CascadedHandPipeline(HandPipeline):
         aggregation: str = "mean",
         generator=None,
         output_type: str = "np",
+        return_dict: bool = True,
+        joint_noise=None,
+        mesh_noise=None,
         callback_on_step_end=None,
-    ) -> HandPipelineOutput:
+    ) -> HandPipelineOutput | tuple:
         """Sample hands.
 
         Args:
@@ -110,8 +114,12 @@ class CascadedHandPipeline(HandPipeline):
             generator: torch.Generator, an int seed, or a list with one an image. Hypothesis k depends on the seed
                 and k alone, not on how many are asked for nor on the other images.
             output_type: "np" or "pt".
-            callback_on_step_end: called as callback(pipeline, step, timestep, {"stage": "joints" | "mesh",
-                "sample": tensor}) after every denoising step; may return {"sample": changed}.
+            return_dict: False: a tuple of the fields that are not None instead.
+            joint_noise: (B, N, 21, 3) standard normal, what stage 1 starts from; None: drawn by `generator`.
+            mesh_noise: (B, N, T, C) standard normal, what stage 2 starts from; None likewise.
+            callback_on_step_end: called as callback(pipeline, step, timestep, tensors) after every denoising step;
+                `tensors` is {"joints": sample} in stage 1 and {"latents": sample} in stage 2, and may be returned,
+                changed. A `PipelineCallback` of diffusers that asks for such tensors is one.
 
         Returns:
             [`HandPipelineOutput`].
@@ -125,27 +133,31 @@ class CascadedHandPipeline(HandPipeline):
         hands = hands_to_sample(self.hand_detector, images, handedness, boxes, keypoints_2d, intrinsics, generator)
         request = hands.request(keypoints_2d, keypoint_scores)
         seeds = base_seeds(hands.generator, len(request.handedness))
-        guidance = self._guidance(guidance_scale)
 
         # 2. The image encoder, once an image.
-        perception = self._perceive(request)
+        perception = self.encode_image(request)
 
-        # 3. Stage 1: joints from 2D cues.
-        hypotheses = self._sample_joints(
-            perception, seeds, num_hypotheses, self._steps(num_inference_steps), guidance, callback_on_step_end
+        # 3. Stage 1: joints from 2D keypoints.
+        hypotheses = self.sample_joints(
+            perception, seeds, num_hypotheses, num_inference_steps, guidance_scale, joint_noise, callback_on_step_end
         )
 
         # 4. Stage 2: a mesh for each joint hypothesis.
-        vertices, joints = self._sample_meshes(
+        vertices, joints = self.sample_meshes(
             hypotheses,
-            perception.cues,
+            perception,
             seeds,
             num_hypotheses,
-            self._steps(num_mesh_inference_steps, "num_mesh_inference_steps"),
-            guidance,
+            num_mesh_inference_steps,
+            guidance_scale,
+            mesh_noise,
             callback_on_step_end,
         )
 
         # 5. Back to the caller's frame, and to one answer.
-        rotation = perception.view.rotation
-        return self._finish(request, perception, rotation, joints, vertices, hypotheses, aggregation, output_type)
+        own_noise = joint_noise is not None or mesh_noise is not None
+        calibrated = self.is_calibrated(num_inference_steps, num_mesh_inference_steps, guidance_scale, own_noise)
+        output = self.to_output(
+            request, perception, perception.view.rotation, joints, vertices, hypotheses, aggregation, calibrated
+        )
+        return output.finish(output_type, return_dict)

@@ -29,7 +29,7 @@ class Perception:
 
 
 @torch.no_grad()
-def perceive(image_encoder, request: HandRequest) -> Perception:
+def perceive(image_encoder, request: HandRequest, device: torch.device | None = None) -> Perception:
     """Run the image encoder over all crops of the request in one batch, unless there are no images.
 
     The caller's keypoints, where given, replace the estimate everywhere: for stage 1 and as the places at which
@@ -43,8 +43,7 @@ def perceive(image_encoder, request: HandRequest) -> Perception:
                 for image, crop in zip(request.images, request.crops, strict=True)
             ]
         )
-        parameter = next(image_encoder.parameters())
-        encoded = image_encoder(crops.to(parameter.device, parameter.dtype))
+        encoded = image_encoder(crops.to(device or image_encoder.device, image_encoder.dtype))
     if request.keypoints is not None:
         keypoints, scores = request.keypoints, request.keypoint_scores
     else:

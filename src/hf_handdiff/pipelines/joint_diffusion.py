@@ -4,7 +4,8 @@ from hf_handdiff.models import HandDetector, HandImageEncoder, JointDenoiser
 from hf_handdiff.pipelines.base import HandPipeline
 from hf_handdiff.pipelines.inputs import check_sampling, hands_to_sample
 from hf_handdiff.pipelines.outputs import HandPipelineOutput
-from hf_handdiff.pipelines.sampling import base_seeds, check_scheduler
+from hf_handdiff.pipelines.sampling import base_seeds
+from hf_handdiff.pipelines.schedulers import check_scheduler
 
 
 class JointDiffusionPipeline(HandPipeline):
@@ -62,8 +63,10 @@ class JointDiffusionPipeline(HandPipeline):
         aggregation: str = "mean",
         generator=None,
         output_type: str = "np",
+        return_dict: bool = True,
+        joint_noise=None,
         callback_on_step_end=None,
-    ) -> HandPipelineOutput:
+    ) -> HandPipelineOutput | tuple:
         """Sample joints; the arguments are those of [`CascadedHandPipeline`].
 
         `images` may be None where `keypoints_2d` are given.
@@ -80,14 +83,11 @@ class JointDiffusionPipeline(HandPipeline):
         hands = hands_to_sample(self.hand_detector, images, handedness, boxes, keypoints_2d, intrinsics, generator)
         request = hands.request(keypoints_2d, keypoint_scores)
         seeds = base_seeds(hands.generator, len(request.handedness))
-        perception = self._perceive(request)
-        joints = self._sample_joints(
-            perception,
-            seeds,
-            num_hypotheses,
-            self._steps(num_inference_steps),
-            self._guidance(guidance_scale),
-            callback_on_step_end,
+        perception = self.encode_image(request)
+        joints = self.sample_joints(
+            perception, seeds, num_hypotheses, num_inference_steps, guidance_scale, joint_noise, callback_on_step_end
         )
-        rotation = perception.view.rotation
-        return self._finish(request, perception, rotation, joints, None, joints, aggregation, output_type)
+        output = self.to_output(
+            request, perception, perception.view.rotation, joints, None, joints, aggregation, calibrated=False
+        )
+        return output.finish(output_type, return_dict)

@@ -8,7 +8,8 @@ from hf_handdiff.models import HandDetector, HandImageEncoder, MeshAutoencoder, 
 from hf_handdiff.pipelines.base import HandPipeline
 from hf_handdiff.pipelines.inputs import check_sampling, hands_to_sample, mirror_hands
 from hf_handdiff.pipelines.outputs import HandPipelineOutput
-from hf_handdiff.pipelines.sampling import base_seeds, check_scheduler
+from hf_handdiff.pipelines.sampling import base_seeds
+from hf_handdiff.pipelines.schedulers import check_scheduler
 
 
 class MeshLDMPipeline(HandPipeline):
@@ -66,8 +67,10 @@ class MeshLDMPipeline(HandPipeline):
         aggregation: str = "mean",
         generator=None,
         output_type: str = "np",
+        return_dict: bool = True,
+        mesh_noise=None,
         callback_on_step_end=None,
-    ) -> HandPipelineOutput:
+    ) -> HandPipelineOutput | tuple:
         """Sample meshes from images, from joints, or from both.
 
         Args:
@@ -101,23 +104,27 @@ class MeshLDMPipeline(HandPipeline):
         if count is not None and count != len(request.handedness):
             raise InputError(f"joints: expected one row for each of {len(request.handedness)} images, got {count}")
         seeds = base_seeds(hands.generator, len(request.handedness))
-        perception = None if request.crops is None else self._perceive(request)
+        perception = None if request.crops is None else self.encode_image(request)
         rotation = torch.eye(3).expand(count or 1, 3, 3) if perception is None else perception.view.rotation
 
         in_view = None
         if hypotheses is not None:
             hypotheses = mirror_hands(hypotheses.expand(-1, num_hypotheses, -1, -1), request.is_left)
             in_view = hypotheses @ rotation[:, None].transpose(-1, -2)
-        vertices, mesh_joints = self._sample_meshes(
+        vertices, mesh_joints = self.sample_meshes(
             in_view,
-            None if perception is None else perception.cues,
+            perception,
             seeds,
             num_hypotheses,
-            self._steps(num_mesh_inference_steps, "num_mesh_inference_steps"),
-            self._guidance(guidance_scale),
+            num_mesh_inference_steps,
+            guidance_scale,
+            mesh_noise,
             callback_on_step_end,
         )
-        return self._finish(request, perception, rotation, mesh_joints, vertices, in_view, aggregation, output_type)
+        output = self.to_output(
+            request, perception, rotation, mesh_joints, vertices, in_view, aggregation, calibrated=False
+        )
+        return output.finish(output_type, return_dict)
 
 
 def _check_joints(joints, num_hypotheses) -> torch.Tensor | None:

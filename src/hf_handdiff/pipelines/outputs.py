@@ -24,6 +24,8 @@ class HandPipelineOutput(BaseOutput):
         mean_vertices: (B, V, 3) m: its mesh.
         joint_std: (B, 21) m: calibrated radius, the root mean square distance expected between the true joint and
             that of `mean_joints`.
+        joint_std_calibrated: whether that radius was calibrated for how this call sampled (schedulers, steps, guidance,
+            noise); False also where the checkpoint carries no calibration.
         keypoints_2d: (B, 21, 2) px: the 2D points that were used, NaN where one was not seen.
         keypoint_scores: (B, 21) 0..1.
         translation: (B, N, 3) m: the wrist in the camera frame; None without intrinsics.
@@ -42,6 +44,7 @@ class HandPipelineOutput(BaseOutput):
     mean_joints: Array | None = None
     mean_vertices: Array | None = None
     joint_std: Array | None = None
+    joint_std_calibrated: bool | None = None
     keypoints_2d: Array | None = None
     keypoint_scores: Array | None = None
     translation: Array | None = None
@@ -52,7 +55,10 @@ class HandPipelineOutput(BaseOutput):
     image_indices: Array | None = None
     boxes: Array | None = None
 
-    def as_numpy(self) -> "HandPipelineOutput":
-        """The same with every tensor as a numpy array."""
-        values = {k: v.cpu().numpy() if isinstance(v, torch.Tensor) else v for k, v in self.items()}
-        return HandPipelineOutput(**values)
+    def finish(self, output_type: str, return_dict: bool) -> "HandPipelineOutput | tuple":
+        """Arrays by `output_type`, "np" or "pt"; without `return_dict` a tuple of the fields that are not None."""
+        output = self
+        if output_type == "np":
+            values = {k: v.cpu().numpy() if isinstance(v, torch.Tensor) else v for k, v in self.items()}
+            output = HandPipelineOutput(**values)
+        return output if return_dict else output.to_tuple()

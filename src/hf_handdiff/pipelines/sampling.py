@@ -1,50 +1,23 @@
-"""Sampling: noise of each hypothesis, the denoising loop, and the two stages from conditions to joints and to meshes.
+"""Sampling: the denoising loop, the noise of each hypothesis, and the two stages from conditions to joints and meshes.
 
 Both networks predict the clean sample (x0). With it, one DDIM step (Song, Meng and Ermon 2020, eq. 12, eta 0) is
 
     x_s = sqrt(a_s) x0 + sqrt(1 - a_s) (x_t - sqrt(a_t) x0) / sqrt(1 - a_t),    a = cumulative product of alphas.
 
 Hypothesis k of an image depends on the seed and k alone: not on how many are asked for, nor on the other images. So
-every hypothesis has a generator of its own, seeded by (base seed, stage, k); the images of one call share the base seed, or
-bring their own by a list of generators.
+every hypothesis has a generator of its own, seeded by (base seed, stage, k), for the noise that it starts from and for
+the noise that a stochastic scheduler adds. The images of a call share the base seed, or bring their own by a list.
 """
 
+import copy
+import inspect
 from collections.abc import Callable, Iterable
 
 import numpy as np
 import torch
-from diffusers import DDIMScheduler
 
+from hf_handdiff.errors import InputError
 from hf_handdiff.models.mesh_latent_denoiser import ImageCues
-
-NUM_TRAIN_TIMESTEPS = 1000
-
-
-def default_scheduler() -> DDIMScheduler:
-    """The schedule that both stages are trained with: cosine (Nichol and Dhariwal 2021), x0-prediction."""
-    return DDIMScheduler(
-        num_train_timesteps=NUM_TRAIN_TIMESTEPS,
-        beta_schedule="squaredcos_cap_v2",
-        prediction_type="sample",
-        clip_sample=False,  # on by default, and it would cut off everything beyond ±1
-        set_alpha_to_one=True,
-        timestep_spacing="trailing",  # start from pure noise
-    )
-
-
-def check_scheduler(scheduler, name: str) -> None:
-    """Refuse a scheduler whose parametrisation is not the one that the networks were trained with.
-
-    Raises:
-        ValueError: with the scheduler's name, what was found and what was expected.
-    """
-    config = scheduler.config
-    if config.get("prediction_type") != "sample" or config.get("clip_sample", False):
-        raise ValueError(
-            f"{name}: expected a scheduler with prediction_type='sample' and clip_sample=False, got "
-            f"{type(scheduler).__name__} with prediction_type={config.get('prediction_type')!r}, "
-            f"clip_sample={config.get('clip_sample')!r}"
-        )
 
 
 def denoise(
@@ -52,28 +25,32 @@ def denoise(
     predict: Callable[[torch.Tensor, torch.Tensor], torch.Tensor],
     noise: torch.Tensor,
     num_steps: int,
+    generators: list[torch.Generator] | None = None,
     progress: Callable[[Iterable], Iterable] = iter,
     on_step: Callable[[int, torch.Tensor, torch.Tensor], torch.Tensor] | None = None,
 ) -> torch.Tensor:
     """From noise to a sample.
 
     Args:
-        scheduler: a diffusers scheduler with x0-prediction.
+        scheduler: a diffusers scheduler with x0-prediction. It is copied: several calls may share it.
         predict: (sample (M, ...), timesteps (M,)) -> clean sample (M, ...).
         noise: (M, ...) standard normal.
         num_steps: denoising steps.
+        generators: M of them, for schedulers that draw noise in their steps.
         progress: wraps the time steps, e.g. in a progress bar.
         on_step: (index, timestep, sample) -> sample, called after every step; may change the sample.
 
     Returns:
         (M, ...) the denoised sample, in the dtype of `noise`.
     """
+    scheduler = copy.deepcopy(scheduler)
     scheduler.set_timesteps(num_steps, device=noise.device)
+    draws = {"generator": generators} if "generator" in inspect.signature(scheduler.step).parameters else {}
     sample = noise * scheduler.init_noise_sigma
     for index, timestep in enumerate(progress(scheduler.timesteps)):
         times = timestep.expand(sample.shape[0])
         clean = predict(scheduler.scale_model_input(sample, timestep), times)
-        sample = scheduler.step(clean, timestep, sample, return_dict=False)[0].to(noise.dtype)
+        sample = scheduler.step(clean, timestep, sample, return_dict=False, **draws)[0].to(noise.dtype)
         if on_step is not None:
             sample = on_step(index, timestep, sample)
     return sample
@@ -82,6 +59,9 @@ def denoise(
 def guided(conditional: torch.Tensor, unconditional: torch.Tensor, scale: float) -> torch.Tensor:
     """Classifier-free guidance (Ho and Salimans 2022): unconditional + scale · (conditional - unconditional)."""
     return unconditional + scale * (conditional - unconditional)
+
+
+# ------------------------------------------------------------------------------------------------ seeds and noise
 
 
 def base_seeds(generator, num_images: int) -> list[int]:
@@ -93,11 +73,11 @@ def base_seeds(generator, num_images: int) -> list[int]:
         num_images: images of the call.
 
     Raises:
-        ValueError: a list of another length, or something that is neither an int nor a generator.
+        InputError: a list of another length, or something that is neither an int nor a generator.
     """
     if isinstance(generator, (list, tuple)):
         if len(generator) != num_images:
-            raise ValueError(
+            raise InputError(
                 f"generator: expected a list with one generator for each of {num_images} images, got {len(generator)}"
             )
         return [_base_seed(one) for one in generator]
@@ -111,30 +91,30 @@ def _base_seed(generator) -> int:
         return int(torch.randint(2**62, (), generator=generator, device=generator.device).item())
     if isinstance(generator, (int, np.integer)) and not isinstance(generator, bool):
         if generator < 0:
-            raise ValueError(f"generator: expected a seed of at least 0, got {generator}")
+            raise InputError(f"generator: expected a seed of at least 0, got {generator}")
         return int(generator)
-    raise ValueError(
+    raise InputError(
         f"generator: expected a torch.Generator, an int, a list of them, or None, got {type(generator).__name__}"
     )
 
 
-def hypothesis_noise(
-    seeds: list[int], num_hypotheses: int, shape: tuple[int, ...], stage: int, device="cpu", dtype=torch.float32
-) -> torch.Tensor:
-    """Standard normal noise: (len(seeds), num_hypotheses, *shape). Always drawn on the CPU, in float32."""
-    drawn: dict[int, torch.Tensor] = {}
-    for seed in seeds:
-        if seed not in drawn:
-            rows = [
-                torch.randn(shape, generator=_stream(seed, stage, hypothesis)) for hypothesis in range(num_hypotheses)
-            ]
-            drawn[seed] = torch.stack(rows)
-    return torch.stack([drawn[seed] for seed in seeds]).to(device=device, dtype=dtype)
+def hypothesis_generators(seeds: list[int], num_hypotheses: int, stage: int) -> list[torch.Generator]:
+    """A generator for each hypothesis of each image, those of an image in a row."""
+    states = [[_state(seed, stage, hypothesis) for hypothesis in range(num_hypotheses)] for seed in seeds]
+    return [torch.Generator().manual_seed(state) for row in states for state in row]
 
 
-def _stream(seed: int, stage: int, hypothesis: int) -> torch.Generator:
-    state = np.random.SeedSequence([seed, stage, hypothesis]).generate_state(1, np.uint64)[0]
-    return torch.Generator().manual_seed(int(state) >> 1)
+def _state(seed: int, stage: int, hypothesis: int) -> int:
+    return int(np.random.SeedSequence([seed, stage, hypothesis]).generate_state(1, np.uint64)[0]) >> 1
+
+
+def draw_noise(generators: list[torch.Generator], num_images: int, shape: tuple[int, ...]) -> torch.Tensor:
+    """Standard normal noise (num_images, N, *shape), float32, always drawn on the CPU."""
+    rows = torch.stack([torch.randn(shape, generator=generator) for generator in generators])
+    return rows.unflatten(0, (num_images, -1))
+
+
+# ------------------------------------------------------------------------------------------------ stages
 
 
 @torch.no_grad()
@@ -147,6 +127,7 @@ def sample_joints(
     view_scale: torch.Tensor,
     num_steps: int,
     guidance_scale: float = 1.0,
+    device: torch.device | None = None,
     **loop,
 ) -> torch.Tensor:
     """Stage 1: sample joints, given 2D keypoints in their view frame.
@@ -160,18 +141,16 @@ def sample_joints(
         view_scale: (B,).
         num_steps: denoising steps.
         guidance_scale: 1 samples the conditional distribution, 0 the unconditional one.
-        **loop: `progress` and `on_step` of `denoising.denoise`.
+        device: where the network computes; None: where its weights are (offloaded ones are elsewhere).
+        **loop: `generators`, `progress` and `on_step` of `denoise`.
 
     Returns:
         (B, N, 21, 3) m, wrist-relative, view frame, float32.
     """
     batch, count = noise.shape[:2]
-    parameter = next(joint_denoiser.parameters())
-    conditions = [
-        value.to(parameter.device, parameter.dtype).repeat_interleave(count, 0)
-        for value in (keypoints, scores, view_scale)
-    ]
-    ignored = torch.zeros(batch * count, dtype=torch.bool, device=parameter.device)
+    device, dtype = device or joint_denoiser.device, joint_denoiser.dtype
+    conditions = [value.to(device, dtype).repeat_interleave(count, 0) for value in (keypoints, scores, view_scale)]
+    ignored = torch.zeros(batch * count, dtype=torch.bool, device=device)
 
     def predict(sample, times):
         def clean(mask=None):
@@ -179,7 +158,7 @@ def sample_joints(
 
         return clean() if guidance_scale == 1.0 else guided(clean(), clean(ignored), guidance_scale)
 
-    start = noise.flatten(0, 1).to(parameter.device, parameter.dtype)
+    start = noise.flatten(0, 1).to(device, dtype)
     sample = denoise(scheduler, predict, start, num_steps, **loop).float().cpu()
     joints = sample.unflatten(0, (batch, count)) * joint_denoiser.config.joint_scale
     return joints - joints[:, :, :1]
@@ -195,6 +174,7 @@ def sample_meshes(
     cues: ImageCues | None,
     num_steps: int,
     guidance_scale: float = 1.0,
+    device: torch.device | None = None,
     **loop,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Stage 2: sample one mesh for each joint hypothesis, given the image's cues.
@@ -208,15 +188,16 @@ def sample_meshes(
         cues: the image's cues, B rows; None: neither image nor 2D keypoints.
         num_steps: denoising steps.
         guidance_scale: 1 samples the conditional distribution, 0 the unconditional one.
-        **loop: `progress` and `on_step` of `denoising.denoise`.
+        device: where the network computes; None: where its weights are (offloaded ones are elsewhere).
+        **loop: `generators`, `progress` and `on_step` of `denoise`.
 
     Returns:
         Vertices (B, N, V, 3) m, wrist-relative, and the joints (B, N, 21, 3) m that are read off them; view frame,
         float32.
     """
     batch, count = noise.shape[:2]
-    parameter = next(mesh_latent_denoiser.parameters())
-    rows, device = batch * count, parameter.device
+    device, dtype = device or mesh_latent_denoiser.device, mesh_latent_denoiser.dtype
+    rows = batch * count
     use_joints = torch.full((rows,), joints is not None, device=device)
     use_image = torch.full((rows,), cues is not None, device=device)
     ignored = torch.zeros(rows, dtype=torch.bool, device=device)
@@ -224,8 +205,8 @@ def sample_meshes(
         joints = torch.zeros(batch, count, mesh_latent_denoiser.config.num_joints, 3)
     if cues is None:
         cues = empty_cues(mesh_latent_denoiser.config, batch)
-    joints = joints.flatten(0, 1).to(device, parameter.dtype)
-    cues = cues.to(device, parameter.dtype).repeat(count)
+    joints = joints.flatten(0, 1).to(device, dtype)
+    cues = cues.to(device, dtype).repeat(count)
 
     def predict(sample, times):
         def clean(joints_mask, image_mask):
@@ -234,9 +215,9 @@ def sample_meshes(
         conditional = clean(use_joints, use_image)
         return conditional if guidance_scale == 1.0 else guided(conditional, clean(ignored, ignored), guidance_scale)
 
-    start = noise.flatten(0, 1).to(device, parameter.dtype)
+    start = noise.flatten(0, 1).to(device, dtype)
     latents = denoise(scheduler, predict, start, num_steps, **loop)
-    vertices = mesh_autoencoder.decode(latents.to(next(mesh_autoencoder.parameters()).dtype)).float().cpu()
+    vertices = mesh_autoencoder.decode(latents.to(mesh_autoencoder.dtype)).float().cpu()
     joints = mesh_autoencoder.joint_regressor.float().cpu() @ vertices
     vertices, joints = vertices - joints[:, :1], joints - joints[:, :1]
     return vertices.unflatten(0, (batch, count)), joints.unflatten(0, (batch, count))
