@@ -1,4 +1,4 @@
-"""A large folder with bad files in it, killed in the middle and taken up again: is all of it done, and nothing else there?
+"""A large folder with bad files in it, killed midway and taken up again: is all of it done, and nothing else there?
 
     nice python scripts/check_large_folder.py --images 3000 --bad 200
 
