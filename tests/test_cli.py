@@ -5,6 +5,7 @@ import json
 import subprocess
 import sys
 import time
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -129,7 +130,7 @@ def test_predict_writes_what_the_contract_says(checkpoint, photo, tmp_path, caps
     for key, shape in shapes.items():
         assert np.array(record[key], dtype=float).shape == shape, key
     assert record["translation_m"] is None and record["box_px"] == [0, 0, 160, 120]
-    assert (record["seed"], record["handedness"], record["checkpoint"]) == (7, "right", checkpoint)
+    assert (record["seed"], record["handedness"], record["checkpoint"]) == (7, "right", Path(checkpoint).name)
     assert 0.0 <= record["hand_score"] <= 1.0
 
     scene = trimesh.load(out / "photo.glb")

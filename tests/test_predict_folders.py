@@ -179,6 +179,48 @@ def test_processes_read_each_others_ledgers(tmp_path):
     assert Ledger(tmp_path, settings).done(files) == set() and not list(tmp_path.glob("*.jsonl"))
 
 
+def test_a_ledger_tells_no_place_and_goes_with_the_folders(tmp_path):
+    """Also where two folders hold files that look alike from outside."""
+    photos, out = tmp_path / "here" / "photos", tmp_path / "here" / "out"
+    for folder, color in ((photos, 1), (tmp_path / "others", 2)):
+        folder.mkdir(parents=True)
+        (folder / "a.bmp").write_bytes(bytes([color]) * 9000)
+        os.utime(folder / "a.bmp", ns=(10**18, 10**18))
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "model_index.json").write_text("{}")
+    settings = {"checkpoint": str(tmp_path / "model"), "boxes": {str(photos / "a.bmp"): [0, 0, 9, 9]}, "seed": 0}
+    files, _ = find_inputs([str(photos)], out)
+    out.mkdir()
+    (out / "a.json").touch()
+    Ledger(out, settings).add(files[0], ["a.json"])
+    assert str(tmp_path) not in (out / "handdiff-done.jsonl").read_text()
+    others, _ = find_inputs([str(tmp_path / "others")], out)
+    assert Ledger(out, settings).done(others) == set()
+    (tmp_path / "here").rename(tmp_path / "there")
+    moved, _ = find_inputs([str(tmp_path / "there" / "photos")], tmp_path / "there" / "out")
+    assert Ledger(tmp_path / "there" / "out", settings).done(moved) == {"a"}
+    (tmp_path / "model" / "model_index.json").write_text('{"trained": "further"}')
+    assert Ledger(tmp_path / "there" / "out", settings).done(moved) == set()
+
+
+def test_a_ledger_of_an_older_version_still_holds_and_is_written_anew(checkpoint, folder, tmp_path, calls):
+    out = tmp_path / "out"
+    assert predict(checkpoint, out, folder) == 0
+    calls.clear()
+    ledger = out / "handdiff-done.jsonl"
+    lines = [json.loads(line) for line in ledger.read_text().splitlines()]
+    for line in lines:
+        path = folder / line["file"]["path"]
+        status = path.stat()
+        line["settings"]["checkpoint"] = checkpoint
+        line["file"] = {"path": str(path), "bytes": status.st_size, "modified_ns": status.st_mtime_ns}
+    ledger.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    assert predict(checkpoint, out, folder, "--resume") == 0
+    assert calls == [] and str(tmp_path) not in ledger.read_text() and checkpoint not in ledger.read_text()
+    assert predict(checkpoint, out, folder, "--resume") == 0
+    assert calls == []
+
+
 def test_two_real_processes_share_a_folder_and_outlive_a_failure(checkpoint, folder, tmp_path):
     (folder / "a.png").write_text("no image")
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]

@@ -12,6 +12,7 @@ import math
 import os
 import re
 import shutil
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -28,10 +29,13 @@ from safetensors import SafetensorError
 from tqdm.auto import tqdm
 
 from hf_handdiff.errors import StorageError
-from hf_handdiff.files import replace_file, replace_folder
+from hf_handdiff.files import held_folder, remove_leftovers, replace_file, replace_folder
 from hf_handdiff.hub.errors import why_not_written
 from hf_handdiff.hub.push import prepare_repository
 from hf_handdiff.hub.runs import push_run, write_config
+from hf_handdiff.public import public_flags
+
+_ASIDE = re.compile(r"(writing|removing)-\d+")
 
 
 class Task(Protocol):
@@ -145,6 +149,7 @@ def train(task: Task, args: argparse.Namespace) -> dict[str, float]:
     repository = None
     if accelerator.is_main_process:
         repository = _repository(args)  # a wrong token is said before training, not after it
+        remove_leftovers(output, _ASIDE)
         write_config(output, Path(inspect.getfile(type(task))).stem, vars(args))
     optimizer = torch.optim.AdamW(
         task.parameter_groups(args.learning_rate), lr=args.learning_rate, weight_decay=args.adam_weight_decay
@@ -163,7 +168,8 @@ def train(task: Task, args: argparse.Namespace) -> dict[str, float]:
     progress = _Progress()
     accelerator.register_for_checkpointing(*[x for x in (schedule, ema, progress) if x is not None])
     if args.report_to != "none":
-        accelerator.init_trackers("train", config={k: v for k, v in vars(args).items() if _loggable(k, v)})
+        flags = {name: value for name, value in public_flags(vars(args)).items() if value is not None}
+        accelerator.init_trackers("train", config=flags)
     if args.resume_from_checkpoint:
         _resume(accelerator, output, args.resume_from_checkpoint)
 
@@ -274,21 +280,37 @@ def _checkpoints(output: Path) -> list[Path]:
 
 
 def _save_checkpoint(accelerator, output: Path, step: int, limit: int | None) -> None:
-    """Write aside, rename, then remove what is too old: a killed run never leaves half a checkpoint."""
+    """Write aside, rename, then remove what is too old: a killed run never leaves half a checkpoint.
+
+    What it leaves in `writing-STEP` or `removing-STEP` the next run into this folder removes.
+    """
     aside = output / f"writing-{step}"
-    try:
-        accelerator.save_state(str(aside))
-    except (OSError, RuntimeError, SafetensorError) as error:  # torch says RuntimeError where a disk is full
-        shutil.rmtree(aside, ignore_errors=True)
-        raise StorageError(f"--output_dir: checkpoint-{step} cannot be written ({why_not_written(error)})") from error
-    accelerator.wait_for_everyone()
+    with held_folder(aside) if accelerator.is_main_process else nullcontext():
+        accelerator.wait_for_everyone()
+        try:
+            accelerator.save_state(str(aside))
+        except (OSError, RuntimeError, SafetensorError) as error:  # torch says RuntimeError where a disk is full
+            shutil.rmtree(aside, ignore_errors=True)
+            reason = why_not_written(error)
+            raise StorageError(f"--output_dir: checkpoint-{step} cannot be written ({reason})") from error
+        accelerator.wait_for_everyone()
+        if accelerator.is_main_process:
+            final = output / f"checkpoint-{step}"
+            _remove_checkpoint(final)
+            os.replace(aside, final)
     if accelerator.is_main_process:
-        final = output / f"checkpoint-{step}"
-        shutil.rmtree(final, ignore_errors=True)
-        os.replace(aside, final)
         for old in _checkpoints(output)[: -limit if limit else None]:
-            shutil.rmtree(old)
+            _remove_checkpoint(old)
     accelerator.wait_for_everyone()
+
+
+def _remove_checkpoint(folder: Path) -> None:
+    """Take a checkpoint's name away before its files: killed in between, no half of it counts as a checkpoint."""
+    aside = folder.with_name(folder.name.replace("checkpoint", "removing"))
+    shutil.rmtree(aside, ignore_errors=True)
+    if folder.exists():
+        os.replace(folder, aside)
+        shutil.rmtree(aside, ignore_errors=True)
 
 
 def _resume(accelerator, output: Path, which: str) -> None:
@@ -318,7 +340,3 @@ def save_aside(folder: Path, write) -> None:
     except (OSError, SafetensorError) as error:
         reason = why_not_written(error)
         raise StorageError(f"{folder} cannot be written ({reason}); it is as it was before") from error
-
-
-def _loggable(name: str, value) -> bool:
-    return name != "hub_token" and isinstance(value, (int, float, str, bool))

@@ -1,15 +1,34 @@
-"""Writing files so that a name never stands for half a file."""
+"""Writing files so that a name never stands for half a file.
+
+What is being written has a hidden name of its own, `.NAME-RANDOM.handdiff-part.SUFFIX`, and its process holds a lock
+on it. A process that is killed leaves such a file behind; its lock goes with it, and whoever writes to the same folder
+next removes it (`remove_leftovers`). What a living process holds stays, in whichever container it runs.
+"""
 
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import lru_cache
 from pathlib import Path
 
 from hf_handdiff.errors import InputError
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None
+
+_MARK = ".handdiff-part"
+_BEFORE = ".before"
+_PART = re.compile(rf"\.(?P<name>.*)-[a-z0-9_]{{8}}{re.escape(_MARK)}(?P<suffix>\.[^.]*)?", re.DOTALL)
+_LONGEST_NAME = 100  # bytes of a file's name that its temporary name repeats
+_DEAD_AFTER_S = 24 * 3600.0  # where there are no locks: nothing is written for so long
 
 
 @contextmanager
@@ -20,15 +39,15 @@ def replace_file(path: str | os.PathLike) -> Iterator[Path]:
     the suffix, for writers that choose the format by it.
     """
     path = Path(path)
-    handle, name = tempfile.mkstemp(prefix=f".{path.stem}-", suffix=path.suffix, dir=path.parent)
-    os.close(handle)
-    temporary = Path(name)
+    _remove_leftovers_once(os.path.abspath(path.parent))
+    temporary, lock = _new_part(path.parent, path.stem, path.suffix)
     try:
         yield temporary
         os.chmod(temporary, 0o666 & ~_umask())
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+        _let_go(lock)
 
 
 @contextmanager
@@ -40,8 +59,10 @@ def replace_folder(folder: str | os.PathLike) -> Iterator[Path]:
     folder = Path(os.path.abspath(folder))
     with _folder_aside(folder, folder.parent) as aside:
         yield aside
-        before = Path(f"{aside}.before")
+        before, lock = Path(f"{aside}{_BEFORE}"), None
         if folder.exists():
+            with suppress(BlockingIOError):
+                lock = _hold(folder)  # it stays held under its other name
             os.replace(folder, before)
         try:
             os.replace(aside, folder)
@@ -49,6 +70,8 @@ def replace_folder(folder: str | os.PathLike) -> Iterator[Path]:
             if before.exists():
                 os.replace(before, folder)
             raise
+        finally:
+            _let_go(lock)
         shutil.rmtree(before, ignore_errors=True)
 
 
@@ -77,12 +100,172 @@ def add_to_folder(folder: str | os.PathLike) -> Iterator[Path]:
 def _folder_aside(folder: Path, place: Path) -> Iterator[Path]:
     """A new hidden folder in `place`, named after `folder`; removed in the end if it is still there."""
     place.mkdir(parents=True, exist_ok=True)
-    aside = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=place))
+    remove_leftovers(place)
+    aside, lock = _new_part(place, folder.name, None)
     os.chmod(aside, 0o777 & ~_umask())
     try:
         yield aside
     finally:
         shutil.rmtree(aside, ignore_errors=True)
+        _let_go(lock)
+
+
+@contextmanager
+def held_folder(folder: str | os.PathLike) -> Iterator[Path]:
+    """Make an empty folder and hold it until the block ends: `remove_leftovers` of other processes leaves it alone.
+
+    What a killed process left in its place is removed first.
+
+    Raises:
+        InputError: a living process holds the folder.
+    """
+    folder, lock = Path(folder), None
+    try:
+        while lock is None or not _is_still(folder, lock):  # between making and lock another may have removed it
+            _let_go(lock)
+            if folder.exists():
+                lock = _hold(folder)
+                shutil.rmtree(folder, ignore_errors=True)
+                _let_go(lock)
+            folder.mkdir(parents=True)
+            lock = _hold(folder)
+            if lock is None:  # a file system without locks
+                break
+    except BlockingIOError:
+        raise InputError(f"{folder.parent}: another process is writing {folder.name} there") from None
+    try:
+        yield folder
+    finally:
+        _let_go(lock)
+
+
+def remove_leftovers(folder: str | os.PathLike, also: re.Pattern[str] | None = None) -> int:
+    """Remove what killed processes were writing in a folder, not in those below it.
+
+    A folder that was about to be replaced when its process was killed gets its place back. Only names that this module
+    gives, and those that match `also` as a whole, are looked at. Where the file system has no locks, what has not
+    changed for a day counts as left behind.
+
+    Args:
+        folder: may be missing.
+        also: names of folders that `held_folder` makes.
+
+    Returns:
+        How many files and folders were removed.
+    """
+    patterns = [_PART] if also is None else [_PART, also]
+    try:
+        names = [name for name in os.listdir(folder) if any(pattern.fullmatch(name) for pattern in patterns)]
+    except OSError:
+        return 0
+    return sum(_remove_if_left(Path(folder) / name) for name in sorted(names))
+
+
+@lru_cache(maxsize=1024)
+def _remove_leftovers_once(folder: str) -> int:
+    return remove_leftovers(folder)
+
+
+def _remove_if_left(path: Path) -> bool:
+    """Remove a temporary file or folder unless a living process holds it; whether it was removed."""
+    if path.is_symlink():
+        return False
+    try:
+        lock = _hold(path)
+    except (BlockingIOError, FileNotFoundError):
+        return False
+    try:
+        if lock is None and time.time() - _last_change(path) < _DEAD_AFTER_S:
+            return False
+        if _takes_its_place_back(path):
+            return False
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
+        return not path.exists()
+    except OSError:  # not ours to remove
+        return False
+    finally:
+        _let_go(lock)
+
+
+def _takes_its_place_back(path: Path) -> bool:
+    """Put the old folder back, if `path` is one and the new one never came; whether that is so."""
+    found = _PART.fullmatch(path.name)
+    if not (found and found["suffix"] == _BEFORE and path.is_dir()):
+        return False
+    target = path.with_name(found["name"])
+    if target.exists():
+        return False
+    if len(found["name"].encode()) < _LONGEST_NAME:  # else its name is not known whole
+        os.replace(path, target)
+    return True
+
+
+def _last_change(path: Path) -> float:
+    """When a file, or anything in a folder, was last changed, in seconds of the clock."""
+    times = [0.0]
+    for part in (path, *path.rglob("*")):
+        with suppress(OSError):
+            times.append(part.stat().st_mtime)
+    return max(times)
+
+
+def _new_part(place: Path, name: str, suffix: str | None) -> tuple[Path, int | None]:
+    """A new temporary file in `place`, or a folder if `suffix` is None, and the lock on it."""
+    prefix = "." + name.encode()[:_LONGEST_NAME].decode(errors="ignore") + "-"
+    while True:
+        if suffix is None:
+            part = Path(tempfile.mkdtemp(prefix=prefix, suffix=_MARK, dir=place))
+        else:
+            handle, path = tempfile.mkstemp(prefix=prefix, suffix=_MARK + suffix, dir=place)
+            os.close(handle)
+            part = Path(path)
+        # between its making and its lock another process may have taken it for left behind
+        with suppress(BlockingIOError, FileNotFoundError):
+            lock = _hold(part)
+            if lock is None or _is_still(part, lock):
+                return part, lock
+            _let_go(lock)
+
+
+def _is_still(path: Path, handle: int) -> bool:
+    try:
+        return os.path.samestat(os.stat(path), os.fstat(handle))
+    except FileNotFoundError:
+        return False
+
+
+def _hold(path: Path) -> int | None:
+    """Lock a file or folder until the handle is closed or the process ends; None: that cannot be done here.
+
+    Raises:
+        BlockingIOError: it is locked already.
+        FileNotFoundError: it is not there.
+    """
+    if fcntl is None:
+        return None
+    try:
+        handle = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)  # NFS locks what may be written
+    except FileNotFoundError:
+        raise
+    except OSError:
+        return None
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(handle)
+        raise
+    except OSError:  # a file system without locks
+        os.close(handle)
+        return None
+    return handle
+
+
+def _let_go(handle: int | None) -> None:
+    if handle is not None:
+        os.close(handle)
 
 
 def replace_between_marks(path: str | os.PathLike, name: str, text: str) -> None:

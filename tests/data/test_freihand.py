@@ -192,7 +192,7 @@ def test_a_run_that_was_stopped_is_carried_on_to_the_same_bytes(corpus, tree, tm
     assert only_files(out) == ["train-00000-of-00003.parquet", "train.json"]
     first = (out / "train-00000-of-00003.parquet").stat()
     image.write_bytes(content)
-    (out / ".train-00001-of-00003-x1y2.parquet").write_bytes(b"half")  # of a run that was killed
+    (out / ".train-00001-of-00003-x1y2z3w4.handdiff-part.parquet").write_bytes(b"half")  # of a run that was killed
     import_freihand(tree, out, mano=mano_file, shard_rows=8, num_workers=3, progress=False)
     assert (out / "train-00000-of-00003.parquet").stat().st_mtime_ns == first.st_mtime_ns
     assert only_files(out) == only_files(corpus)

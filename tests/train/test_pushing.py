@@ -1,5 +1,6 @@
 """`--push_to_hub` of the training scripts, and a disk that fills up while one saves."""
 
+import socket
 import sys
 from pathlib import Path
 
@@ -44,8 +45,12 @@ def test_a_run_is_pushed_with_card_config_logs_and_results(hub, tmp_path):
     assert logs and repository.settings["private"]
     config = yaml.safe_load(repository.content(files["training_config.yaml"].oid))
     assert (config["script"], config["hidden_size"], config["hub_model_id"]) == ("stage1", 32, "ann/stage1")
-    for file in files.values():  # the token is in none of them
-        assert file.sha256 or b"hf_ann_secret" not in repository.content(file.oid), file.path
+    for path, file in files.items():  # neither the token nor the place is in any of them, nor the host in a name
+        content = b"" if file.sha256 else repository.content(file.oid)
+        assert b"hf_ann_secret" not in content and str(tmp_path).encode() not in content, path
+        assert socket.gethostname() not in path.split("/")[-1].split("."), path
+    for path in (tmp_path / "run").rglob("*"):  # nor in what stays here: a tracker may send it elsewhere
+        assert path.is_dir() or str(tmp_path).encode() not in path.read_bytes(), path
     again = hub.handdiff(tmp_path / "home", "push", tmp_path / "run", "ann/again")
     assert again.returncode == 0, again.stderr
     other = hub.repository("ann/again")

@@ -19,8 +19,9 @@ import numpy as np
 from hf_handdiff.cli.predict_inputs import InputFile, Ledger, OutputNames, find_inputs
 from hf_handdiff.errors import InputError
 from hf_handdiff.evaluation.processes import ALL_OF_IT, ProcessShare
-from hf_handdiff.files import replace_file
+from hf_handdiff.files import remove_leftovers, replace_file
 from hf_handdiff.images import load_image
+from hf_handdiff.public import public_checkpoint
 
 if TYPE_CHECKING:
     from hf_handdiff.pipelines import CascadedHandPipeline
@@ -117,8 +118,10 @@ def predict_files(
     _make_folder(settings.out)
     files, names = find_inputs(paths, settings.out)
     ledger = Ledger(settings.out, settings.of_answers(), share.index)
-    if not settings.resume and share.is_main:
-        ledger.forget(files)
+    if share.is_main:
+        for folder in {(settings.out / file.name).parent for file in files}:
+            remove_leftovers(folder)
+        (ledger.renew if settings.resume else ledger.forget)(files)
     share.wait()
     own = [file for number, file in enumerate(files) if share.owns(number)]
     done = ledger.done(own) if settings.resume else set()
@@ -428,7 +431,8 @@ def prediction_record(
 ) -> dict[str, Any]:
     """Return the content of NAME.json for one hand of an output, arrays still numpy; 3D is wrist-relative, camera axes.
 
-    `box_px` is the image's own where the whole image was the crop; `translation_m` is None without intrinsics.
+    `box_px` is the image's own where the whole image was the crop; `translation_m` is None without intrinsics. Of a
+    checkpoint in a folder it tells the name, not the path.
     """
     height, width = image_size
     return {
@@ -444,7 +448,7 @@ def prediction_record(
         "handedness": hand.handedness,
         "box_px": [0.0, 0.0, float(width), float(height)] if hand.box is None else list(hand.box),
         "seed": seed,
-        "checkpoint": checkpoint,
+        "checkpoint": public_checkpoint(checkpoint),
     }
 
 

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
+import stat
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any, BinaryIO
 
 from hf_handdiff.files import replace_file
+from hf_handdiff.public import public_name
 from hf_handdiff.video.reading import VIDEO_SUFFIXES
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".ppm", ".avif", ".jp2")
+_END_BYTES = 65_536  # at each end of a file: enough to tell it from another of its size
 
 
 @dataclass(frozen=True)
@@ -22,10 +26,12 @@ class InputFile:
     Attributes:
         path: where it is.
         name: of its answers, below the folder of the results; no other file of the run has it.
+        inside: where it is in the folder that was named on the command line; None: it was named itself.
     """
 
     path: str
     name: str
+    inside: str | None = None
 
     @property
     def is_video(self) -> bool:
@@ -82,14 +88,19 @@ def find_inputs(paths: Sequence[str], out: Path) -> tuple[list[InputFile], Outpu
     Returns:
         The files, in an order that is the same in every process, and the names that they have taken.
     """
-    found: list[tuple[str, str]] = []
+    found: list[tuple[str, PurePath]] = []
     for path in paths:
         inside = _files_below(Path(path), out) if Path(path).is_dir() else []
-        found += [(str(file), file.relative_to(path).with_suffix("").as_posix()) for file in inside]
+        found += [(str(file), file.relative_to(path)) for file in inside]
         if not inside:
-            found.append((str(path), Path(path).stem))
-    names = OutputNames(name for _, name in found)
-    return [InputFile(path, names.next_for(name)) for path, name in found], names
+            found.append((str(path), PurePath(Path(path).name)))
+    stems = [place.with_suffix("").as_posix() if place.name else "" for _, place in found]
+    names = OutputNames(stems)
+    files = [
+        InputFile(path, names.next_for(stem), place.as_posix())
+        for (path, place), stem in zip(found, stems, strict=True)
+    ]
+    return files, names
 
 
 def _files_below(folder: Path, out: Path) -> list[Path]:
@@ -111,7 +122,8 @@ class Ledger:
     """Which files of a run are done: one line of JSON each in `handdiff-done.jsonl` of the results, written afterwards.
 
     Every process writes a file of its own and reads those of all. A file is done if it has not been changed since, was
-    done with the same settings, and its answers are there.
+    done with the same settings, and its answers are there. No line tells where on the machine anything lies, so both
+    folders may be moved; lines of older versions, which do, count too, until `renew` puts new ones in their place.
 
     Args:
         out: folder of the results.
@@ -121,7 +133,8 @@ class Ledger:
 
     def __init__(self, out: Path, settings: dict[str, Any], process: int = 0):
         self._out = out
-        self._settings = json.loads(json.dumps(settings))
+        self._old_settings = json.loads(json.dumps(settings))
+        self._settings = _without_places(self._old_settings)
         self._path = out / ("handdiff-done.jsonl" if process == 0 else f"handdiff-done-{process}.jsonl")
 
     def forget(self, files: Sequence[InputFile]) -> None:
@@ -129,40 +142,96 @@ class Ledger:
         names = {file.name for file in files}
         for path in self._paths():
             kept = [line for line in _json_lines(path) if line.get("name") not in names]
-            with replace_file(path) as temporary:
-                temporary.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
+            _write_lines(path, kept)
             if not kept:
                 path.unlink()
+
+    def renew(self, files: Sequence[InputFile]) -> None:
+        """Write the lines of older versions anew, those of `files` that are done; no other process may be writing."""
+        by_name = {file.name: file for file in files}
+        for path in self._paths():
+            lines = _json_lines(path)
+            old = [line for line in lines if _is_old(line) and self._holds(line, by_name)]
+            if old:
+                new = {id(line): self._line(by_name[line["name"]], line["answers"]) for line in old}
+                _write_lines(path, [new.get(id(line), line) for line in lines])
 
     def done(self, files: Sequence[InputFile]) -> set[str]:
         """Names of those files that are done."""
         lines = [line for path in self._paths() for line in _json_lines(path)]
         by_name = {file.name: file for file in files}
-        return {line["name"] for line in lines if line.get("name") in by_name and self._holds(line, by_name)}
+        return {line["name"] for line in lines if self._holds(line, by_name)}
 
     def _paths(self) -> list[Path]:
         return sorted(self._out.glob("handdiff-done*.jsonl"))
 
     def add(self, file: InputFile, answers: list[str]) -> None:
         """Say that a file is done; `answers`: its result files, relative to the folder."""
-        line = {"name": file.name, "answers": answers, "settings": self._settings, "file": _identity(file.path)}
         with open(self._path, "a+b") as ledger:
             torn = ledger.tell() > 0 and _last_byte(ledger) != b"\n"
-            ledger.write((b"\n" if torn else b"") + json.dumps(line).encode() + b"\n")
+            line = json.dumps(self._line(file, answers)).encode()
+            ledger.write((b"\n" if torn else b"") + line + b"\n")
+
+    def _line(self, file: InputFile, answers: list[str]) -> dict[str, Any]:
+        return {"name": file.name, "answers": answers, "settings": self._settings, "file": _identity(file)}
 
     def _holds(self, line: dict[str, Any], files: dict[str, InputFile]) -> bool:
-        same = line.get("settings") == self._settings and line.get("file") == _identity(files[line["name"]].path)
+        file = files.get(line.get("name"))
+        if file is None or line.get("settings") not in (self._settings, self._old_settings):
+            return False
+        same = line.get("file") == (_old_identity(file) if _is_old(line) else _identity(file))
         return same and all((self._out / answer).is_file() for answer in line.get("answers", [""]))
 
 
-def _identity(path: str) -> dict[str, Any] | None:
-    """What tells a file from another one, or from itself after a change."""
-    absolute = os.path.abspath(path)
+def _without_places(settings: dict[str, Any]) -> dict[str, Any]:
+    """The settings with a checkpoint's folder and the boxes, whose names may be paths, told by digests."""
+    from hf_handdiff.cli.evaluate import checkpoint_digest
+
+    told = dict(settings)
+    if told.get("checkpoint") is not None:
+        told["checkpoint"] = public_name(checkpoint_digest(told["checkpoint"]))
+    if told.get("boxes") is not None:
+        told["boxes"] = "sha256:" + hashlib.sha256(json.dumps(told["boxes"], sort_keys=True).encode()).hexdigest()[:16]
+    return told
+
+
+def _identity(file: InputFile) -> dict[str, Any] | None:
+    """What tells a file from another one, or from itself after a change, wherever its folder lies."""
+    try:
+        status = os.stat(file.path)
+        if not stat.S_ISREG(status.st_mode):
+            return None
+        with open(file.path, "rb") as content:
+            ends = content.read(_END_BYTES)
+            content.seek(max(0, status.st_size - _END_BYTES))
+            ends += content.read(_END_BYTES)
+    except OSError:
+        return None
+    return {
+        "path": file.inside or Path(file.path).name,
+        "bytes": status.st_size,
+        "modified_ns": status.st_mtime_ns,
+        "ends": hashlib.sha256(ends).hexdigest()[:16],
+    }
+
+
+def _is_old(line: dict[str, Any]) -> bool:
+    """Whether a line is an older version's: it told where the file lay, and not what its ends hold."""
+    return isinstance(line.get("file"), dict) and "ends" not in line["file"]
+
+
+def _old_identity(file: InputFile) -> dict[str, Any] | None:
+    absolute = os.path.abspath(file.path)
     try:
         status = os.stat(absolute)
     except OSError:
         return None
     return {"path": absolute, "bytes": status.st_size, "modified_ns": status.st_mtime_ns}
+
+
+def _write_lines(path: Path, lines: list[dict[str, Any]]) -> None:
+    with replace_file(path) as temporary:
+        temporary.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
 
 
 def _last_byte(file: BinaryIO) -> bytes:

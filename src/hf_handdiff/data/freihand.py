@@ -96,6 +96,7 @@ def import_freihand(
             num_workers=num_workers,
             shard_rows=shard_rows,
             progress=progress,
+            root=root,
         )
         reports.append(report if samples.joints_known else replace(report, note=NO_TRUTH))
     return reports

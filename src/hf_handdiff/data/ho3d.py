@@ -120,6 +120,7 @@ def import_ho3d(
             num_workers=num_workers,
             shard_rows=shard_rows,
             progress=progress,
+            root=root,
         )
         reports.append(report if frames.joints_known else replace(report, note=NO_TRUTH))
     return reports

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -15,9 +16,10 @@ from tqdm import tqdm
 
 from hf_handdiff.data.features import CORPUS_FEATURES
 from hf_handdiff.errors import InputError
-from hf_handdiff.files import replace_file
+from hf_handdiff.files import remove_leftovers, replace_file
 
 SHARD_ROWS = 1000
+SKIPPED_SUFFIX = "-skipped.json"
 
 
 class BadSampleError(InputError):
@@ -71,6 +73,7 @@ def write_shards(
     num_workers: int = 1,
     shard_rows: int = SHARD_ROWS,
     progress: bool = True,
+    root: Path | None = None,
 ) -> ShardReport:
     """Write the rows of samples 0 .. len(sample_ids) - 1, in that order, to shards in the folder `out`.
 
@@ -89,6 +92,7 @@ def write_shards(
         num_workers: threads; what is written does not depend on it.
         shard_rows: samples a shard.
         progress: show a progress bar on standard error.
+        root: where the samples' files lie; `{split}-skipped.json` names them relative to it.
 
     Raises:
         BadSampleError: a sample cannot be used, and `skip_bad` is False.
@@ -102,10 +106,9 @@ def write_shards(
     digest = hashlib.sha256("\n".join(sample_ids).encode()).hexdigest()[:16]
     counts = {"split": split, "num_samples": len(sample_ids), "samples": digest, "shard_rows": shard_rows}
     claim_folder(out / f"{split}.json", {**settings, **counts})
-    for leftover in out.glob(f".{split}-*-of-*.parquet"):  # of a run that was killed
-        leftover.unlink()
+    remove_leftovers(out)
 
-    skipped = _Skipped(out / _skipped_name(split))
+    skipped = _Skipped(out / _skipped_name(split), root)
     num_shards = -(-len(sample_ids) // shard_rows)
     with tqdm(total=len(sample_ids), unit="sample", desc=split, disable=not progress) as bar:
         for shard in range(num_shards):
@@ -151,17 +154,22 @@ def claim_folder(path: Path, settings: dict[str, Any]) -> None:
 
 
 def _skipped_name(split: str) -> str:
-    return f"{split}-skipped.json"
+    return f"{split}{SKIPPED_SUFFIX}"
 
 
 class _Skipped:
     """The record of the samples that were left out, kept in a file that exists only if there are any."""
 
-    def __init__(self, path: Path):
+    def __init__(self, path: Path, root: Path | None):
         self.path = path
+        self._root = None if root is None else f"{root}{os.sep}"
         found = json.loads(path.read_text()) if path.exists() else {}
         self.not_annotated: dict[str, str] = found.get("not_annotated", {})
         self.bad: dict[str, str] = found.get("bad", {})
+
+    def reason(self, error: Exception) -> str:
+        """Why a sample is left out, its files named relative to the root."""
+        return str(error) if self._root is None else str(error).replace(self._root, "")
 
     def forget(self, sample_ids: Iterator[str]) -> None:
         for sample_id in sample_ids:
@@ -200,11 +208,11 @@ def _rows(
         for index, row in zip(indices, run(attempt, indices), strict=True):
             bar.update()
             if isinstance(row, NotAnnotatedError):
-                skipped.not_annotated[sample_ids[index]] = str(row)
+                skipped.not_annotated[sample_ids[index]] = skipped.reason(row)
             elif not isinstance(row, Exception):
                 yield row
             elif skip_bad:
-                skipped.bad[sample_ids[index]] = str(row)
+                skipped.bad[sample_ids[index]] = skipped.reason(row)
             else:
                 raise BadSampleError(f"{row} (--skip-bad leaves such samples out)")
 

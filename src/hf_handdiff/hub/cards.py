@@ -18,6 +18,7 @@ from jinja2 import ChoiceLoader, Environment, FileSystemLoader, StrictUndefined
 from hf_handdiff.errors import InputError
 from hf_handdiff.hand.topology import OPEN_HAND
 from hf_handdiff.hub import figures
+from hf_handdiff.public import names_a_place, public_name
 
 TEMPLATES = Path(__file__).parent / "templates"
 TAGS = ["hand-pose-estimation", "hand-mesh", "3d", "diffusion", "uncertainty", "hf_handdiff"]
@@ -356,7 +357,7 @@ def _hub_ids(names: Sequence[str | None] | None) -> list[str] | None:
 def _public(value: Any) -> str:
     """A flag's value as a card shows it; of a path outside the working folder only the last name."""
     text = str(value)
-    return f"…/{Path(text).name}" if Path(text).is_absolute() or text.startswith("~") else text
+    return f"…/{public_name(text)}" if names_a_place(text) else text
 
 
 def _shown(value: Any) -> str:

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import json
 import os
+import stat
 from collections.abc import Mapping
 from pathlib import Path
 
-from huggingface_hub import CommitOperationAdd, HfApi
+from huggingface_hub import CommitOperationAdd, HfApi, get_token
 
 from hf_handdiff.errors import InputError
 from hf_handdiff.hub.errors import hub_errors
+from hf_handdiff.public import names_a_place, private_text
+
+_NO_TEXT = (".safetensors", ".parquet", ".png", ".jpg", ".jpeg", ".webp", ".npz")
 
 
 def prepare_repository(
@@ -51,6 +55,7 @@ def push_files(
     token: str | bool | None = None,
     revision: str | None = None,
     create_pr: bool = False,
+    source: Path | None = None,
 ) -> str:
     """Push files to a repository that is there, in one commit.
 
@@ -62,14 +67,17 @@ def push_files(
         token: None: that of `hf auth login`.
         revision: a branch; None: main.
         create_pr: open a pull request instead.
+        source: the folder that they come from, whose path no file may tell.
 
     Returns:
         The commit's address, or the pull request's.
 
     Raises:
-        InputError: the metadata in README.md are not what the Hub takes.
+        InputError: the metadata in README.md are not what the Hub takes, or a file tells a path of this machine or a
+            token.
         StorageError: the token is refused, the Hub cannot be reached, or it refuses; nothing was pushed.
     """
+    _refuse_private(files, token, source)
     operations = [
         CommitOperationAdd(path, content if isinstance(content, bytes) else str(content))
         for path, content in files.items()
@@ -92,10 +100,42 @@ def push_files(
 
 
 def folder_files(folder: str | os.PathLike) -> dict[str, Path]:
-    """The files of a folder by their paths in it; hidden ones, such as those of a writing that broke off, left out."""
+    """The files of a folder by their paths in it; hidden ones, such as those of a writing that broke off, left out.
+
+    Raises:
+        InputError: a file or folder in it is a link: what it leads to was perhaps never meant to be shared.
+    """
     folder = Path(folder)
-    found = sorted(path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
-    return {path.as_posix(): folder / path for path in found if not any(part.startswith(".") for part in path.parts)}
+    files = {}
+    for parent, folders, names in os.walk(folder):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for path in (Path(parent) / name for name in sorted([*folders, *names]) if not name.startswith(".")):
+            refuse_link(path, path.relative_to(folder).as_posix())
+            if path.is_file():
+                files[path.relative_to(folder).as_posix()] = path
+    return dict(sorted(files.items()))
+
+
+def refuse_link(path: Path, name: str) -> None:
+    """Raise `InputError` if a path is a link, or what Windows calls a junction; `name` is for the message."""
+    try:
+        status = os.lstat(path)
+    except FileNotFoundError:
+        return
+    junction = getattr(status, "st_reparse_tag", 0) == getattr(stat, "IO_REPARSE_TAG_MOUNT_POINT", -1)
+    if stat.S_ISLNK(status.st_mode) or junction:
+        raise InputError(f"folder: {name} is a link; expected files and folders alone: put a copy there to push it")
+
+
+def _refuse_private(files: Mapping[str, Path | bytes], token: str | bool | None, source: Path | None) -> None:
+    """Raise `InputError` if a text tells a path of this machine or a token; weights, shards and images hold neither."""
+    places = [place for place in (Path.home(), source and source.resolve()) if place and len(place.parts) > 2]
+    used = token if isinstance(token, str) else get_token()
+    for name, content in files.items():
+        if not name.endswith(_NO_TEXT):
+            found = private_text(content if isinstance(content, bytes) else content.read_bytes(), places, used)
+            if found:
+                raise InputError(f"folder: {name} holds {found}, which is not for others; take it out to push the rest")
 
 
 def push_checkpoint(
@@ -125,19 +165,22 @@ def push_checkpoint(
         The commit's address, or the pull request's.
 
     Raises:
-        InputError: `results.json` or the metadata of README.md cannot be used.
+        InputError: `results.json` or the metadata of README.md cannot be used, or a file is a link, or tells a path of
+            this machine or a token.
         StorageError: see `push_files`.
     """
     from hf_handdiff.hub.cards import pipeline_card
 
-    repo_id = prepare_repository(repo_id, private=private, token=token, revision=revision)
     files: dict[str, Path | bytes] = {**folder_files(folder), **(more_files or {})}
+    repo_id = prepare_repository(repo_id, private=private, token=token, revision=revision)
     if "README.md" not in files:
         with hub_errors("repo_id", repo_id, writing=True):
             has_card = HfApi(token=token).file_exists(repo_id, "README.md", revision=revision)
         if not has_card:
             files["README.md"] = str(pipeline_card(folder, read_results(folder), repo_id=repo_id)).encode()
-    return push_files(files, repo_id, commit_message, token=token, create_pr=create_pr, revision=revision)
+    return push_files(
+        files, repo_id, commit_message, token=token, create_pr=create_pr, revision=revision, source=folder
+    )
 
 
 def read_results(folder: Path) -> dict | None:
@@ -165,6 +208,8 @@ def push_corpus(
 ) -> str:
     """Push a folder of Parquet shards as a data set, with its card.
 
+    `{split}-skipped.json` stays: it tells of files that others do not have.
+
     Args:
         folder: with complete shards and README.md.
         repo_id: as for `push_checkpoint`, and so the others.
@@ -177,11 +222,13 @@ def push_corpus(
         The commit's address.
 
     Raises:
-        InputError: there is no README.md: whoever shares images says where they come from and under which licence.
+        InputError: there is no README.md: whoever shares images says where they come from and under which licence; or
+            a file is a link, or tells a path of this machine or a token.
         FileNotFoundError: a shard is missing.
         StorageError: see `push_files`.
     """
     from hf_handdiff.data.corpus import find_shards
+    from hf_handdiff.data.shards import SKIPPED_SUFFIX
 
     find_shards(folder)
     if not (folder / "README.md").is_file():
@@ -189,5 +236,22 @@ def push_corpus(
             f"folder: expected README.md in {folder}: the card that says where the images come from and under which "
             "licence they may be shared"
         )
+    files = {path: file for path, file in folder_files(folder).items() if not path.endswith(SKIPPED_SUFFIX)}
+    for path in files:
+        if path.endswith(".parquet"):
+            _refuse_image_paths(folder, path)
     repo_id = prepare_repository(repo_id, "dataset", private, token, revision)
-    return push_files(folder_files(folder), repo_id, commit_message, "dataset", token, revision)
+    return push_files(files, repo_id, commit_message, "dataset", token, revision, source=folder)
+
+
+def _refuse_image_paths(folder: Path, name: str) -> None:
+    """Raise `InputError` if the rows of a shard say where on a machine their images lay."""
+    from pyarrow.parquet import ParquetFile
+
+    with ParquetFile(folder / name) as shard:
+        if "image.path" not in [shard.schema.column(number).path for number in range(len(shard.schema))]:
+            return
+        images = shard.read(columns=["image.path"])["image"].to_pylist()
+    told = next((image["path"] for image in images if image and names_a_place(image["path"] or "")), None)
+    if told is not None:
+        raise InputError(f"folder: {name} holds the path {told} of an image, which is not for others; expected names")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -9,14 +10,17 @@ import yaml
 
 from hf_handdiff.errors import InputError
 from hf_handdiff.files import replace_file
-from hf_handdiff.hub.push import folder_files, prepare_repository, push_files, read_results
+from hf_handdiff.hub.push import folder_files, prepare_repository, push_files, read_results, refuse_link
+from hf_handdiff.public import public_flags
 
 CONFIG_FILE = "training_config.yaml"
-_SECRET = ("hub_token",)
+# as TensorBoard names them: time, host, process, number
+_EVENTS = re.compile(r"(events\.out\.tfevents\.\d+)\..+")
+_FLAGS_FOLDER = re.compile(r"\d+\.\d+")
 
 
 def write_config(output: Path, script: str, flags: dict[str, Any]) -> None:
-    """Write what a run was started with to `training_config.yaml` in `output`, without secrets.
+    """Write what a run was started with to `training_config.yaml` in `output`: no secrets, paths by their last names.
 
     Args:
         output: the run's folder; made if missing.
@@ -24,9 +28,12 @@ def write_config(output: Path, script: str, flags: dict[str, Any]) -> None:
         flags: name -> value.
     """
     output.mkdir(parents=True, exist_ok=True)
-    shown = {k: v for k, v in flags.items() if k not in _SECRET and isinstance(v, (int, float, str, bool, type(None)))}
     with replace_file(output / CONFIG_FILE) as file:
-        file.write_text(yaml.safe_dump({"script": script, **shown}, sort_keys=False))
+        file.write_text(_as_yaml({"script": script, **public_flags(flags)}))
+
+
+def _as_yaml(values: dict[str, Any]) -> str:
+    return yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
 
 
 def push_run(
@@ -37,6 +44,8 @@ def push_run(
     commit_message: str = "End of training",
 ) -> str:
     """Push a finished run in one commit: the model at the top, `logs/`, `results.json`, the config and the card.
+
+    Of the logs go TensorBoard's figures and pictures, under names without this machine's; the flags are in the config.
 
     Args:
         output: `--output_dir` of the training script.
@@ -49,7 +58,7 @@ def push_run(
         The commit's address.
 
     Raises:
-        InputError: the run is not finished.
+        InputError: the run is not finished, or a file is a link, or tells a path of this machine or a token.
         StorageError: see `push_files`; nothing was pushed.
     """
     from hf_handdiff.hub.cards import training_card
@@ -59,15 +68,32 @@ def push_run(
         raise InputError(
             f"folder: expected a finished training run with model/, {CONFIG_FILE} and results.json, got {output}"
         )
-    config = yaml.safe_load(config_file.read_text())
+    for path in (config_file, output / "results.json", output / "model", output / "logs"):
+        refuse_link(path, path.name)
+    config = public_flags(yaml.safe_load(config_file.read_text()))  # an old run's may hold paths
+    files: dict[str, Path | bytes] = dict(folder_files(output / "model"))
+    files |= {f"logs/{path}": file for path, file in _event_files(output / "logs").items()}
+    files |= {CONFIG_FILE: _as_yaml(config).encode(), "results.json": output / "results.json"}
     script = config.pop("script")
     repo_id = prepare_repository(repo_id, private=private, token=token)
-    files: dict[str, Path | bytes] = dict(folder_files(output / "model"))
-    files |= {f"logs/{path}": file for path, file in folder_files(output / "logs").items()}
-    files |= {CONFIG_FILE: config_file, "results.json": output / "results.json"}
     card = training_card(script, config, results, repo_id, base=_base_model(config))
     files["README.md"] = str(card).encode()
-    return push_files(files, repo_id, commit_message, token=token)
+    return push_files(files, repo_id, commit_message, token=token, source=output)
+
+
+def _event_files(logs: Path) -> dict[str, Path]:
+    """TensorBoard's files by their paths below `logs`, their names without the host.
+
+    Those that hold the flags, each in a folder named after a time, are left out, and whatever else lies there.
+    """
+    found: dict[str, Path] = {}
+    for path, file in folder_files(logs).items():
+        *folders, name = path.split("/")
+        events = _EVENTS.fullmatch(name)
+        if events and not any(_FLAGS_FOLDER.fullmatch(folder) for folder in folders):
+            told = "/".join([*folders, f"{events[1]}.{len(found)}"])
+            found[told] = file
+    return found
 
 
 def _base_model(config: dict[str, Any]) -> str | None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from hf_handdiff.data.shards import SHARD_ROWS, claim_folder, shard_name, write_rows
+from hf_handdiff.files import remove_leftovers
 
 PROGRESS_ROWS = 10
 GENERATOR_VERSION = 4
@@ -66,6 +67,7 @@ def write_corpus(
         "shard_rows": shard_rows,
         "split": split,
     }
+    remove_leftovers(out)
     claim_folder(out / f"{split}.json", settings)
     every_job = [
         (out / shard_name(split, shard, count), seed, shard * shard_rows, min((shard + 1) * shard_rows, num_samples))
