@@ -63,18 +63,18 @@ def accuracy_table(runs: list[Run]) -> Table:
                 figures["stage1"]["pa_mpjpe_mm"],
                 figures["single_sample"]["pa_mpjpe_mm"],
                 best["pa_mpjpe_mm"],
-                best["blind_pa_mpjpe_mm"],
+                best["prior_pa_mpjpe_mm"],
                 figures["keypoints_2d"]["error_percent_of_box"],
                 figures["keypoints_2d"]["median_error_percent_of_box"],
             ]
             rows.append([run.label, name, str(figures["num_samples"]), *map(as_text, values)])
     count = runs[0].results["settings"]["num_hypotheses"]
     header = ["set", "visible share", "hands", "PA-MPJPE", "PA-MPVPE", "MPJPE", "stage 1 PA-MPJPE", "single sample"]
-    header += [f"best of {count}", f"blind best of {count}", "2D %", "2D % median"]
+    header += [f"best of {count}", f"prior best of {count}", "2D %", "2D % median"]
     commands = "; ".join(f"{run.label}: `{run.command}`" for run in runs)
     note = (
         f"mm; the answer is the mean of {count} hypotheses. Best of {count} is picked by the truth, single hands and "
-        f"its blind control are PA-MPJPE too. 2D: of the longer side of the hand's box. {commands}"
+        f"its prior control are PA-MPJPE too. 2D: of the longer side of the hand's box. {commands}"
     )
     return Table("Accuracy", header, rows, note)
 

@@ -110,7 +110,7 @@ def check(args: argparse.Namespace, work: Path) -> bool:
     whole = {
         path.relative_to(out).with_suffix("").as_posix() for path in out.rglob("*.json") if json.loads(path.read_text())
     }
-    ledger = [json.loads(line) for line in (out / "handdiff-done.jsonl").read_text().splitlines()]
+    manifest = [json.loads(line) for line in (out / "handdiff-done.jsonl").read_text().splitlines()]
     good = args.images - args.bad
     done = next((line for line in second.stdout.splitlines() if "are done already" in line), "none were done already")
     rows = [
@@ -124,11 +124,11 @@ def check(args: argparse.Namespace, work: Path) -> bool:
         ("lines of error", len(lines), args.bad),
         ("bad images with one line each", len(named), args.bad),
         (
-            "lines of the ledger, names in it",
-            f"{len(ledger)}, {len({line['name'] for line in ledger})}",
+            "lines of the manifest, names in it",
+            f"{len(manifest)}, {len({line['name'] for line in manifest})}",
             f"{good}, {good}",
         ),
-        ("ledger tells where the photos lie", str(work) in (out / "handdiff-done.jsonl").read_text(), False),
+        ("manifest tells where the photos lie", str(work) in (out / "handdiff-done.jsonl").read_text(), False),
         ("temporary files left", count(out, PART), 0),
         ("other hidden files", count(out, ".*"), 0),
         ("seconds in all", round(seconds), None),

@@ -38,7 +38,7 @@ def convert(source: TfliteModel, config: HandImageEncoderConfig) -> HandImageEnc
     copy_weights(model.landmark_head, (weight[rows] / INPUT_SIZE, bias[rows] / INPUT_SIZE))
     copy_weights(model.presence_head, source.linear("Identity_1"))
     copy_weights(model.world_head, source.linear("Identity_3"))
-    # The first look starts from the same features.
+    # The framing pass starts from the same features.
     trunk = model.framing.trunk
     trunk.load_state_dict({key: model.backbone.state_dict()[key] for key in trunk.state_dict()})
     return model

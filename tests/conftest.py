@@ -8,7 +8,7 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 import numpy as np
 import pytest
 import torch
-from untrained import waken
+from untrained import randomize_zero_layers
 
 from hf_handdiff.hand import HandLayer
 
@@ -35,7 +35,7 @@ def tiny_pipeline(hand_layer):
     from hf_handdiff.pipelines.schedulers import default_scheduler
 
     torch.manual_seed(0)
-    encoder = HandImageEncoder(HandImageEncoderConfig(more_looks=0)).eval()
+    encoder = HandImageEncoder(HandImageEncoderConfig(refinement_steps=0)).eval()
     # One cut alone: cut anew round untrained landmarks, squares turn rounding into tenths of a millimetre.
     # Untrained landmarks lie in one corner: spread them over the crop so that views make sense.
     with torch.no_grad():
@@ -47,7 +47,9 @@ def tiny_pipeline(hand_layer):
         image_encoder=encoder,
         joint_denoiser=JointDenoiser(JointDenoiserConfig(hidden_size=64, num_blocks=2)).eval(),
         mesh_autoencoder=autoencoder,
-        mesh_latent_denoiser=waken(MeshLatentDenoiser(MeshLatentDenoiserConfig(hidden_size=64, num_blocks=2))),
+        mesh_latent_denoiser=randomize_zero_layers(
+            MeshLatentDenoiser(MeshLatentDenoiserConfig(hidden_size=64, num_blocks=2))
+        ),
         joint_scheduler=default_scheduler(),
         mesh_scheduler=default_scheduler(),
         num_inference_steps=4,

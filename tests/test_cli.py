@@ -13,7 +13,7 @@ import pytest
 import torch
 import trimesh
 from PIL import Image
-from untrained import waken
+from untrained import randomize_zero_layers
 
 from hf_handdiff.cli import main as cli
 from hf_handdiff.cli import predict as prediction
@@ -67,7 +67,7 @@ def checkpoint(tmp_path_factory) -> str:
         HandImageEncoder(HandImageEncoderConfig()),
         JointDenoiser(JointDenoiserConfig(hidden_size=32, num_blocks=1)),
         autoencoder,
-        waken(MeshLatentDenoiser(MeshLatentDenoiserConfig(hidden_size=32, num_blocks=1))),
+        randomize_zero_layers(MeshLatentDenoiser(MeshLatentDenoiserConfig(hidden_size=32, num_blocks=1))),
         default_scheduler(),
         default_scheduler(),
         num_inference_steps=2,

@@ -161,8 +161,8 @@ def test_a_killed_prediction_leaves_nothing_when_it_was_resumed(tiny_pipeline, t
     done = subprocess.run([*command, "--resume"], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert not list(out.rglob(PART)) and (out / "one_more.json").exists()
-    ledger = (out / "handdiff-done.jsonl").read_text()
-    assert str(tmp_path) not in ledger and "one_more.png" in ledger
+    manifest = (out / "handdiff-done.jsonl").read_text()
+    assert str(tmp_path) not in manifest and "one_more.png" in manifest
     assert json.loads((out / "one_more.json").read_text())["checkpoint"] == "checkpoint"
 
 

@@ -117,9 +117,9 @@ def test_stage_1_samples_the_same_joints_with_the_file_in_its_place(exported):
 
     generator = torch.Generator().manual_seed(0)
     noise = torch.randn(2, 3, 21, 3, generator=generator)
-    cues = [torch.rand(2, 21, 2, generator=generator), torch.ones(2, 21), torch.full((2,), 0.2)]
+    conditions = [torch.rand(2, 21, 2, generator=generator), torch.ones(2, 21), torch.full((2,), 0.2)]
     sampled = [
-        sample_joints(one, pipeline.joint_scheduler, noise, *cues, num_steps=5, guidance_scale=1.5)
+        sample_joints(one, pipeline.joint_scheduler, noise, *conditions, num_steps=5, guidance_scale=1.5)
         for one in (network, FromFile())
     ]
     torch.testing.assert_close(sampled[1], sampled[0], atol=1e-5, rtol=0)  # a hundredth of a millimetre

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from hf_handdiff.cli import main as cli
-from hf_handdiff.cli.predict_inputs import InputFile, Ledger, find_inputs
+from hf_handdiff.cli.predict_inputs import InputFile, Manifest, find_inputs
 from hf_handdiff.pipelines import CascadedHandPipeline
 
 NAMES = ("a", "b", "sub/a", "sub/c", "d")
@@ -117,8 +117,8 @@ def test_resume_does_what_is_missing_and_nothing_else(checkpoint, folder, tmp_pa
     calls.clear()
     (folder / "b.png").write_bytes(whole)
     (out / "d.json").unlink()
-    with open(out / "handdiff-done.jsonl", "a") as ledger:
-        ledger.write('{"name": "b", "answ')  # a run that was cut off while writing
+    with open(out / "handdiff-done.jsonl", "a") as manifest:
+        manifest.write('{"name": "b", "answ')  # a run that was cut off while writing
     assert predict(checkpoint, out, folder, "--resume") == 0
     assert sum(calls) == 2 and set(answers(out)) == set(NAMES)
     assert "3 of 5 files are done" in capsys.readouterr().out
@@ -161,25 +161,25 @@ def test_inputs_have_names_of_their_own(tmp_path):
     assert names.claim("a") == "a-4"
 
 
-def test_processes_read_each_others_ledgers(tmp_path):
+def test_processes_read_each_others_manifests(tmp_path):
     files = [InputFile(str(tmp_path / name), name) for name in ("one", "two", "three")]
     for file in files:
         (tmp_path / file.name).touch()
         (tmp_path / f"{file.name}.json").touch()
     settings = {"seed": 0, "box": (1.0, 2.0, 3.0, 4.0)}
-    Ledger(tmp_path, settings, 0).add(files[0], ["one.json"])
-    Ledger(tmp_path, settings, 1).add(files[1], ["two.json"])
-    assert Ledger(tmp_path, settings, 2).done(files) == {"one", "two"}
-    assert Ledger(tmp_path, {"seed": 1}, 0).done(files) == set()
+    Manifest(tmp_path, settings, 0).add(files[0], ["one.json"])
+    Manifest(tmp_path, settings, 1).add(files[1], ["two.json"])
+    assert Manifest(tmp_path, settings, 2).done(files) == {"one", "two"}
+    assert Manifest(tmp_path, {"seed": 1}, 0).done(files) == set()
     elsewhere = [InputFile(str(tmp_path / "three"), "one")]
-    assert Ledger(tmp_path, settings).done(elsewhere) == set()
-    Ledger(tmp_path, settings).forget(files[1:])
-    assert Ledger(tmp_path, settings).done(files) == {"one"}
-    Ledger(tmp_path, settings).forget(files)
-    assert Ledger(tmp_path, settings).done(files) == set() and not list(tmp_path.glob("*.jsonl"))
+    assert Manifest(tmp_path, settings).done(elsewhere) == set()
+    Manifest(tmp_path, settings).forget(files[1:])
+    assert Manifest(tmp_path, settings).done(files) == {"one"}
+    Manifest(tmp_path, settings).forget(files)
+    assert Manifest(tmp_path, settings).done(files) == set() and not list(tmp_path.glob("*.jsonl"))
 
 
-def test_a_ledger_tells_no_place_and_goes_with_the_folders(tmp_path):
+def test_a_manifest_tells_no_place_and_goes_with_the_folders(tmp_path):
     """Also where two folders hold files that look alike from outside."""
     photos, out = tmp_path / "here" / "photos", tmp_path / "here" / "out"
     for folder, color in ((photos, 1), (tmp_path / "others", 2)):
@@ -192,31 +192,31 @@ def test_a_ledger_tells_no_place_and_goes_with_the_folders(tmp_path):
     files, _ = find_inputs([str(photos)], out)
     out.mkdir()
     (out / "a.json").touch()
-    Ledger(out, settings).add(files[0], ["a.json"])
+    Manifest(out, settings).add(files[0], ["a.json"])
     assert str(tmp_path) not in (out / "handdiff-done.jsonl").read_text()
     others, _ = find_inputs([str(tmp_path / "others")], out)
-    assert Ledger(out, settings).done(others) == set()
+    assert Manifest(out, settings).done(others) == set()
     (tmp_path / "here").rename(tmp_path / "there")
     moved, _ = find_inputs([str(tmp_path / "there" / "photos")], tmp_path / "there" / "out")
-    assert Ledger(tmp_path / "there" / "out", settings).done(moved) == {"a"}
+    assert Manifest(tmp_path / "there" / "out", settings).done(moved) == {"a"}
     (tmp_path / "model" / "model_index.json").write_text('{"trained": "further"}')
-    assert Ledger(tmp_path / "there" / "out", settings).done(moved) == set()
+    assert Manifest(tmp_path / "there" / "out", settings).done(moved) == set()
 
 
-def test_a_ledger_of_an_older_version_still_holds_and_is_written_anew(checkpoint, folder, tmp_path, calls):
+def test_a_manifest_of_an_older_version_still_holds_and_is_written_anew(checkpoint, folder, tmp_path, calls):
     out = tmp_path / "out"
     assert predict(checkpoint, out, folder) == 0
     calls.clear()
-    ledger = out / "handdiff-done.jsonl"
-    lines = [json.loads(line) for line in ledger.read_text().splitlines()]
+    manifest = out / "handdiff-done.jsonl"
+    lines = [json.loads(line) for line in manifest.read_text().splitlines()]
     for line in lines:
         path = folder / line["file"]["path"]
         status = path.stat()
         line["settings"]["checkpoint"] = checkpoint
         line["file"] = {"path": str(path), "bytes": status.st_size, "modified_ns": status.st_mtime_ns}
-    ledger.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    manifest.write_text("".join(json.dumps(line) + "\n" for line in lines))
     assert predict(checkpoint, out, folder, "--resume") == 0
-    assert calls == [] and str(tmp_path) not in ledger.read_text() and checkpoint not in ledger.read_text()
+    assert calls == [] and str(tmp_path) not in manifest.read_text() and checkpoint not in manifest.read_text()
     assert predict(checkpoint, out, folder, "--resume") == 0
     assert calls == []
 

@@ -1,6 +1,7 @@
 """Train the variants that the cascade is compared with, score them all alike, and try numbers of steps and hypotheses.
 
-    python train/ablate.py --cues corpora/cues --score_on synthetic=corpora/cues:test realistic=corpora/realistic:test
+    python train/ablate.py --conditions corpora/conditions \
+        --score_on synthetic=corpora/conditions:test realistic=corpora/realistic:test
 
 Data, steps and parameters are equal: see the configs in train/configs/ablations. What is there already is not made
 again, a stopped training goes on where it stood, and several of these commands can share the work of one folder:
@@ -21,7 +22,7 @@ from pathlib import Path
 import stage1
 import stage2
 from ablation_scores import Sampler, grid_scores, load_sampler, split_scores
-from cues import CueCache
+from conditions import ConditionCache
 from tqdm.auto import tqdm
 
 from hf_handdiff.files import replace_file
@@ -114,7 +115,7 @@ class Ablations:
 
     def flags(self, name: str, seed: int) -> list[str]:
         """Of one training."""
-        flags = ["--config", str(CONFIGS / f"{name}.yaml"), "--seed", str(seed), "--cues", self.args.cues]
+        flags = ["--config", str(CONFIGS / f"{name}.yaml"), "--seed", str(seed), "--conditions", self.args.conditions]
         flags += ["--output_dir", str(self.folder(name, seed)), "--resume_from_checkpoint", "latest"]
         if name != STAGE1:
             flags += ["--joint_denoiser", str(self.stage1_folder(seed))]
@@ -133,7 +134,7 @@ class Ablations:
 
         def make():
             sampler = self.sampler(name, seed)
-            sets = {label: split_scores(sampler, cues, label, self.args) for label, cues in self._sets()}
+            sets = {label: split_scores(sampler, conditions, label, self.args) for label, conditions in self._sets()}
             scores = {**self._about(name, seed, sampler), "sets": sets}
             _write(self.folder(name, seed) / "scores.json", scores)
 
@@ -145,8 +146,8 @@ class Ablations:
 
         def make():
             sampler = self.sampler("cascade", seed)
-            label, cues = next(iter(self._sets()))
-            cells = grid_scores(sampler, cues, self.args.grid_samples, self.args.sampling_seed)
+            label, conditions = next(iter(self._sets()))
+            cells = grid_scores(sampler, conditions, self.args.grid_samples, self.args.sampling_seed)
             _write(folder / "grid.json", {**self._about("cascade", seed, sampler), "set": label, "cells": cells})
 
         folder = self.folder("cascade", seed)
@@ -157,13 +158,13 @@ class Ablations:
         args = stage2.parse_flags(self.flags(name, seed))
         return load_sampler(args, self.folder(name, seed) / "model")
 
-    def _sets(self) -> Iterable[tuple[str, CueCache]]:
-        for entry in self.args.score_on or [f"validation={self.args.cues}:validation"]:
+    def _sets(self) -> Iterable[tuple[str, ConditionCache]]:
+        for entry in self.args.score_on or [f"validation={self.args.conditions}:validation"]:
             label, _, place = entry.partition("=")
             folder, _, split = place.rpartition(":")
             if not (label and folder and split):
                 raise SystemExit(f"--score_on: expected LABEL=FOLDER:SPLIT, got {entry!r}")
-            yield label, CueCache(folder, split)
+            yield label, ConditionCache(folder, split)
 
     def _about(self, name: str, seed: int, sampler: Sampler) -> dict:
         steps = stage2.parse_flags(self.flags(name, seed)).max_train_steps
@@ -186,14 +187,19 @@ def parse_flags(argv=None) -> tuple[argparse.Namespace, list[str]]:
     """The flags of this script, and those that are meant for the trainings."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
-    add("--cues", default="corpora/cues", help="folder of cache_cues.py with train and validation")
+    add("--conditions", default="corpora/conditions", help="folder of encode_corpus.py with train and validation")
     add("--mesh_autoencoder", default="runs/autoencoder/model", help="folder of the frozen autoencoder")
     add("--joint_denoiser", help="use this stage 1, which may have seen more than the others did; default: train one")
     add("--out", default="runs/ablations")
     add("--only", nargs="+", choices=VARIANTS, default=list(VARIANTS), metavar="NAME", help=", ".join(VARIANTS))
     add("--seeds", "--seed", type=int, nargs="+", default=[0, 1])
     add("--do", nargs="+", choices=["train", "score", "grid"], default=["train", "score", "grid"])
-    add("--score_on", nargs="+", metavar="LABEL=FOLDER:SPLIT", help="cached cues; default: validation of --cues")
+    add(
+        "--score_on",
+        nargs="+",
+        metavar="LABEL=FOLDER:SPLIT",
+        help="cached conditions; default: validation of --conditions",
+    )
     add("--score_samples", type=int, help="score the first rows only")
     add("--grid_samples", type=int, default=300, help="rows for the grid of hypotheses and steps")
     add("--num_hypotheses", type=int, default=20)

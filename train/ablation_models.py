@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from hf_handdiff.models import MeshLatentDenoiser, MeshLatentDenoiserConfig
-from hf_handdiff.models.mesh_latent_denoiser import ImageCues
+from hf_handdiff.models.mesh_latent_denoiser import ImageConditions
 from hf_handdiff.pipelines.sampling import sample_meshes
 
 
@@ -74,7 +74,7 @@ class _PlainBlock(nn.Module):
 
 
 class MeshRegressor(MeshLatentDenoiser):
-    """Reads an image's cues as the mesh latent denoiser does, and answers with one latent: no noise, no time.
+    """Reads an image's conditions as the mesh latent denoiser does, and answers with one latent: no noise, no time.
 
     It has no joint input either: joint samples are what the cascade has and it has not.
     """
@@ -92,14 +92,14 @@ class MeshRegressor(MeshLatentDenoiser):
         blocks = (_PlainBlock(width) for _ in range(config.num_blocks))
         self.trunk = nn.Sequential(first, *blocks, nn.LayerNorm(width), last)
 
-    def forward(self, image: ImageCues, image_mask: torch.Tensor | None = None) -> torch.Tensor:
+    def forward(self, image: ImageConditions, image_mask: torch.Tensor | None = None) -> torch.Tensor:
         """The answer: (B, T, C) normalised latents; `image` and `image_mask` as for the denoiser."""
         known = self.read_image(image, image_mask, next(self.parameters()).dtype)
         return self.trunk(torch.cat(known, dim=-1)).view(-1, self.config.latent_tokens, self.config.latent_channels)
 
 
 @torch.no_grad()
-def sample_variant(model, space, scheduler, noise, joints, cues: ImageCues, num_steps: int):
+def sample_variant(model, space, scheduler, noise, joints, conditions: ImageConditions, num_steps: int):
     """`sample_meshes`, whatever the variant of stage 2.
 
     Args:
@@ -108,15 +108,15 @@ def sample_variant(model, space, scheduler, noise, joints, cues: ImageCues, num_
         scheduler: its scheduler.
         noise: (B, N, T, C) standard normal.
         joints: (B, N, 21, 3) m hypotheses of stage 1, or None.
-        cues: the image's cues, B rows.
+        conditions: the image's conditions, B rows.
         num_steps: denoising steps.
 
     Returns:
         Vertices (B, N, V, 3) m, wrist-relative, and joints (B, N, 21, 3) m; N is 1 for a regressor.
     """
     if not isinstance(model, MeshRegressor):
-        return sample_meshes(model, space, scheduler, noise, joints, cues, num_steps)
+        return sample_meshes(model, space, scheduler, noise, joints, conditions, num_steps)
     parameter = next(model.parameters())
-    vertices = space.decode(model(cues.to(parameter.device, parameter.dtype))).float().cpu()
+    vertices = space.decode(model(conditions.to(parameter.device, parameter.dtype))).float().cpu()
     joints = space.joint_regressor.float().cpu() @ vertices
     return (vertices - joints[:, :1])[:, None], (joints - joints[:, :1])[:, None]

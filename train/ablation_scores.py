@@ -1,4 +1,4 @@
-"""Scores of a variant of stage 2 on cached cues: through stage 1 and stage 2, by the package's own evaluation."""
+"""Scores of a variant of stage 2 on cached conditions: through stage 1 and stage 2, by the package's own evaluation."""
 
 import math
 import statistics
@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import numpy as np
 import torch
 from ablation_models import MeshRegressor, VertexSpace, sample_variant
-from cues import CueCache, Cues
+from conditions import ConditionCache, Conditions
 from tqdm.auto import tqdm
 
 from hf_handdiff.evaluation import metrics
@@ -17,12 +17,12 @@ from hf_handdiff.evaluation.protocol import (
     EvaluationSettings,
     HandBatch,
     measure_batch,
-    sample_blind_hands,
+    sample_prior_baseline,
     sample_seed,
 )
 from hf_handdiff.evaluation.report import summarise
 from hf_handdiff.models import JointDenoiser, MeshAutoencoder, MeshLatentDenoiser
-from hf_handdiff.models.mesh_latent_denoiser import ImageCues
+from hf_handdiff.models.mesh_latent_denoiser import ImageConditions
 from hf_handdiff.pipelines.sampling import draw_noise, hypothesis_generators, sample_joints
 from hf_handdiff.pipelines.schedulers import default_scheduler
 
@@ -61,25 +61,27 @@ class Sampler:
         counts = {"stage1": _parameters(self.stage1), "stage2": _parameters(self.model)}
         return {**counts, "total": sum(counts.values())}
 
-    def hypotheses(self, image: ImageCues, seeds: list[int], count: int, steps: int) -> torch.Tensor | None:
+    def hypotheses(self, image: ImageConditions, seeds: list[int], count: int, steps: int) -> torch.Tensor | None:
         """(B, N, 21, 3) m of stage 1, or None."""
         if self.stage1 is None:
             return None
         noise = draw_noise(hypothesis_generators(seeds, count, stage=1), len(seeds), (21, 3))
-        cues = (image.keypoints, image.keypoint_scores, image.view_scale)
-        return sample_joints(self.stage1, self.joint_scheduler, noise, *cues, steps)
+        conditions = (image.keypoints, image.keypoint_scores, image.view_scale)
+        return sample_joints(self.stage1, self.joint_scheduler, noise, *conditions, steps)
 
-    def meshes(self, image: ImageCues, joints, seeds: list[int], count: int, steps: int):
+    def meshes(self, image: ImageConditions, joints, seeds: list[int], count: int, steps: int):
         """Vertices (B, N, V, 3) and joints (B, N, 21, 3), m; N is 1 for a deterministic variant."""
         generators = hypothesis_generators(seeds, 1 if self.deterministic else count, stage=2)
         noise = draw_noise(generators, len(seeds), self.space.latent_shape)
         return sample_variant(self.model, self.space, self.scheduler, noise, joints, image, steps)
 
-    def milliseconds(self, cues: CueCache, images: int, count: int, joint_steps: int, mesh_steps: int) -> float:
+    def milliseconds(
+        self, conditions: ConditionCache, images: int, count: int, joint_steps: int, mesh_steps: int
+    ) -> float:
         """Median over a few images of the time that sampling takes for one image."""
         seconds = []
-        for row in range(min(images, len(cues))):
-            image = cues.rows(np.array([row])).image
+        for row in range(min(images, len(conditions))):
+            image = conditions.rows(np.array([row])).image
             start = time.perf_counter()
             joints = self.hypotheses(image, [row], count, joint_steps)
             self.meshes(image, joints, [row], count, mesh_steps)
@@ -108,33 +110,33 @@ def _parameters(model) -> int:
     return 0 if model is None else sum(parameter.numel() for parameter in model.parameters())
 
 
-def _batches(cues: CueCache, limit: int | None, name: str):
-    """Row numbers, seeds and cues, batch by batch."""
-    count = len(cues) if limit is None else min(limit, len(cues))
+def _batches(conditions: ConditionCache, limit: int | None, name: str):
+    """Row numbers, seeds and conditions, batch by batch."""
+    count = len(conditions) if limit is None else min(limit, len(conditions))
     for start in tqdm(range(0, count, BATCH_SIZE), desc=name, unit="batch", leave=False):
         rows = np.arange(start, min(start + BATCH_SIZE, count))
-        yield rows, cues.rows(rows)
+        yield rows, conditions.rows(rows)
 
 
-def split_scores(sampler: Sampler, cues: CueCache, label: str, args) -> dict:
+def split_scores(sampler: Sampler, conditions: ConditionCache, label: str, args) -> dict:
     """All results of the package's report, overall and by the share of joints that are visible.
 
     Args:
         sampler: the trained variant.
-        cues: of the split.
+        conditions: of the split.
         label: its name.
         args: num_hypotheses, num_inference_steps, num_mesh_inference_steps, sampling_seed, score_samples.
     """
     count = 1 if sampler.deterministic else args.num_hypotheses
-    blind, parts = sample_blind_hands(), []
-    for rows, batch in _batches(cues, args.score_samples, label):
+    prior, parts = sample_prior_baseline(), []
+    for rows, batch in _batches(conditions, args.score_samples, label):
         seeds = [sample_seed(args.sampling_seed, int(row)) for row in rows]
         proposals = sampler.hypotheses(batch.image, seeds, count, args.num_inference_steps)
         vertices, joints = sampler.meshes(batch.image, proposals, seeds, count, args.num_mesh_inference_steps)
-        parts.append(measure_batch(_prediction(vertices, joints, proposals), _truth(batch, rows, seeds), blind))
+        parts.append(measure_batch(_prediction(vertices, joints, proposals), _truth(batch, rows, seeds), prior))
     scores = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
     steps = args.num_inference_steps, args.num_mesh_inference_steps
-    milliseconds = sampler.milliseconds(cues, TIMED_IMAGES, count, *steps)
+    milliseconds = sampler.milliseconds(conditions, TIMED_IMAGES, count, *steps)
     scores["seconds"] = np.full(len(scores["index"]), milliseconds / 1000)
     options = f"{steps[0]} and {steps[1]} steps"
     settings = EvaluationSettings("ablation", label, "", count, args.sampling_seed, options)
@@ -156,7 +158,7 @@ def _prediction(vertices, joints, proposals) -> SimpleNamespace:
     )
 
 
-def _truth(cues: Cues, rows: np.ndarray, seeds: list[int]) -> HandBatch:
+def _truth(conditions: Conditions, rows: np.ndarray, seeds: list[int]) -> HandBatch:
     count = len(rows)
     return HandBatch(
         indices=rows.tolist(),
@@ -166,23 +168,23 @@ def _truth(cues: Cues, rows: np.ndarray, seeds: list[int]) -> HandBatch:
         seeds=seeds,
         has_hand=torch.ones(count, dtype=torch.bool),
         keypoints_px=torch.zeros(count, 21, 2),
-        keypoints_visible=cues.visible,
+        keypoints_visible=conditions.visible,
         wrist=torch.zeros(count, 3),
-        joints=cues.joints,
-        vertices=cues.vertices,
+        joints=conditions.joints,
+        vertices=conditions.vertices,
         # Of the joints, not of the silhouette: that one was measured before the crop was augmented.
-        visible_share=cues.visible.float().mean(1),
+        visible_share=conditions.visible.float().mean(1),
     )
 
 
-def grid_scores(sampler: Sampler, cues: CueCache, num_samples: int, seed: int) -> list[dict]:
+def grid_scores(sampler: Sampler, conditions: ConditionCache, num_samples: int, seed: int) -> list[dict]:
     """A cell of figures for each number of hypotheses and of denoising steps of both stages.
 
     N hypotheses are the first N of the most: the same noise everywhere.
     """
     most = max(GRID_HYPOTHESES)
     parts: dict[tuple[int, int, int], list[dict[str, torch.Tensor]]] = {}
-    for rows, batch in _batches(cues, num_samples, "grid"):
+    for rows, batch in _batches(conditions, num_samples, "grid"):
         seeds = [sample_seed(seed, int(row)) for row in rows]
         for joint_steps in GRID_JOINT_STEPS:
             proposals = sampler.hypotheses(batch.image, seeds, most, joint_steps)
@@ -205,23 +207,23 @@ def grid_scores(sampler: Sampler, cues: CueCache, num_samples: int, seed: int) -
                 "mesh_steps": mesh_steps,
                 **figures,
                 "ece": ece if math.isfinite(ece) else None,
-                "milliseconds": sampler.milliseconds(cues, GRID_TIMED_IMAGES, count, joint_steps, mesh_steps),
+                "milliseconds": sampler.milliseconds(conditions, GRID_TIMED_IMAGES, count, joint_steps, mesh_steps),
             }
         )
     return cells
 
 
 def _cell(
-    cues: Cues, joints: torch.Tensor, mean_vertices: torch.Tensor, errors: torch.Tensor
+    conditions: Conditions, joints: torch.Tensor, mean_vertices: torch.Tensor, errors: torch.Tensor
 ) -> dict[str, torch.Tensor]:
     """m, but for the ranks; the wrist, being the origin, is left out of what is about the distribution."""
     return {
-        "pa_mpjpe_mm": metrics.pa_error(joints.mean(1), cues.joints),
-        "pa_mpvpe_mm": metrics.pa_error(mean_vertices, cues.vertices),
-        "mpjpe_mm": metrics.mpjpe(joints.mean(1), cues.joints),
+        "pa_mpjpe_mm": metrics.pa_error(joints.mean(1), conditions.joints),
+        "pa_mpvpe_mm": metrics.pa_error(mean_vertices, conditions.vertices),
+        "mpjpe_mm": metrics.mpjpe(joints.mean(1), conditions.joints),
         "single_pa_mpjpe_mm": errors.mean(1),
         "best_pa_mpjpe_mm": errors.amin(1),
-        "energy_score_mm": metrics.energy_score(joints, cues.joints)[:, 1:].mean(1),
+        "energy_score_mm": metrics.energy_score(joints, conditions.joints)[:, 1:].mean(1),
         "spread_mm": metrics.spread(joints)[:, 1:].mean(1),
-        "ranks": metrics.truth_ranks(joints, cues.joints, center="pooled")[:, 1:],
+        "ranks": metrics.truth_ranks(joints, conditions.joints, center="pooled")[:, 1:],
     }

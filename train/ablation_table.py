@@ -64,7 +64,7 @@ COLUMNS: dict[str, Callable[[dict], float | None]] = {
     "MPJPE": lambda r: r["accuracy"]["mpjpe_root_relative_mm"],
     "single sample": lambda r: r["single_sample"]["pa_mpjpe_mm"],
     "best of N": _best("pa_mpjpe_mm"),
-    "blind best of N": _best("blind_pa_mpjpe_mm"),
+    "prior best of N": _best("prior_pa_mpjpe_mm"),
     "energy": lambda r: _distribution(r, "energy_score_mm"),
     "ECE": lambda r: _distribution(r, "ece"),
     "in 80 %": _covered("80%"),
@@ -105,7 +105,7 @@ def variants_table(runs: dict[str, list[dict]], label: str) -> Table:
     note = (
         f"mm, shares in %; {settings['num_samples']} hands, N = {several} (1 for the regressor), "
         f"{settings['settings']['options']} of stage 1 and stage 2; mean over seeds ± half their range. "
-        "Best of N is an oracle's choice: read it beside its blind control, random hands that never saw the image. "
+        "Best of N is an oracle's choice: read it beside its prior control, random hands that never saw the image. "
         "ms: sampling alone, one image at a time, the image encoder not counted."
     )
     if given:

@@ -1,4 +1,4 @@
-"""Train the image encoder's first look: where in a crop the hand is, how large and how it is turned.
+"""Train the image encoder's framing pass: where in a crop the hand is, how large and how it is turned.
 
 It may run before, after or beside image_encoder.py, which trains the rest and leaves this part alone.
 
@@ -13,8 +13,8 @@ from image_batches import CorpusBatches
 from loop import argument_parser, parse, train
 from PIL import Image, ImageDraw
 
-from hf_handdiff.data.augmentation import FIRST_LOOK, augment_batch
-from hf_handdiff.models.hand_framing import HandFrame, HandFramingNet, frame_round_keypoints
+from hf_handdiff.data.augmentation import FRAMING, augment_batch
+from hf_handdiff.models.hand_framing import HandFrame, HandFramingNet, frame_around_keypoints
 from hf_handdiff.models.image_encoder import HandImageEncoder
 
 
@@ -26,7 +26,7 @@ def framing_loss(raw: torch.Tensor, batch: dict[str, torch.Tensor]) -> tuple[tor
         raw: (B, 47) of `HandFramingNet`.
         batch: of `augment_batch`; images without a hand do not count.
     """
-    truth = frame_round_keypoints(batch["keypoints"])
+    truth = frame_around_keypoints(batch["keypoints"])
     has_hand = batch["has_hand"].float()
     total = has_hand.sum().clamp_min(1.0)
     points = batch["keypoints"]
@@ -67,7 +67,7 @@ class HandFramingTask:
     def batch(self, batch_size, generator):
         """Rows drawn with replacement, in crops of any turn, tight and loose, and as whole images."""
         index = torch.randint(len(self.corpus), (batch_size,), generator=generator)
-        return augment_batch(self.corpus.rows(index), generator, FIRST_LOOK)
+        return augment_batch(self.corpus.rows(index), generator, FRAMING)
 
     def loss(self, model, batch, generator):
         """See `framing_loss`."""
@@ -81,8 +81,8 @@ class HandFramingTask:
         generator = torch.Generator().manual_seed(20240607)
         angles, shifts, scales = [], [], []
         for rows in self.unseen.in_order():
-            batch = augment_batch(rows, generator, FIRST_LOOK)
-            found, truth = model.decode(model(batch["pixel_values"])), frame_round_keypoints(batch["keypoints"])
+            batch = augment_batch(rows, generator, FRAMING)
+            found, truth = model.decode(model(batch["pixel_values"])), frame_around_keypoints(batch["keypoints"])
             hand = batch["has_hand"]
             difference = found.angle - truth.angle
             angles.append(torch.atan2(difference.sin(), difference.cos()).abs().rad2deg()[hand])
@@ -106,7 +106,7 @@ def frame_sheet(pixels: torch.Tensor, found: HandFrame, truth: HandFrame, column
     rows = -(-min(len(pixels), 32) // columns)
     sheet = Image.new("RGB", (columns * size, rows * size))
     corners = torch.tensor([[0.0, 0.0], [1.0, 0.0], [1.0, 1.0], [0.0, 1.0], [0.0, 0.0]]).expand(len(pixels), 5, 2)
-    outlines = [(found.leave(corners), (255, 40, 40)), (truth.leave(corners), (0, 255, 0))]
+    outlines = [(found.from_square(corners), (255, 40, 40)), (truth.from_square(corners), (0, 255, 0))]
     for index in range(min(len(pixels), 32)):
         array = (255 * pixels[index]).round().to(torch.uint8).permute(1, 2, 0).numpy()
         picture = Image.fromarray(np.ascontiguousarray(array))
@@ -124,7 +124,7 @@ def main(argv=None):
     parser = argument_parser(__doc__)
     add = parser.add_argument
     add("--corpus", help="folder of Parquet shards, or a Hub id")
-    add("--image_encoder", help="encoder whose first look is trained")
+    add("--image_encoder", help="encoder whose framing pass is trained")
     add("--validation_split", default="validation")
     add("--num_validation_images", type=int, default=512)
     add("--pretrained_lr_factor", type=float, default=0.3, help="rate of the trunk over that of the head")

@@ -1,4 +1,4 @@
-"""Fine-tune the image encoder's second look on a synthetic corpus, from the converted landmark network.
+"""Fine-tune the image encoder's landmark pass on a synthetic corpus, from the converted landmark network.
 
     python scripts/convert_hand_landmark.py mediapipe-0.10.21-*.whl --out checkpoints/image_encoder_initial
     accelerate launch train/image_encoder.py --config train/configs/image_encoder.yaml --corpus CORPUS \
@@ -26,7 +26,7 @@ from hf_handdiff.models.image_encoder import HandImageEncoder
 
 
 class ImageEncoderTask:
-    """2D keypoints, their visibility, presence of a hand and rough 3D points, from augmented renders."""
+    """2D keypoints, their visibility, presence of a hand and encoder's 3D points, from augmented renders."""
 
     def __init__(self, args):
         self.args = args
@@ -34,7 +34,7 @@ class ImageEncoderTask:
         self.model = HandImageEncoder.from_pretrained(args.initial).to(memory_format=torch.channels_last)
         self.corpus = CorpusBatches(args.corpus, "train")
         self.unseen = CorpusBatches(args.corpus, args.validation_split, limit=args.num_validation_images)
-        self.model.framing.requires_grad_(False)  # the first look is trained by itself: hand_framing.py
+        self.model.framing.requires_grad_(False)  # the framing pass is trained by itself: hand_framing.py
         if args.quick_cpu_backward:
             use_quick_backward(self.model)
 

@@ -1,7 +1,7 @@
 """What stage 2 is given as its joint hypothesis while it trains."""
 
 import torch
-from cues import Cues
+from conditions import Conditions
 
 from hf_handdiff.pipelines.sampling import sample_joints
 from hf_handdiff.pipelines.schedulers import default_scheduler
@@ -26,7 +26,7 @@ class JointSource:
         stage1: the frozen `JointDenoiser`.
         num_steps: denoising steps of its samples.
         true_share: share of rows that get true joints, whatever the kind.
-        num_rows: rows of the cue cache.
+        num_rows: rows of the condition cache.
         seed: of the stored samples.
     """
 
@@ -41,34 +41,34 @@ class JointSource:
             self.row_noise = torch.randn(num_rows, 21, 3, generator=torch.Generator().manual_seed(seed))
 
     @torch.no_grad()
-    def measure_errors(self, cues: Cues, generator: torch.Generator) -> None:
-        """Set the size of `noised_truth`'s noise, m a coordinate, to the errors of stage 1 on `cues`."""
-        noise = torch.randn(cues.joints.shape, generator=generator)
-        error = self._samples(cues, noise, "cpu") - cues.joints
+    def measure_errors(self, conditions: Conditions, generator: torch.Generator) -> None:
+        """Set the size of `noised_truth`'s noise, m a coordinate, to the errors of stage 1 on `conditions`."""
+        noise = torch.randn(conditions.joints.shape, generator=generator)
+        error = self._samples(conditions, noise, "cpu") - conditions.joints
         self.noise_std = error.square().mean((0, 2)).sqrt()  # (21,), the wrist's is 0
 
     @torch.no_grad()
-    def __call__(self, cues: Cues, generator: torch.Generator, device) -> torch.Tensor:
+    def __call__(self, conditions: Conditions, generator: torch.Generator, device) -> torch.Tensor:
         """(B, 21, 3) m, wrist-relative, view frame; zeros if no joints are known."""
-        count = len(cues.joints)
+        count = len(conditions.joints)
         # Drawn whatever the kind, so that all that a step draws later is the same for every kind.
         noise = torch.randn(count, 1, 21, 3, generator=generator)[:, 0]
         truth = torch.rand(count, generator=generator) < self.true_share
         if self.kind == "none":
-            return torch.zeros_like(cues.joints)
+            return torch.zeros_like(conditions.joints)
         if self.kind == "truth":
-            return cues.joints
+            return conditions.joints
         if self.kind == "noised_truth":
-            joints = cues.joints + self.noise_std[:, None] * noise
+            joints = conditions.joints + self.noise_std[:, None] * noise
         else:
             if self.kind == "one_sample":
-                stored = (cues.row >= 0)[:, None, None]
-                noise = torch.where(stored, self.row_noise[cues.row.clamp_min(0)], noise)
-            joints = self._samples(cues, noise, device)
-        return torch.where(truth[:, None, None], cues.joints, joints)
+                stored = (conditions.row >= 0)[:, None, None]
+                noise = torch.where(stored, self.row_noise[conditions.row.clamp_min(0)], noise)
+            joints = self._samples(conditions, noise, device)
+        return torch.where(truth[:, None, None], conditions.joints, joints)
 
-    def _samples(self, cues: Cues, noise: torch.Tensor, device) -> torch.Tensor:
-        image = cues.image
+    def _samples(self, conditions: Conditions, noise: torch.Tensor, device) -> torch.Tensor:
+        image = conditions.image
         return sample_joints(
             self.stage1.to(device),
             self.scheduler,

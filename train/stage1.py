@@ -1,17 +1,17 @@
 """Train stage 1, the joint denoiser: 2D keypoints -> distribution of 3D joints.
 
-Hands are made on the fly with detector-like noise on their 2D points; with `--cues` (see cache_cues.py) a share of
-every batch carries what the image encoder really said of rendered images.
+Hands are made on the fly with detector-like noise on their 2D points; with `--conditions` (see encode_corpus.py) a
+share of every batch carries what the image encoder really said of rendered images.
 
     accelerate launch train/stage1.py --config train/configs/stage1.yaml
 """
 
 import torch
-from cues import CueCache
+from conditions import ConditionCache
 from loop import argument_parser, parse, train
-from made_up_views import made_up_views
 from pictures import skeleton_sheet
 from posed_hands import PosedHands
+from synthetic_views import synthetic_views
 
 from hf_handdiff.evaluation.metrics import pa_error
 from hf_handdiff.hand import HandLayer
@@ -24,7 +24,7 @@ _PARENTS = list(JOINT_PARENTS[1:])  # of each joint but the wrist
 
 
 class Stage1Task:
-    """Denoise joints, given 2D cues."""
+    """Denoise joints, given 2D conditions."""
 
     def __init__(self, args):
         self.args = args
@@ -34,9 +34,9 @@ class Stage1Task:
             self.model = JointDenoiser.from_pretrained(args.init_from)
         else:
             self.model = JointDenoiser(JointDenoiserConfig(hidden_size=args.hidden_size, num_blocks=args.num_blocks))
-        self.cues = CueCache(args.cues, "train") if args.cues else None
-        self.unseen_cues = CueCache(args.cues, "validation") if args.cues else None
-        self.unseen = made_up_views(self.hands, args.validation_samples, torch.Generator().manual_seed(987654321))
+        self.conditions = ConditionCache(args.conditions, "train") if args.conditions else None
+        self.unseen_conditions = ConditionCache(args.conditions, "validation") if args.conditions else None
+        self.unseen = synthetic_views(self.hands, args.validation_samples, torch.Generator().manual_seed(987654321))
 
     def parameter_groups(self, learning_rate):
         """All alike."""
@@ -44,12 +44,19 @@ class Stage1Task:
 
     def batch(self, batch_size, generator):
         """(points, scores, scale, joints in units of joint_scale)."""
-        from_images = int(batch_size * self.args.cue_share) if self.cues else 0
-        made_up = made_up_views(self.hands, batch_size - from_images, generator)
-        parts = [(made_up.view.points, made_up.view.scores, made_up.view.scale, made_up.joints)]
+        from_images = int(batch_size * self.args.encoded_share) if self.conditions else 0
+        synthetic = synthetic_views(self.hands, batch_size - from_images, generator)
+        parts = [(synthetic.view.points, synthetic.view.scores, synthetic.view.scale, synthetic.joints)]
         if from_images:
-            cues = self.cues.sample(from_images, generator)
-            parts.append((cues.image.keypoints, cues.image.keypoint_scores, cues.image.view_scale, cues.joints))
+            conditions = self.conditions.sample(from_images, generator)
+            parts.append(
+                (
+                    conditions.image.keypoints,
+                    conditions.image.keypoint_scores,
+                    conditions.image.view_scale,
+                    conditions.joints,
+                )
+            )
         return [torch.cat(field) for field in zip(*parts, strict=True)]
 
     def loss(self, model, batch, generator):
@@ -69,15 +76,15 @@ class Stage1Task:
         return loss, {"joint_mm": 1000 * config.joint_scale * error.norm(dim=-1).mean().item()}
 
     def validate(self, model):
-        """PA error of single samples, the mean of 20 and the best of 20, on made-up views and on real cues."""
+        """PA error of single samples, the mean of 20 and the best of 20, on synthetic views and on real conditions."""
         figures = {}
         view, joints = self.unseen.view, self.unseen.joints
-        samples = self._validate(model, "made_up", view.points, view.scores, view.scale, joints, figures)
-        if self.unseen_cues:
-            cues = self.unseen_cues.first(self.args.validation_samples)
-            image = cues.image
+        samples = self._validate(model, "synthetic", view.points, view.scores, view.scale, joints, figures)
+        if self.unseen_conditions:
+            conditions = self.unseen_conditions.first(self.args.validation_samples)
+            image = conditions.image
             self._validate(
-                model, "images", image.keypoints, image.keypoint_scores, image.view_scale, cues.joints, figures
+                model, "images", image.keypoints, image.keypoint_scores, image.view_scale, conditions.joints, figures
             )
         return figures, skeleton_sheet(joints[:8], samples[:8].cpu())
 
@@ -106,10 +113,10 @@ def main(argv=None):
     add = parser.add_argument
     add("--hidden_size", type=int, default=704)
     add("--num_blocks", type=int, default=4)
-    add("--condition_dropout", type=float, default=0.05, help="share of samples that see no 2D cues")
+    add("--condition_dropout", type=float, default=0.05, help="share of samples that see no 2D conditions")
     add("--bone_weight", type=float, default=0.5, help="weight of the loss on bone vectors")
-    add("--cues", help="folder written by cache_cues.py: the image encoder's answers on a corpus")
-    add("--cue_share", type=float, default=0.4, help="share of each batch that comes from --cues")
+    add("--conditions", help="folder written by encode_corpus.py: the image encoder's answers on a corpus")
+    add("--encoded_share", type=float, default=0.4, help="share of each batch that comes from --conditions")
     add("--validation_samples", type=int, default=1000)
     add("--init_from", help="folder of a JointDenoiser to go on from")
     args = parse(parser, argv)

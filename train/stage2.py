@@ -1,4 +1,4 @@
-"""Train stage 2, the mesh latent denoiser: one joint hypothesis and image cues -> distribution of meshes.
+"""Train stage 2, the mesh latent denoiser: one joint hypothesis and image conditions -> distribution of meshes.
 
 The joints that it is given are true ones with noise of the size of stage 1's errors (`--joint_source noised_truth`, as
 in the config) or fresh samples of the frozen stage 1 (`fresh`), with a share of ground truth and of dropped conditions.
@@ -12,23 +12,23 @@ autoencoder and stage 1 stay as they are.
 
 import torch
 from ablation_models import MeshRegressor, VertexSpace, sample_variant
-from cues import CueCache, Cues
+from conditions import ConditionCache, Conditions
 from joint_sources import JOINT_SOURCES, JointSource
 from loop import argument_parser, parse, step_generator, train
-from made_up_views import made_up_views
 from pictures import skeleton_sheet
 from posed_hands import PosedHands
+from synthetic_views import synthetic_views
 
 from hf_handdiff.evaluation.metrics import pa_error
 from hf_handdiff.hand import HandLayer
 from hf_handdiff.models import JointDenoiser, MeshAutoencoder, MeshLatentDenoiser, MeshLatentDenoiserConfig
-from hf_handdiff.models.mesh_latent_denoiser import ImageCues
-from hf_handdiff.pipelines.sampling import empty_cues, sample_joints
+from hf_handdiff.models.mesh_latent_denoiser import ImageConditions
+from hf_handdiff.pipelines.sampling import empty_conditions, sample_joints
 from hf_handdiff.pipelines.schedulers import default_scheduler
 
 
 class Stage2Task:
-    """Denoise mesh latents, given joints and the image's cues."""
+    """Denoise mesh latents, given joints and the image's conditions."""
 
     def __init__(self, args):
         self.args = args
@@ -37,17 +37,17 @@ class Stage2Task:
         self.stage1 = JointDenoiser.from_pretrained(args.joint_denoiser).eval().requires_grad_(False)
         self.autoencoder = MeshAutoencoder.from_pretrained(args.mesh_autoencoder).eval().requires_grad_(False)
         self.hands = PosedHands(HandLayer.open_hand())
-        self.cues = CueCache(args.cues, "train")
-        self.unseen = CueCache(args.cues, "validation")
+        self.conditions = ConditionCache(args.conditions, "train")
+        self.unseen = ConditionCache(args.conditions, "validation")
         self.joints = JointSource(
             args.joint_source,
             self.stage1,
             args.joint_sampling_steps,
             args.true_joints_share,
-            num_rows=len(self.cues),
+            num_rows=len(self.conditions),
             seed=args.seed,
         )
-        start = made_up_views(self.hands, 6000, torch.Generator().manual_seed(1), with_vertices=True)
+        start = synthetic_views(self.hands, 6000, torch.Generator().manual_seed(1), with_vertices=True)
         # In the latent loss each dimension counts as much as it moves the vertices.
         self.space, self.latent_weight = self.autoencoder, _latent_weight(self.autoencoder)
         if args.space == "vertices":
@@ -63,7 +63,7 @@ class Stage2Task:
         network = MeshRegressor if args.deterministic else MeshLatentDenoiser
         if args.init_from:
             return network.from_pretrained(args.init_from)
-        features = self.cues.first(1).image
+        features = self.conditions.first(1).image
         config = MeshLatentDenoiserConfig(
             hidden_size=args.hidden_size,
             num_blocks=args.num_blocks,
@@ -83,21 +83,21 @@ class Stage2Task:
         return [{"params": list(self.model.parameters()), "lr": learning_rate}]
 
     def batch(self, batch_size, generator):
-        """Cues of rendered images and of made-up views, shuffled."""
-        made_up = int(batch_size * self.args.made_up_share)
-        rendered = self.cues.sample(batch_size - made_up, generator)
-        return _joined(rendered, self._made_up(made_up, generator), torch.randperm(batch_size, generator=generator))
+        """Conditions of rendered images and of synthetic views, shuffled."""
+        synthetic = int(batch_size * self.args.synthetic_share)
+        rendered = self.conditions.sample(batch_size - synthetic, generator)
+        return _joined(rendered, self._synthetic(synthetic, generator), torch.randperm(batch_size, generator=generator))
 
-    def _made_up(self, count, generator) -> Cues:
-        views = made_up_views(self.hands, count, generator, with_vertices=True)
-        image = empty_cues(self.model.config, count)
+    def _synthetic(self, count, generator) -> Conditions:
+        views = synthetic_views(self.hands, count, generator, with_vertices=True)
+        image = empty_conditions(self.model.config, count)
         image.keypoints, image.keypoint_scores, image.view_scale = (
             views.view.points,
             views.view.scores,
             views.view.scale,
         )
         no_row = torch.full((count,), -1)
-        return Cues(image, views.joints, views.vertices, views.view.scores > 0.5, no_row)
+        return Conditions(image, views.joints, views.vertices, views.view.scores > 0.5, no_row)
 
     def loss(self, model, batch, generator):
         """Mean squared error of the clean latent, weighted as it moves vertices, and of the decoded vertices."""
@@ -112,14 +112,14 @@ class Stage2Task:
         times = torch.randint(self.scheduler.config.num_train_timesteps, (count,), generator=generator)
         noise = torch.randn(clean.shape, generator=generator).to(device)
         use_joints = (torch.rand(count, generator=generator) >= self.args.joints_dropout) & self.joints.known
-        cues_used = torch.rand(count, generator=generator) >= self.args.cues_dropout
+        conditions_used = torch.rand(count, generator=generator) >= self.args.conditions_dropout
         batch.image.has_image *= torch.rand(count, generator=generator) >= self.args.image_dropout
-        image, cues_used = batch.image.to(device), cues_used.to(device)
+        image, conditions_used = batch.image.to(device), conditions_used.to(device)
         if self.args.deterministic:
-            predicted = model(image, cues_used).float()
+            predicted = model(image, conditions_used).float()
         else:
             noisy = self.scheduler.add_noise(clean, noise, times.to(device))
-            predicted = model(noisy, times.to(device), joints, image, use_joints.to(device), cues_used).float()
+            predicted = model(noisy, times.to(device), joints, image, use_joints.to(device), conditions_used).float()
         error = predicted - clean
         latent_loss = (self.latent_weight.to(device) * error.square()).mean()
         rows = slice(0, self.args.decoded_rows)
@@ -136,11 +136,11 @@ class Stage2Task:
 
     def validate(self, model):
         """PA errors of single samples, the mean of 20 and the best of 20 through the whole cascade."""
-        cues = self.unseen.first(self.args.validation_samples)
+        conditions = self.unseen.first(self.args.validation_samples)
         device = next(model.parameters()).device
         generator = torch.Generator().manual_seed(1)
-        count = len(cues.joints)
-        image = cues.image
+        count = len(conditions.joints)
+        image = conditions.image
         hypotheses = sample_joints(
             self.stage1.to(device),
             self.joint_scheduler,
@@ -156,16 +156,16 @@ class Stage2Task:
             model, self.space.to(device), self.scheduler, noise, given, image, num_steps=5
         )
         figures = {}
-        for name, answer in (("stage1_mean_of_20", hypotheses.mean(1)), ("rough", image.rough_joints)):
-            figures[f"{name}_mm"] = 1000 * pa_error(answer, cues.joints).mean().item()
-            figures[f"{name}_mpjpe_mm"] = 1000 * (answer - cues.joints).norm(dim=-1).mean().item()
-        self._figures("", joints, cues.joints, figures)
-        figures["mesh_mean_of_20_mm"] = 1000 * pa_error(vertices.mean(1), cues.vertices).mean().item()
+        for name, answer in (("stage1_mean_of_20", hypotheses.mean(1)), ("rough", image.encoder_joints)):
+            figures[f"{name}_mm"] = 1000 * pa_error(answer, conditions.joints).mean().item()
+            figures[f"{name}_mpjpe_mm"] = 1000 * (answer - conditions.joints).norm(dim=-1).mean().item()
+        self._figures("", joints, conditions.joints, figures)
+        figures["mesh_mean_of_20_mm"] = 1000 * pa_error(vertices.mean(1), conditions.vertices).mean().item()
         figures["spread_stage1_mm"] = _spread_mm(hypotheses)
         figures["spread_stage2_mm"] = _spread_mm(joints)
-        hidden = ~cues.visible
-        figures["hidden_joint_mm"] = 1000 * (joints.mean(1) - cues.joints).norm(dim=-1)[hidden].mean().item()
-        return figures, skeleton_sheet(cues.joints[:8], joints[:8])
+        hidden = ~conditions.visible
+        figures["hidden_joint_mm"] = 1000 * (joints.mean(1) - conditions.joints).norm(dim=-1)[hidden].mean().item()
+        return figures, skeleton_sheet(conditions.joints[:8], joints[:8])
 
     @staticmethod
     def _figures(prefix, samples, truth, figures):
@@ -188,11 +188,13 @@ def _latent_weight(autoencoder: MeshAutoencoder) -> torch.Tensor:
     return std.square() / std.square().mean()
 
 
-def _joined(one: Cues, other: Cues, order: torch.Tensor) -> Cues:
+def _joined(one: Conditions, other: Conditions, order: torch.Tensor) -> Conditions:
     """The rows of both, in the given order."""
     image = {k: torch.cat([v, vars(other.image)[k]])[order] for k, v in vars(one.image).items()}
     fields = ("joints", "vertices", "visible", "row")
-    return Cues(ImageCues(**image), *(torch.cat([getattr(one, f), getattr(other, f)])[order] for f in fields))
+    return Conditions(
+        ImageConditions(**image), *(torch.cat([getattr(one, f), getattr(other, f)])[order] for f in fields)
+    )
 
 
 def _spread_mm(samples: torch.Tensor) -> float:
@@ -204,7 +206,7 @@ def parse_flags(argv=None):
     """The flags of this script."""
     parser = argument_parser(__doc__)
     add = parser.add_argument
-    add("--cues", default="corpora/cues", help="folder written by cache_cues.py")
+    add("--conditions", default="corpora/conditions", help="folder written by encode_corpus.py")
     add("--joint_denoiser", default="runs/stage1/model", help="folder of the frozen stage 1")
     add("--mesh_autoencoder", default="runs/autoencoder/model", help="folder of the frozen autoencoder")
     add("--hidden_size", type=int, default=704, help="as stage 1 has it, and --num_blocks: it starts from that")
@@ -213,8 +215,10 @@ def parse_flags(argv=None):
     add("--true_joints_share", type=float, default=0.1, help="share of samples that get true joints")
     add("--joints_dropout", type=float, default=0.1, help="share of samples that see no joints")
     add("--image_dropout", type=float, default=0.1, help="share of samples that see 2D keypoints and no image")
-    add("--cues_dropout", type=float, default=0.1, help="share of samples that see neither image nor 2D keypoints")
-    add("--made_up_share", type=float, default=0.4, help="share of each batch that is made on the fly")
+    add(
+        "--conditions_dropout", type=float, default=0.1, help="share of samples that see neither image nor 2D keypoints"
+    )
+    add("--synthetic_share", type=float, default=0.4, help="share of each batch that is made on the fly")
     add("--vertex_weight", type=float, default=1.0, help="weight of the loss on decoded vertices and joints")
     add("--decoded_rows", type=int, default=128, help="rows of each batch that are decoded for that loss")
     add("--validation_samples", type=int, default=500)

@@ -1,4 +1,4 @@
-"""Results by joint and by visible share, and the plots, from made-up scores whose figures are known."""
+"""Results by joint and by visible share, and the plots, from synthetic scores whose figures are known."""
 
 import json
 import math
@@ -31,11 +31,11 @@ def scores():
         "scale_translation_error": error,
         "hypothesis_pa_joints": hypotheses,
         "hypothesis_joint_error": hypotheses,
-        "blind_pa_joints": 3 * hypotheses,
+        "prior_pa_joints": 3 * hypotheses,
         "stage1_hypothesis_pa_joints": 2 * hypotheses,
         "single_pa_joint_error": 3 * error,
         "best_pa_joint_error": 0.5 * error,
-        "blind_best_pa_joint_error": 4 * error,
+        "prior_best_pa_joint_error": 4 * error,
         "keypoint_error": error,
         "keypoint_error_px": error,
         "keypoints_visible": np.tile(np.arange(21) % 2 == 0, (NUM_SAMPLES, 1)),
@@ -64,7 +64,7 @@ def test_every_joint_has_its_own_figures(scores, results):
     assert tip["pa_error_mm"] == pytest.approx(error_mm)
     assert tip["single_sample_pa_error_mm"] == pytest.approx(3 * error_mm)
     assert tip["best_of_all_pa_error_mm"] == pytest.approx(error_mm / 2)
-    assert tip["blind_best_of_all_pa_error_mm"] == pytest.approx(4 * error_mm)
+    assert tip["prior_best_of_all_pa_error_mm"] == pytest.approx(4 * error_mm)
     assert tip["keypoint_error_percent_of_box"] == pytest.approx(error_mm / 10)
     assert tip["pa_auc_0_to_50mm"] == pytest.approx(1 - error_mm / 50, abs=0.01)
     assert tip["coverage_stage2"]["80%"] == pytest.approx(0.8, abs=0.06) and tip["ece_stage2"] < 0.05
@@ -97,7 +97,7 @@ def test_curves_begin_and_end_where_they_must(scores, results):
     best = curves["best_of"]
     assert best["n"][-1] == NUM_HYPOTHESES
     assert best["stage2"][0] == pytest.approx(1000 * scores["hypothesis_pa_joints"][:, 0].mean())
-    assert best["blind"][-1] == pytest.approx(3 * best["stage2"][-1])
+    assert best["prior"][-1] == pytest.approx(3 * best["stage2"][-1])
     removed = curves["sparsification"]
     assert removed["joint_std_mm"][0] == pytest.approx(removed["oracle_mm"][0])
     assert removed["joint_std_mm"][0] == pytest.approx(1000 * scores["joint_error"][:, 1:].mean())
@@ -108,7 +108,7 @@ def test_curves_begin_and_end_where_they_must(scores, results):
 
 def test_the_report_shows_every_group_and_joint(results):
     report = render_report(results)
-    for words in ("## By joint", "little_4", "joint_std: covered at 80%", "best of 20 blind random hands", "PA-PCK"):
+    for words in ("## By joint", "little_4", "joint_std: covered at 80%", "best of 20 prior random hands", "PA-PCK"):
         assert words in report
     groups = [name for name in metrics.VISIBLE_GROUPS if name in report]
     assert groups == list(metrics.VISIBLE_GROUPS)
@@ -141,7 +141,7 @@ def test_plots_are_written(results, tmp_path):
 
 
 def test_what_cannot_be_told_is_not_drawn(scores, tmp_path):
-    single = {name: values for name, values in scores.items() if "stage1" not in name and "blind" not in name}
+    single = {name: values for name, values in scores.items() if "stage1" not in name and "prior" not in name}
     single["visible_share"] = np.full(NUM_SAMPLES, math.nan)
     single["joint_std"] = np.full((NUM_SAMPLES, 21), math.nan)
     single["hypothesis_pa_joints"] = scores["hypothesis_pa_joints"][:, :1]

@@ -40,7 +40,7 @@ def evaluate(checkpoint, corpus, out, *more):
 def test_evaluate_writes_everything(checkpoint, corpus, tmp_path, capsys):
     assert evaluate(checkpoint, corpus, tmp_path) == 0
     printed = capsys.readouterr().out
-    assert "best of 3 blind random hands" in printed and "calibration fitted" in printed
+    assert "best of 3 prior random hands" in printed and "calibration fitted" in printed
     results = json.loads((tmp_path / "results.json").read_text())
     assert results["num_samples"] == 14 and results["settings"]["num_hypotheses"] == 3
     assert results["accuracy"]["pa_mpvpe_mm"] > 0

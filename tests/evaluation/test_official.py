@@ -1,4 +1,4 @@
-"""Official answers and scores: against plain numpy, cases counted by hand, and made-up downloads from end to end."""
+"""Official answers and scores: against plain numpy, cases counted by hand, and synthetic downloads from end to end."""
 
 import json
 import math
@@ -95,7 +95,7 @@ def plain_scores(xyz, verts, true_xyz, true_verts, middle_mcp=None):
     return figures
 
 
-# -- made-up downloads -------------------------------------------------------------------------------------
+# -- synthetic downloads -------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -406,7 +406,7 @@ def test_evaluate_on_an_official_corpus(checkpoint, corpora, trees, tmp_path, ca
     assert "holds 2 of the 3 images" in printed and "open hand's, not MANO's" in printed
     results = json.loads((tmp_path / "results.json").read_text())
     assert results["accuracy"]["pa_mpvpe_mm"] is None and results["accuracy"]["f_score_15mm"] is not None
-    assert results["best_of"]["1"]["blind_pa_mpvpe_mm"] is None
+    assert results["best_of"]["1"]["prior_pa_mpvpe_mm"] is None
     pred = json.loads((tmp_path / "pred.json").read_text())
     xyz, verts = (values[:2] for values in official_truth(trees["ho3d"]))
     np.testing.assert_allclose(np.array(pred[0])[:, 0], xyz[:, 0], atol=1e-6)  # the given root

@@ -57,7 +57,7 @@ def test_chunks_go_round(rows, tmp_path, monkeypatch, kind, num_rows):
 def test_without_a_launcher_there_is_one_process(monkeypatch):
     monkeypatch.delenv("WORLD_SIZE", raising=False)
     with join_processes() as share:
-        assert share is ALL_OF_IT and share.is_main and share.owns(7) and share.device is None
+        assert share is ALL_OF_IT and share.is_main and share.is_assigned(7) and share.device is None
         share.wait()
 
 

@@ -13,10 +13,10 @@ from hf_handdiff.data.features import CORPUS_FEATURES
 from hf_handdiff.errors import InputError
 from hf_handdiff.evaluation.protocol import (
     CHUNK_SIZE,
-    BlindHands,
     EvaluationSettings,
+    PriorBaseline,
     run_protocol,
-    sample_blind_hands,
+    sample_prior_baseline,
 )
 from hf_handdiff.evaluation.report import render_report, summarise, write_report
 
@@ -28,8 +28,8 @@ def settings(num_hypotheses=6, **changes):
 
 
 @pytest.fixture(scope="module")
-def blind():
-    return sample_blind_hands(size=64)
+def prior():
+    return sample_prior_baseline(size=64)
 
 
 class KnownPredictor:
@@ -74,13 +74,13 @@ class KnownPredictor:
         return joints, batch.vertices[row] + (joints[:, 9:10] - batch.joints[row, 9])
 
 
-def run(predict, rows, out, blind=None, num_hypotheses=6, **options):
+def run(predict, rows, out, prior=None, num_hypotheses=6, **options):
     decided = settings(num_hypotheses)
-    return run_protocol(predict, rows, decided, out, blind=blind, show_progress=False, **options)
+    return run_protocol(predict, rows, decided, out, prior=prior, show_progress=False, **options)
 
 
-def test_the_truth_scores_zero(rows, blind, tmp_path):
-    scores = run(KnownPredictor(off=0, std=0), rows, tmp_path, blind)
+def test_the_truth_scores_zero(rows, prior, tmp_path):
+    scores = run(KnownPredictor(off=0, std=0), rows, tmp_path, prior)
     results = summarise(scores, settings())
     assert results["num_images"] == NUM_ROWS and results["num_samples"] == NUM_ROWS - 2
     for name, value in results["accuracy"].items():
@@ -88,7 +88,7 @@ def test_the_truth_scores_zero(rows, blind, tmp_path):
         # PCK at threshold 0 sees rounding: half a step of the AUC
         assert value == pytest.approx(perfect, abs=0.006 if "auc" in name else 2e-4), name
     assert results["best_of"]["5"]["pa_mpvpe_mm"] < 1e-3
-    assert results["best_of"]["1"]["blind_pa_mpjpe_mm"] > results["best_of"]["5"]["blind_pa_mpjpe_mm"] > 3
+    assert results["best_of"]["1"]["prior_pa_mpjpe_mm"] > results["best_of"]["5"]["prior_pa_mpjpe_mm"] > 3
     assert results["keypoints_2d"]["error_px"] == pytest.approx(0.5, abs=1e-4)
     assert results["hand_score"]["area_under_roc"] == 1 and results["hand_score"]["accuracy_at_half"] == 1
 
@@ -126,9 +126,9 @@ def test_spread_grows_where_joints_are_hidden(rows, tmp_path):
     assert spreads[2] > 2 * spreads[0]
 
 
-def test_the_batch_size_changes_nothing(rows, blind, tmp_path):
-    one = run(KnownPredictor(), rows, tmp_path / "a", blind, batch_size=1, num_samples=20)
-    seven = run(KnownPredictor(), rows, tmp_path / "b", blind, batch_size=7, num_samples=20)
+def test_the_batch_size_changes_nothing(rows, prior, tmp_path):
+    one = run(KnownPredictor(), rows, tmp_path / "a", prior, batch_size=1, num_samples=20)
+    seven = run(KnownPredictor(), rows, tmp_path / "b", prior, batch_size=7, num_samples=20)
     assert set(one) == set(seven)
     for name in set(one) - {"seconds", "sample_id"}:
         np.testing.assert_allclose(one[name], seven[name], atol=1e-6, err_msg=name)
@@ -154,7 +154,7 @@ def test_a_folder_belongs_to_one_setting(rows, tmp_path):
         run(KnownPredictor(5), rows, tmp_path, num_hypotheses=5, num_samples=2)
 
 
-def test_data_without_meshes(rows, tmp_path, blind):
+def test_data_without_meshes(rows, tmp_path, prior):
     joints_only = [{name: row[name] for name in row if name != "vertices_m"} for row in rows[:5]]
 
     class JointsOnly(KnownPredictor):
@@ -162,7 +162,7 @@ def test_data_without_meshes(rows, tmp_path, blind):
             count = self.num_hypotheses
             return batch.joints[row].expand(count, 21, 3), torch.zeros(count, 778, 3)
 
-    results = summarise(run(JointsOnly(), joints_only, tmp_path, blind), settings())
+    results = summarise(run(JointsOnly(), joints_only, tmp_path, prior), settings())
     assert results["accuracy"]["pa_mpvpe_mm"] is None and results["accuracy"]["f_score_5mm"] is None
     assert results["accuracy"]["pa_mpjpe_mm"] == pytest.approx(0, abs=1e-3)
     assert "-" in render_report(results)
@@ -181,8 +181,8 @@ def test_a_predictor_without_meshes_or_stages(rows, tmp_path):
     render_report(results)
 
 
-def test_one_hypothesis(rows, tmp_path, blind):
-    results = summarise(run(KnownPredictor(1), rows[:6], tmp_path, blind, num_hypotheses=1), settings(1))
+def test_one_hypothesis(rows, tmp_path, prior):
+    results = summarise(run(KnownPredictor(1), rows[:6], tmp_path, prior, num_hypotheses=1), settings(1))
     assert list(results["best_of"]) == ["1"]
     assert results["distribution"]["stage2"]["spread_mm"] is None
     assert results["distribution"]["stage2"]["ece"] is None
@@ -220,13 +220,13 @@ def test_bad_data_gets_a_clear_answer(rows, tmp_path):
         run(KnownPredictor(), rows[:3], tmp_path / "shapes", num_hypotheses=4)
 
 
-def test_written_results(rows, blind, tmp_path):
-    results = summarise(run(KnownPredictor(), rows, tmp_path, blind), settings())
+def test_written_results(rows, prior, tmp_path):
+    results = summarise(run(KnownPredictor(), rows, tmp_path, prior), settings())
     json_path, report_path = write_report(results, tmp_path)
     again = json.loads(json_path.read_text())
     assert again["accuracy"] == results["accuracy"] and len(again["by_joint"]) == 21
     report = report_path.read_text()
-    for words in ("best of 5 blind random hands", "single sample", "mostly hidden", "geometric median"):
+    for words in ("best of 5 prior random hands", "single sample", "mostly hidden", "geometric median"):
         assert words in report
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         "chunks",
@@ -236,8 +236,8 @@ def test_written_results(rows, blind, tmp_path):
     ]
 
 
-def test_blind_hands_depend_on_the_seed_alone(blind):
-    first, _ = blind.choose([7, 8], 4)
-    again, vertices = blind.choose([8], 6)
+def test_prior_hands_depend_on_the_seed_alone(prior):
+    first, _ = prior.choose([7, 8], 4)
+    again, vertices = prior.choose([8], 6)
     assert torch.equal(first[1], again[0, :4]) and vertices.shape == (1, 6, 778, 3)
-    assert isinstance(blind, BlindHands) and blind.joints[:, 0].abs().max() == 0
+    assert isinstance(prior, PriorBaseline) and prior.joints[:, 0].abs().max() == 0

@@ -9,7 +9,7 @@ from hf_handdiff.data.features import CORPUS_FEATURES
 
 
 def few_rows(count: int = 5) -> dict[str, list]:
-    """Columns of `CORPUS_FEATURES` with made-up numbers and pixels."""
+    """Columns of `CORPUS_FEATURES` with synthetic numbers and pixels."""
     rng = np.random.default_rng(5)
     columns: dict[str, list] = {}
     for name, feature in CORPUS_FEATURES.items():

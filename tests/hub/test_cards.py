@@ -196,7 +196,7 @@ def test_figures_of_several_checkpoints_are_refused(results):
 
 @pytest.mark.parametrize("script", ["image_encoder", "hand_framing", "stage1", "autoencoder", "stage2"])
 def test_card_of_a_component(script):
-    config = {"corpus": "someone/hands", "output_dir": "/some/where/runs/x", "learning_rate": 3e-4, "cues": None}
+    config = {"corpus": "someone/hands", "output_dir": "/some/where/runs/x", "learning_rate": 3e-4, "conditions": None}
     card = training_card(script, config, {"step": 120, "joint_mm": 12.34567}, "someone/part", base="someone/older")
     assert ModelCard(str(card)).data.to_dict() == card.data.to_dict()
     assert card.data.datasets == ["someone/hands"] and card.data.base_model == "someone/older"

@@ -30,8 +30,13 @@ def run(checkpoint, tmp_path):
     """The output folder of a training of the version before: with paths in the flags, and TensorBoard's files."""
     output = tmp_path / "runs" / "mine"
     shutil.copytree(checkpoint / "joint_denoiser", output / "model")
-    (output / "results.json").write_text(json.dumps({"step": 2, "made_up_single_mm": 1.5}))
-    flags = {"seed": 1, "output_dir": str(output), "cues": str(tmp_path / "cues"), "config": "~/configs/mine.yaml"}
+    (output / "results.json").write_text(json.dumps({"step": 2, "synthetic_single_mm": 1.5}))
+    flags = {
+        "seed": 1,
+        "output_dir": str(output),
+        "conditions": str(tmp_path / "conditions"),
+        "config": "~/configs/mine.yaml",
+    }
     (output / "training_config.yaml").write_text(yaml.safe_dump({"script": "stage1", **flags, "hub_token": SECRET}))
     logs = output / "logs" / "train"
     (logs / "1795838326.3355699").mkdir(parents=True)
@@ -55,7 +60,13 @@ def test_a_run_of_an_older_version_is_pushed_without_its_places(hub, home, run, 
     assert sorted(logs) == [f"logs/train/events.out.tfevents.1795838326.{number}" for number in (0, 1)]
     assert sorted(logs.values()) == [b"figures", b"more figures"]
     config = yaml.safe_load(files["training_config.yaml"])
-    assert config == {"script": "stage1", "seed": 1, "output_dir": "mine", "cues": "cues", "config": "mine.yaml"}
+    assert config == {
+        "script": "stage1",
+        "seed": 1,
+        "output_dir": "mine",
+        "conditions": "conditions",
+        "config": "mine.yaml",
+    }
 
 
 @pytest.mark.parametrize("place", ["model/config.json", "model", "logs", "logs/train/more", "results.json"])
@@ -123,10 +134,21 @@ def test_a_corpus_tells_neither_what_was_left_out_nor_where_its_images_lay(hub, 
 
 
 def test_flags_are_written_without_paths_and_secrets(tmp_path):
-    flags = {"cues": str(tmp_path / "cues"), "base": "..\\..\\x\\y", "corpus": "ann/hands", "latent_tokens": 24}
+    flags = {
+        "conditions": str(tmp_path / "conditions"),
+        "base": "..\\..\\x\\y",
+        "corpus": "ann/hands",
+        "latent_tokens": 24,
+    }
     flags |= {"hub_token": SECRET, "api_key": "k", "output_dir": "runs/mine", "drive": "C:\\hands\\model", "none": None}
     write_config(tmp_path, "stage1", flags)
-    expected = {"cues": "cues", "base": "y", "corpus": "ann/hands", "latent_tokens": 24, "output_dir": "runs/mine"}
+    expected = {
+        "conditions": "conditions",
+        "base": "y",
+        "corpus": "ann/hands",
+        "latent_tokens": 24,
+        "output_dir": "runs/mine",
+    }
     expected |= {"drive": "model", "none": None}
     assert yaml.safe_load((tmp_path / "training_config.yaml").read_text()) == {"script": "stage1", **expected}
     assert public_flags(flags) == expected

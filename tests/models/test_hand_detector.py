@@ -101,7 +101,7 @@ def test_the_square_of_a_hand_lies_towards_its_fingers():
     frame = hand_squares(torch.tensor([[8.0, 3.0, 12.0, 7.0]]), points)
     torch.testing.assert_close(frame.centre, torch.tensor([[8.0, 5.0]]))
     torch.testing.assert_close(frame.side, torch.tensor([2.6 * 4]))
-    inside = frame.enter(torch.tensor([[[12.0, 5.0], [8.0, 5.0]]]))[0]
+    inside = frame.to_square(torch.tensor([[[12.0, 5.0], [8.0, 5.0]]]))[0]
     assert inside[0, 1] > inside[1, 1] and torch.allclose(inside[:, 0], torch.tensor(0.5), atol=1e-6)  # upright
 
 

@@ -81,11 +81,11 @@ def test_sampled_features_are_those_of_the_cell():
 def test_frames_enter_and_leave():
     frame = HandFrame(torch.tensor([[0.4, 0.7]]), torch.tensor([0.5]), torch.tensor([0.8]))
     points = torch.rand(1, 21, 2)
-    torch.testing.assert_close(frame.leave(frame.enter(points)), points)
-    torch.testing.assert_close(frame.enter(frame.centre[:, None]), torch.full((1, 1, 2), 0.5))
+    torch.testing.assert_close(frame.from_square(frame.to_square(points)), points)
+    torch.testing.assert_close(frame.to_square(frame.centre[:, None]), torch.full((1, 1, 2), 0.5))
     # a point to the right of the centre goes down when the picture turns from x towards y by a right angle
     quarter = HandFrame(torch.tensor([[0.5, 0.5]]), torch.ones(1), torch.tensor([torch.pi / 2]))
-    entered = quarter.enter(torch.tensor([[[0.9, 0.5]]]))
+    entered = quarter.to_square(torch.tensor([[[0.9, 0.5]]]))
     torch.testing.assert_close(entered, torch.tensor([[[0.5, 0.9]]]))
 
 
@@ -93,23 +93,23 @@ def test_a_frame_cuts_what_its_points_say():
     image = torch.zeros(1, 3, 64, 64)
     image[:, :, 40:44, 20:24] = 1.0  # a dot whose middle is at (22, 42) px
     frame = HandFrame(torch.tensor([[0.4, 0.6]]), torch.tensor([0.7]), torch.tensor([2.0]))
-    cut = frame.cut(image)[0, 0]
+    cut = frame.crop(image)[0, 0]
     weight = cut / cut.sum()
     axis = (torch.arange(64) + 0.5) / 64
     found = torch.stack([(weight.sum(0) * axis).sum(), (weight.sum(1) * axis).sum()])
-    expected = frame.enter(torch.tensor([[[22 / 64, 42 / 64]]]))[0, 0]
+    expected = frame.to_square(torch.tensor([[[22 / 64, 42 / 64]]]))[0, 0]
     torch.testing.assert_close(found, expected, atol=0.01, rtol=0)
 
 
 def test_the_second_look_is_carried_back_to_the_crop(model, images):
-    """A first look that says 'turned and shifted' changes where the map lies, and points come back from there."""
+    """A framing pass that says 'turned and shifted' changes where the map lies, and points come back from there."""
     raw = torch.tensor([0.05, -0.02, -0.2, 0.6, 0.8]).expand(2, 5)
     hook = model.framing.register_forward_hook(lambda module, inputs, result: raw)
     with torch.no_grad():
         looked = model(images)
         hook.remove()
-        inside = model(looked.frame.cut(images), framed=True)
-    torch.testing.assert_close(looked.keypoints, looked.frame.leave(inside.keypoints), atol=1e-5, rtol=0)
+        inside = model(looked.frame.crop(images), framed=True)
+    torch.testing.assert_close(looked.keypoints, looked.frame.from_square(inside.keypoints), atol=1e-5, rtol=0)
     torch.testing.assert_close(looked.feature_map, inside.feature_map, atol=1e-4, rtol=0)
     torch.testing.assert_close(
         model.sample_features(looked, looked.keypoints),

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from untrained import waken
+from untrained import randomize_zero_layers
 
 from hf_handdiff.models import (
     JointDenoiser,
@@ -12,7 +12,7 @@ from hf_handdiff.models import (
     MeshLatentDenoiser,
     MeshLatentDenoiserConfig,
 )
-from hf_handdiff.pipelines.sampling import empty_cues
+from hf_handdiff.pipelines.sampling import empty_conditions
 
 
 def dirty_memory():
@@ -66,23 +66,23 @@ def test_joint_denoiser_ignores_what_it_must_not_see():
 def test_mesh_denoiser_ignores_what_it_must_not_see():
     torch.manual_seed(0)
     config = MeshLatentDenoiserConfig(hidden_size=32, num_blocks=1)
-    model = waken(MeshLatentDenoiser(config))
+    model = randomize_zero_layers(MeshLatentDenoiser(config))
     sample, times = torch.randn(2, 24, 4), torch.tensor([10, 500])
-    joints, cues = torch.randn(2, 21, 3), empty_cues(config, 2)
-    seen = empty_cues(config, 2)
-    seen.point_features, seen.rough_joints = torch.randn(2, 21, 64), torch.randn(2, 21, 3)
+    joints, conditions = torch.randn(2, 21, 3), empty_conditions(config, 2)
+    seen = empty_conditions(config, 2)
+    seen.point_features, seen.encoder_joints = torch.randn(2, 21, 64), torch.randn(2, 21, 3)
     seen.has_image = torch.ones(2)
     seen.keypoint_scores = torch.rand(2, 21)
     yes, no = torch.tensor([True, True]), torch.tensor([False, False])
     assert model(sample, times, joints, seen).shape == (2, 24, 4)
-    assert torch.equal(model(sample, times, joints, seen, yes, no), model(sample, times, joints, cues, yes, no))
+    assert torch.equal(model(sample, times, joints, seen, yes, no), model(sample, times, joints, conditions, yes, no))
     assert torch.equal(model(sample, times, joints, seen, no, yes), model(sample, times, 0 * joints, seen, no, yes))
     assert not torch.equal(model(sample, times, joints, seen, yes, no), model(sample, times, joints, seen))
     seen.has_image = torch.zeros(2)  # 2D points alone: the features do not count
     points_alone = model(sample, times, joints, seen)
     seen.point_features = torch.zeros(2, 21, 64)
     assert torch.equal(points_alone, model(sample, times, joints, seen))
-    assert not torch.equal(points_alone, model(sample, times, joints, cues))
+    assert not torch.equal(points_alone, model(sample, times, joints, conditions))
 
 
 def linear_latents(joints):
@@ -92,22 +92,24 @@ def linear_latents(joints):
 
 def test_mesh_denoiser_starts_as_stage_1():
     torch.manual_seed(0)
-    stage1 = waken(JointDenoiser(JointDenoiserConfig(hidden_size=32, num_blocks=2)))
+    stage1 = randomize_zero_layers(JointDenoiser(JointDenoiserConfig(hidden_size=32, num_blocks=2)))
     model = MeshLatentDenoiser(MeshLatentDenoiserConfig(hidden_size=32, num_blocks=2)).eval()
     joints = 0.05 * torch.randn(3000, 21, 3)
     joints[:, 0] = 0
     latents = linear_latents(joints)
     model.start_from_joint_denoiser(stage1, joints, latents)
-    cues = empty_cues(model.config, 3000)
-    cues.keypoints, cues.keypoint_scores = torch.randn(3000, 21, 2), torch.rand(3000, 21)
+    conditions = empty_conditions(model.config, 3000)
+    conditions.keypoints, conditions.keypoint_scores = torch.randn(3000, 21, 2), torch.rand(3000, 21)
     times = torch.randint(1000, (3000,))
     noisy = joints + 0.02 * torch.randn_like(joints)
     noisy[:, 0] = 0
     with torch.no_grad():
         scale = stage1.config.joint_scale
-        clean = scale * stage1(noisy / scale, times, cues.keypoints, cues.keypoint_scores, cues.view_scale)
+        clean = scale * stage1(
+            noisy / scale, times, conditions.keypoints, conditions.keypoint_scores, conditions.view_scale
+        )
         clean[:, 0] = 0
-        answer = model(linear_latents(noisy), times, torch.randn(3000, 21, 3), cues)
+        answer = model(linear_latents(noisy), times, torch.randn(3000, 21, 3), conditions)
     assert (answer - linear_latents(clean)).std() < 0.1 * linear_latents(clean).std()
 
 
@@ -125,13 +127,17 @@ def test_mesh_denoiser_starts_without_the_image():
     with torch.no_grad():
         model.trunk.project_out.weight.normal_()
     sample, times, joints = torch.randn(2, 24, 4), torch.tensor([10, 500]), torch.randn(2, 21, 3)
-    cues = empty_cues(model.config, 2)
-    cues.keypoint_scores = torch.rand(2, 21)
-    points_alone = model(sample, times, joints, cues)
-    cues.point_features, cues.rough_joints, cues.has_image = torch.randn(2, 21, 64), joints, torch.ones(2)
-    assert torch.equal(points_alone, model(sample, times, joints, cues))
-    cues.keypoint_scores = torch.zeros(2, 21)
-    assert not torch.equal(points_alone, model(sample, times, joints, cues))
+    conditions = empty_conditions(model.config, 2)
+    conditions.keypoint_scores = torch.rand(2, 21)
+    points_alone = model(sample, times, joints, conditions)
+    conditions.point_features, conditions.encoder_joints, conditions.has_image = (
+        torch.randn(2, 21, 64),
+        joints,
+        torch.ones(2),
+    )
+    assert torch.equal(points_alone, model(sample, times, joints, conditions))
+    conditions.keypoint_scores = torch.zeros(2, 21)
+    assert not torch.equal(points_alone, model(sample, times, joints, conditions))
 
 
 def test_autoencoder_starts_as_principal_components(tiny_autoencoder, hand_layer):

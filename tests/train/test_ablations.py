@@ -9,10 +9,10 @@ import stage1
 import stage2
 import torch
 from ablation_models import MeshRegressor
-from cues import CueCache, Cues, CueWriter
+from conditions import ConditionCache, Conditions, ConditionWriter
 from joint_sources import JOINT_SOURCES, JointSource
-from made_up_views import made_up_views
 from posed_hands import PosedHands
+from synthetic_views import synthetic_views
 
 from hf_handdiff.hand import HandLayer
 from hf_handdiff.models import (
@@ -22,27 +22,27 @@ from hf_handdiff.models import (
     MeshLatentDenoiser,
     MeshLatentDenoiserConfig,
 )
-from hf_handdiff.pipelines.sampling import empty_cues
+from hf_handdiff.pipelines.sampling import empty_conditions
 
 TINY = "--hidden_size 32 --num_blocks 1 --validation_samples 3 --train_batch_size 8 --cpu --report_to none".split()
 FEW = [*TINY, "--max_train_steps", "2", "--mixed_precision", "no"]
 
 
-def made_up_cues(count, seed):
+def synthetic_conditions(count, seed):
     hands = PosedHands(HandLayer.open_hand())
-    views = made_up_views(hands, count, torch.Generator().manual_seed(seed), with_vertices=True)
-    image = empty_cues(MeshLatentDenoiserConfig(), count)
+    views = synthetic_views(hands, count, torch.Generator().manual_seed(seed), with_vertices=True)
+    image = empty_conditions(MeshLatentDenoiserConfig(), count)
     image.keypoints, image.keypoint_scores, image.view_scale = views.view.points, views.view.scores, views.view.scale
-    return Cues(image, views.joints, views.vertices, views.view.scores > 0.5)
+    return Conditions(image, views.joints, views.vertices, views.view.scores > 0.5)
 
 
 @pytest.fixture(scope="module")
 def parts(tmp_path_factory):
-    """Cues, an autoencoder and a stage 1."""
+    """Conditions, an autoencoder and a stage 1."""
     folder = tmp_path_factory.mktemp("parts")
     for split, seed in (("train", 1), ("validation", 2)):
-        writer = CueWriter(folder / "cues", split)
-        writer.add(made_up_cues(12, seed))
+        writer = ConditionWriter(folder / "conditions", split)
+        writer.add(synthetic_conditions(12, seed))
         writer.close()
     torch.manual_seed(0)
     autoencoder = MeshAutoencoder(MeshAutoencoder.config_class())
@@ -53,7 +53,14 @@ def parts(tmp_path_factory):
 
 
 def ablate_flags(parts, out, *more):
-    flags = ["--cues", str(parts / "cues"), "--mesh_autoencoder", str(parts / "autoencoder"), "--out", str(out)]
+    flags = [
+        "--conditions",
+        str(parts / "conditions"),
+        "--mesh_autoencoder",
+        str(parts / "autoencoder"),
+        "--out",
+        str(out),
+    ]
     return [*flags, "--seeds", "0", "--num_hypotheses", "3", *more, "--", *FEW]
 
 
@@ -89,29 +96,29 @@ def test_parameter_budgets_agree():
         assert count(network(name)) + (0 if single else stage1_count) == pytest.approx(whole, rel=0.03), name
         assert args.start == "scratch"
         assert args.max_train_steps == 800 * (1 + single)
-        same = "train_batch_size learning_rate ema_decay adam_weight_decay made_up_share true_joints_share".split()
+        same = "train_batch_size learning_rate ema_decay adam_weight_decay synthetic_share true_joints_share".split()
         assert all(getattr(args, key) == getattr(flags("cascade"), key) for key in same)
     assert {flags(name).joint_source for name in ablate.VARIANTS} == set(JOINT_SOURCES)
 
 
 def test_sources_do_what_they_say(parts):
     stage1_model = JointDenoiser.from_pretrained(parts / "stage1").eval()
-    cache = CueCache(parts / "cues", "train")
-    cues = cache.first(12)
+    cache = ConditionCache(parts / "conditions", "train")
+    conditions = cache.first(12)
 
-    def joints(kind, generator_seed, batch=cues):
+    def joints(kind, generator_seed, batch=conditions):
         source = JointSource(kind, stage1_model, 2, 0.0, num_rows=len(cache), seed=5)
         if kind == "noised_truth":
-            source.measure_errors(cues, torch.Generator().manual_seed(0))
+            source.measure_errors(conditions, torch.Generator().manual_seed(0))
         return source(batch, torch.Generator().manual_seed(generator_seed), "cpu")
 
     assert not torch.allclose(joints("fresh", 1), joints("fresh", 2), atol=1e-3)
     torch.testing.assert_close(joints("one_sample", 1), joints("one_sample", 2))
     other_batch = cache.rows(torch.tensor([3, 7]).numpy())
     torch.testing.assert_close(joints("one_sample", 3, other_batch), joints("one_sample", 1)[[3, 7]])
-    assert torch.equal(joints("truth", 1), cues.joints)
+    assert torch.equal(joints("truth", 1), conditions.joints)
     assert joints("none", 1).abs().max() == 0
-    noise, error = joints("noised_truth", 1) - cues.joints, joints("fresh", 1) - cues.joints
+    noise, error = joints("noised_truth", 1) - conditions.joints, joints("fresh", 1) - conditions.joints
     assert noise[:, 0].abs().max() == 0
     assert noise.square().mean().item() == pytest.approx(error.square().mean().item(), rel=0.3)
 
@@ -119,10 +126,10 @@ def test_sources_do_what_they_say(parts):
 @pytest.mark.parametrize("kind", JOINT_SOURCES)
 def test_what_is_drawn_later_does_not_depend_on_the_source(parts, kind):
     stage1_model = JointDenoiser.from_pretrained(parts / "stage1").eval()
-    cues = CueCache(parts / "cues", "train").first(4)
+    conditions = ConditionCache(parts / "conditions", "train").first(4)
     generator, reference = torch.Generator().manual_seed(1), torch.Generator().manual_seed(1)
-    JointSource(kind, stage1_model, 2, 0.1, 12, 0)(cues, generator, "cpu")
-    JointSource("fresh", stage1_model, 2, 0.1, 12, 0)(cues, reference, "cpu")
+    JointSource(kind, stage1_model, 2, 0.1, 12, 0)(conditions, generator, "cpu")
+    JointSource("fresh", stage1_model, 2, 0.1, 12, 0)(conditions, reference, "cpu")
     assert torch.equal(generator.get_state(), reference.get_state())
 
 
@@ -149,7 +156,7 @@ def test_a_second_command_finds_nothing_to_do(parts, runs, monkeypatch):
 
 @pytest.mark.parametrize("name", ["one_sample", "noised_truth", "deterministic"])
 def test_a_variant_resumes_to_the_bit(parts, runs, tmp_path, name):
-    flags = ["--config", str(ablate.CONFIGS / f"{name}.yaml"), "--cues", str(parts / "cues"), *FEW]
+    flags = ["--config", str(ablate.CONFIGS / f"{name}.yaml"), "--conditions", str(parts / "conditions"), *FEW]
     flags += ["--joint_denoiser", str(parts / "stage1"), "--mesh_autoencoder", str(parts / "autoencoder")]
     flags += ["--lr_scheduler", "constant", "--checkpointing_steps", "1", "--checkpoints_total_limit", "9"]
     stage2.main([*flags, "--output_dir", str(tmp_path / "whole")])

@@ -1,15 +1,15 @@
-"""The autoencoder, the cues and stage 2, each a few steps by the real scripts on a tiny corpus."""
+"""The autoencoder, the conditions and stage 2, each a few steps by the real scripts on a tiny corpus."""
 
 import json
 
 import autoencoder
-import cache_cues
+import encode_corpus
 import hand_framing
 import pytest
 import stage1
 import stage2
 import torch
-from cues import CueCache
+from conditions import ConditionCache
 
 from hf_handdiff.models import HandImageEncoder, HandImageEncoderConfig, MeshAutoencoder
 
@@ -36,29 +36,29 @@ def encoder(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def cues(corpus, encoder, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("cues")
+def conditions(corpus, encoder, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("conditions")
     for split in ("train", "validation"):
-        cache_cues.main(
+        encode_corpus.main(
             ["--corpus", str(corpus), "--split", split, "--image_encoder", str(encoder), "--out", str(folder)]
         )
     return folder
 
 
-def test_cues_are_in_the_view_frame(cues):
-    cache = CueCache(cues, "train")
+def test_conditions_are_in_the_view_frame(conditions):
+    cache = ConditionCache(conditions, "train")
     assert 5 <= len(cache) <= 10
     batch = cache.first(10)
     assert batch.joints[:, 0].abs().max() == 0  # wrist-relative
     assert batch.image.point_features.shape == (len(cache), 21, 64)
     palm = (batch.vertices - batch.joints[:, :1]).norm(dim=-1)
     assert palm.max() < 0.35  # a hand, in metres
-    assert json.loads((cues / "train" / "meta.json").read_text())["rows"] == len(cache)
+    assert json.loads((conditions / "train" / "meta.json").read_text())["rows"] == len(cache)
 
 
-def test_a_folder_without_cues_is_refused(tmp_path):
-    with pytest.raises(FileNotFoundError, match="--cues: expected a folder written by cache_cues.py"):
-        CueCache(tmp_path, "train")
+def test_a_folder_without_conditions_is_refused(tmp_path):
+    with pytest.raises(FileNotFoundError, match="--conditions: expected a folder written by encode_corpus.py"):
+        ConditionCache(tmp_path, "train")
 
 
 def test_framing_leaves_the_rest_alone(corpus, encoder, tmp_path):
@@ -69,7 +69,7 @@ def test_framing_leaves_the_rest_alone(corpus, encoder, tmp_path):
     assert changed == {"framing"}
 
 
-def test_autoencoder_and_both_stages_train(cues, tmp_path):
+def test_autoencoder_and_both_stages_train(conditions, tmp_path):
     figures = autoencoder.main(
         [*FEW, "--principal_component_samples", "300", "--output_dir", str(tmp_path / "autoencoder")]
     )
@@ -77,10 +77,10 @@ def test_autoencoder_and_both_stages_train(cues, tmp_path):
     saved = MeshAutoencoder.from_pretrained(tmp_path / "autoencoder" / "model")
     assert min(saved.config.latent_std) > 0 and saved.faces.max() == 777
     tiny = ["--hidden_size", "32", "--num_blocks", "1", "--validation_samples", "4"]
-    stage1.main([*FEW, *tiny, "--cues", str(cues), "--output_dir", str(tmp_path / "stage1")])
+    stage1.main([*FEW, *tiny, "--conditions", str(conditions), "--output_dir", str(tmp_path / "stage1")])
     figures = stage2.main(
         [*FEW, *tiny]
-        + ["--cues", str(cues), "--joint_denoiser", str(tmp_path / "stage1" / "model")]
+        + ["--conditions", str(conditions), "--joint_denoiser", str(tmp_path / "stage1" / "model")]
         + ["--mesh_autoencoder", str(tmp_path / "autoencoder" / "model"), "--output_dir", str(tmp_path / "stage2")]
     )
     assert figures["spread_stage1_mm"] > 0 and figures["best_of_20_mm"] < figures["single_mm"]

@@ -1,4 +1,4 @@
-"""A made-up hand that moves: linked and smoothed, it trembles less, is no farther off, and comes no later."""
+"""A synthetic hand that moves: linked and smoothed, it trembles less, is no farther off, and comes no later."""
 
 import json
 

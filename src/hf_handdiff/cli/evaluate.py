@@ -242,7 +242,7 @@ def _evaluate_share(arguments: argparse.Namespace, share: ProcessShare) -> int:
     out = Path(arguments.out)
     run = {"num_samples": arguments.num_samples, "batch_size": arguments.batch_size}
     scores = protocol.run_protocol(
-        predict, dataset, settings, out, blind=protocol.sample_blind_hands(), answers_for=layout, share=share, **run
+        predict, dataset, settings, out, prior=protocol.sample_prior_baseline(), answers_for=layout, share=share, **run
     )
     if not share.is_main:
         return 0
@@ -469,7 +469,7 @@ def run_benchmark(arguments: argparse.Namespace) -> int:
     from hf_handdiff.cli.predict import load_pipeline
     from hf_handdiff.evaluation import benchmark
     from hf_handdiff.evaluation.onnx_timing import measure_onnx
-    from hf_handdiff.evaluation.reference_timings import add_rivals
+    from hf_handdiff.evaluation.reference_timings import add_reference_timings
     from hf_handdiff.files import replace_file
     from hf_handdiff.images import load_image
 
@@ -482,7 +482,7 @@ def run_benchmark(arguments: argparse.Namespace) -> int:
     figures = benchmark.measure_pipeline(
         pipeline, image, arguments.num_hypotheses, arguments.repeats, **_pipeline_options(arguments)
     )
-    add_rivals(figures, image, arguments.vit_h, arguments.mediapipe)
+    add_reference_timings(figures, image, arguments.vit_h, arguments.mediapipe)
     figures["checkpoint"] = checkpoint_digest(checkpoint)
     if arguments.onnx is not None:
         figures["onnx"] = measure_onnx(pipeline, arguments.onnx, figures["checkpoint"], arguments.repeats)

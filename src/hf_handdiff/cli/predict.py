@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hf_handdiff.cli.predict_inputs import InputFile, Ledger, OutputNames, find_inputs
+from hf_handdiff.cli.predict_inputs import InputFile, Manifest, OutputNames, find_inputs
 from hf_handdiff.errors import InputError
 from hf_handdiff.evaluation.processes import ALL_OF_IT, ProcessShare
 from hf_handdiff.files import remove_leftovers, replace_file
@@ -117,17 +117,17 @@ def predict_files(
     """
     _make_folder(settings.out)
     files, names = find_inputs(paths, settings.out)
-    ledger = Ledger(settings.out, settings.of_answers(), share.index)
+    manifest = Manifest(settings.out, settings.of_answers(), share.index)
     if share.is_main:
         for folder in {(settings.out / file.name).parent for file in files}:
             remove_leftovers(folder)
-        (ledger.renew if settings.resume else ledger.forget)(files)
+        (manifest.renew if settings.resume else manifest.forget)(files)
     share.wait()
-    own = [file for number, file in enumerate(files) if share.owns(number)]
-    done = ledger.done(own) if settings.resume else set()
+    own = [file for number, file in enumerate(files) if share.is_assigned(number)]
+    done = manifest.done(own) if settings.resume else set()
     if done:
         print(f"handdiff: {len(done)} of {len(own)} files are done already")
-    run = _Run(settings, names, ledger if len(files) > 1 or settings.resume else None)
+    run = _Run(settings, names, manifest if len(files) > 1 or settings.resume else None)
     for file, write_line in _with_progress([file for file in own if file.name not in done], share.is_main):
         run.take(file, write_line)
     run.finish()
@@ -255,11 +255,11 @@ class _LoadedImage:
 class _Run:
     """Takes files one by one; images wait until there are enough hands for a batch."""
 
-    def __init__(self, settings: PredictionSettings, names: OutputNames, ledger: Ledger | None):
+    def __init__(self, settings: PredictionSettings, names: OutputNames, manifest: Manifest | None):
         self.failed = 0
         self._settings = settings
         self._names = names
-        self._ledger = ledger
+        self._manifest = manifest
         self._predictor = _Predictor(settings)
         self._find_hands = _hand_finder(settings)
         self._waiting: list[_LoadedImage] = []
@@ -302,7 +302,7 @@ class _Run:
             for line in self._predictor.write(output, first + number, image.pixels, hand, hand_name):
                 image.write_line(f"{image.file.path}: {line}")
             answers.append(f"{hand_name}.json")
-        self._add_to_ledger(image.file, answers)
+        self._add_to_manifest(image.file, answers)
 
     def _predict_video(self, file: InputFile, write_line: WriteLine) -> None:
         from hf_handdiff.cli.predict_videos import predict_video
@@ -316,11 +316,11 @@ class _Run:
         lines = predict_video(file.path, file.name, self._predictor.pipeline, detector, settings)
         for line in lines:
             write_line(f"{file.path}: {line}")
-        self._add_to_ledger(file, [f"{file.name}.jsonl", f"{file.name}.mp4"])
+        self._add_to_manifest(file, [f"{file.name}.jsonl", f"{file.name}.mp4"])
 
-    def _add_to_ledger(self, file: InputFile, answers: list[str]) -> None:
-        if self._ledger is not None:
-            self._ledger.add(file, answers)
+    def _add_to_manifest(self, file: InputFile, answers: list[str]) -> None:
+        if self._manifest is not None:
+            self._manifest.add(file, answers)
 
     @contextmanager
     def _failures_of(self, file: InputFile, write_line: WriteLine) -> Iterator[None]:

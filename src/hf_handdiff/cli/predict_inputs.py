@@ -118,7 +118,7 @@ def _is_input(name: str) -> bool:
     return not name.startswith(".") and Path(name).suffix.lower() in IMAGE_SUFFIXES + VIDEO_SUFFIXES
 
 
-class Ledger:
+class Manifest:
     """Which files of a run are done: one line of JSON each in `handdiff-done.jsonl` of the results, written afterwards.
 
     Every process writes a file of its own and reads those of all. A file is done if it has not been changed since, was
@@ -167,10 +167,10 @@ class Ledger:
 
     def add(self, file: InputFile, answers: list[str]) -> None:
         """Say that a file is done; `answers`: its result files, relative to the folder."""
-        with open(self._path, "a+b") as ledger:
-            torn = ledger.tell() > 0 and _last_byte(ledger) != b"\n"
+        with open(self._path, "a+b") as manifest:
+            torn = manifest.tell() > 0 and _last_byte(manifest) != b"\n"
             line = json.dumps(self._line(file, answers)).encode()
-            ledger.write((b"\n" if torn else b"") + line + b"\n")
+            manifest.write((b"\n" if torn else b"") + line + b"\n")
 
     def _line(self, file: InputFile, answers: list[str]) -> dict[str, Any]:
         return {"name": file.name, "answers": answers, "settings": self._settings, "file": _identity(file)}

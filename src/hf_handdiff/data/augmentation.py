@@ -77,8 +77,8 @@ class AugmentationConfig:
     whole_shift: float = 0.1
 
 
-FIRST_LOOK = AugmentationConfig(whole_probability=0.45)
-"""What the image encoder's first look sees: crops of any turn, tight and loose, and images that come without a box."""
+FRAMING = AugmentationConfig(whole_probability=0.45)
+"""What the image encoder's framing pass sees: crops of any turn, tight and loose, and whole images."""
 
 FRAMED = AugmentationConfig(
     upright=True,
@@ -89,7 +89,7 @@ FRAMED = AugmentationConfig(
     loose_shift=0.12,
     plain_probability=0.02,
 )
-"""Crops as the image encoder's first look leaves them: upright, the hand filling them, both with some error and at
+"""Crops as the image encoder's framing pass leaves them: upright, the hand filling them, both with some error and at
 times far off."""
 
 

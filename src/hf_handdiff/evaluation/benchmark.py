@@ -21,7 +21,7 @@ import torch
 
 from hf_handdiff.errors import InputError
 from hf_handdiff.evaluation.onnx_timing import onnx_rows
-from hf_handdiff.evaluation.reference_timings import rival_rows
+from hf_handdiff.evaluation.reference_timings import reference_rows
 from hf_handdiff.evaluation.tables import Table
 
 
@@ -182,7 +182,7 @@ def render_benchmark(figures: dict[str, Any]) -> str:
         rows.append(["of it imports and weights", f"{fresh['load_s']:.2f} s"])
         rows.append(["of it the first answer", f"{fresh['first_answer_s']:.2f} s"])
         rows.append(["peak memory", f"{fresh['peak_memory_mib']:.0f} MiB"])
-    rows += rival_rows(figures) + onnx_rows(figures)
+    rows += reference_rows(figures) + onnx_rows(figures)
     load = figures["load_average"]
     busy = "" if load is None else f", load average {load:.1f} on {figures['cores']} cores"
     note = (

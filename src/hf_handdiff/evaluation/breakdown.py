@@ -60,7 +60,7 @@ _MEANS_BY_JOINT = {
     "medoid_root_relative_error_mm": ("medoid_joint_error", _M_TO_MM),
     "single_sample_pa_error_mm": ("single_pa_joint_error", _M_TO_MM),
     "best_of_all_pa_error_mm": ("best_pa_joint_error", _M_TO_MM),
-    "blind_best_of_all_pa_error_mm": ("blind_best_pa_joint_error", _M_TO_MM),
+    "prior_best_of_all_pa_error_mm": ("prior_best_pa_joint_error", _M_TO_MM),
     "keypoint_error_percent_of_box": ("keypoint_error", 100.0),
     "joint_std_mm": ("joint_std", _M_TO_MM),
     "spread_stage1_mm": ("spread_stage1", _M_TO_MM),
@@ -166,7 +166,7 @@ def _best_of_curves(measures: Measures, num_hypotheses: int) -> dict[str, Any]:
     columns = {
         "stage1": "stage1_hypothesis_pa_joints",
         "stage2": "hypothesis_pa_joints",
-        "blind": "blind_pa_joints",
+        "prior": "prior_pa_joints",
     }
     for column, name in columns.items():
         if name in measures:
@@ -183,8 +183,8 @@ def _visible_share_curves(measures: Measures, num_hypotheses: int) -> dict[str, 
         "single": measures["hypothesis_pa_joints"].double().mean(dim=1),
         "best": metrics.best_of_n(measures["hypothesis_pa_joints"].double(), num_hypotheses),
     }
-    if "blind_pa_joints" in measures:
-        per_sample["blind_best"] = metrics.best_of_n(measures["blind_pa_joints"].double(), num_hypotheses)
+    if "prior_pa_joints" in measures:
+        per_sample["prior_best"] = metrics.best_of_n(measures["prior_pa_joints"].double(), num_hypotheses)
     figures: dict[str, list[Any]] = {"center": [], "num_samples": [], **{name: [] for name in per_sample}}
     # A share of exactly 1 belongs to the last bin; data without shares have NaN, which is in none.
     bins = (share * _SHARE_BINS).floor().clamp_max(_SHARE_BINS - 1)
@@ -222,7 +222,7 @@ def _rows_of_group(group: dict[str, Any]) -> list[tuple[str, tuple[str, ...], in
     for n in group["best_of"]:
         for metric, key in (("PA-MPJPE", "pa_mpjpe_mm"), ("PA-MPVPE", "pa_mpvpe_mm")):
             rows.append((f"{metric}, best of {n} (oracle)", ("best_of", n, key), 2))
-            rows.append((f"{metric}, best of {n} blind random hands", ("best_of", n, f"blind_{key}"), 2))
+            rows.append((f"{metric}, best of {n} prior random hands", ("best_of", n, f"prior_{key}"), 2))
     rows += [
         ("PA-MPJPE, stage 1 alone: mean", ("stage1", "pa_mpjpe_mm"), 2),
         ("PA-MPJPE, rotation only", ("accuracy", "pa_mpjpe_rotation_only_mm"), 2),
@@ -294,7 +294,7 @@ _JOINT_COLUMNS = {
     "root-rel.": (("root_relative_error_mm",), 1),
     "single PA": (("single_sample_pa_error_mm",), 1),
     "best of N PA": (("best_of_all_pa_error_mm",), 1),
-    "blind best": (("blind_best_of_all_pa_error_mm",), 1),
+    "prior best": (("prior_best_of_all_pa_error_mm",), 1),
     "AUC": (("pa_auc_0_to_50mm",), 2),
     "2D %": (("keypoint_error_percent_of_box",), 1),
     "spread 1": (("spread_stage1_mm",), 1),
@@ -325,7 +325,7 @@ def joint_table(results: dict[str, Any]) -> Table:
     ]
     note = (
         f"mm where nothing else is said; N = {results['settings']['num_hypotheses']}. Best of N: this joint of the "
-        "hand whose mean over all joints is best, and the same of blind random hands. std is joint_std, the "
+        "hand whose mean over all joints is best, and the same of prior random hands. std is joint_std, the "
         "calibrated radius; corr. and AUSE tell how well it knows the error of this joint. results.json has more."
     )
     return Table("By joint", ["joint", *columns], rows, note)

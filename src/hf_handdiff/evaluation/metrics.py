@@ -379,7 +379,7 @@ def best_of_n(errors: Tensor, n: int) -> Tensor:
     """The smallest error among the first n hypotheses of each sample: (..., N) -> (...).
 
     An oracle's choice, made per sample (never per joint, never over the data set): print it only beside the
-    blind control and the aggregated answer. The first n are what a run with `num_hypotheses=n` would give.
+    prior control and the aggregated answer. The first n are what a run with `num_hypotheses=n` would give.
     """
     if not 1 <= n <= errors.shape[-1]:
         raise ValueError(f"n must be 1..{errors.shape[-1]}, the number of hypotheses; got {n}")

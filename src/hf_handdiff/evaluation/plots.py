@@ -55,7 +55,7 @@ def visible_share_plot(results: dict[str, Any]) -> Image.Image | None:
         "single": ("single sample", ORANGE, "square"),
         "answer": ("aggregated answer", BLUE, "circle"),
         "best": (f"best of {n}, picked by the truth", GREEN, "triangle"),
-        "blind_best": (f"control: best of {n} blind random hands", GREY, ""),
+        "prior_best": (f"control: best of {n} prior random hands", GREY, ""),
     }
     lines = [
         Line(name, figures["center"], figures[key], color, dashed=not marker, marker=marker)
@@ -75,7 +75,7 @@ def visible_share_plot(results: dict[str, Any]) -> Image.Image | None:
 
 
 def best_of_plot(results: dict[str, Any]) -> Image.Image | None:
-    """Best-of-N against N, beside the blind control and the aggregated answer."""
+    """Best-of-N against N, beside the prior control and the aggregated answer."""
     figures = results["curves"]["best_of"]
     counts = figures["n"]
     if len(counts) < 2:
@@ -83,7 +83,7 @@ def best_of_plot(results: dict[str, Any]) -> Image.Image | None:
     lines = [
         Line(name, counts, figures[key], color, dashed=dashed)
         for key, name, color, dashed in (
-            ("blind", "control: blind random hands", GREY, True),
+            ("prior", "control: prior random hands", GREY, True),
             ("stage1", "stage 1 hypotheses", ORANGE, False),
             ("stage2", "stage 2 hypotheses", BLUE, False),
         )
@@ -107,9 +107,9 @@ def sparsification_plot(results: dict[str, Any]) -> Image.Image | None:
     if not figures:
         return None
     removed, by_radius = figures["removed_share"], figures["joint_std_mm"]
-    ause, blind = results["joint_std"]["ause"], results["joint_std"]["ause_knowing_nothing"]
+    ause, prior = results["joint_std"]["ause"], results["joint_std"]["ause_knowing_nothing"]
     lines = [
-        Line(f"knowing nothing (AUSE {blind:.3f})", [0, 1], [by_radius[0]] * 2, GREY, dashed=True),
+        Line(f"knowing nothing (AUSE {prior:.3f})", [0, 1], [by_radius[0]] * 2, GREY, dashed=True),
         Line(f"removed by joint_std (AUSE {ause:.3f})", removed, by_radius, BLUE),
         Line("removed by the true error (oracle)", removed, figures["oracle_mm"], GREEN, dashed=True),
     ]

@@ -42,7 +42,7 @@ class ProcessShare:
         """The device that the launcher meant for this process, None where there is one process only."""
         return None if self.state is None else str(self.state.device)
 
-    def owns(self, chunk: int) -> bool:
+    def is_assigned(self, chunk: int) -> bool:
         """Whether the chunk of that number is measured by this process."""
         return chunk % self.count == self.index
 

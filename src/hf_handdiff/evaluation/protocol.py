@@ -114,7 +114,7 @@ class EvaluationSettings:
         data: name of the data set, or its Hub id.
         split: its split.
         num_hypotheses: N.
-        seed: of the hypotheses and of the blind control.
+        seed: of the hypotheses and of the prior control.
         options: whatever else the predictor was given.
         predicted_mesh, true_mesh: whose vertices prediction and truth have, `topology.OPEN_HAND` or another name;
             None: not known, and taken for the other's.
@@ -140,7 +140,7 @@ class EvaluationSettings:
 
 
 @dataclass
-class BlindHands:
+class PriorBaseline:
     """Hands that never saw the image: the control beside every best-of-N.
 
     Attributes:
@@ -158,7 +158,7 @@ class BlindHands:
         return self.joints[picked], self.vertices[picked]
 
 
-def sample_blind_hands(size: int = _BLIND_POOL_SIZE, seed: int = 0) -> BlindHands:
+def sample_prior_baseline(size: int = _BLIND_POOL_SIZE, seed: int = 0) -> PriorBaseline:
     """Random poses and shapes of the pose sampler that the synthetic corpus draws from."""
     from hf_handdiff.hand.layer import HandLayer
     from hf_handdiff.hand.poses import sample_poses
@@ -169,7 +169,7 @@ def sample_blind_hands(size: int = _BLIND_POOL_SIZE, seed: int = 0) -> BlindHand
     with torch.no_grad():
         mesh = HandLayer.open_hand()(pose.float(), shape)
     wrist = mesh.joints[:, :1]
-    return BlindHands(mesh.joints - wrist, mesh.vertices - wrist)
+    return PriorBaseline(mesh.joints - wrist, mesh.vertices - wrist)
 
 
 # -- reading a data set ------------------------------------------------------------------------------------
@@ -310,20 +310,20 @@ def _measure_meshes(prediction: Prediction, batch: HandBatch) -> dict[str, Tenso
     return measures
 
 
-def _measure_blind(blind: BlindHands, batch: HandBatch, count: int, true_mesh: str | None) -> dict[str, Tensor]:
-    joints, vertices = blind.choose(batch.seeds, count)
+def _measure_prior(prior: PriorBaseline, batch: HandBatch, count: int, true_mesh: str | None) -> dict[str, Tensor]:
+    joints, vertices = prior.choose(batch.seeds, count)
     errors = metrics.pa_error(joints, batch.joints.unsqueeze(1), per_point=True)
-    measures = {"blind_pa_joints": errors.mean(dim=-1), **_measure_chosen(errors, "blind_")}
+    measures = {"prior_pa_joints": errors.mean(dim=-1), **_measure_chosen(errors, "prior_")}
     same = batch.vertices is not None and batch.vertices.shape[-2] == vertices.shape[-2]
     if same and true_mesh in (OPEN_HAND, None):
-        measures["blind_pa_vertices"] = metrics.pa_error(vertices, batch.vertices.unsqueeze(1))
+        measures["prior_pa_vertices"] = metrics.pa_error(vertices, batch.vertices.unsqueeze(1))
     return measures
 
 
 def measure_batch(
     prediction: Prediction,
     batch: HandBatch,
-    blind: BlindHands | None = None,
+    prior: PriorBaseline | None = None,
     *,
     same_vertices: bool = True,
     true_mesh: str | None = None,
@@ -339,8 +339,8 @@ def measure_batch(
     if vertices is not None and batch.vertices is not None:
         same = same_vertices and vertices.shape[-2] == batch.vertices.shape[-2]
         measures |= (_measure_meshes if same else _measure_other_meshes)(prediction, batch)
-    if blind is not None:
-        measures |= _measure_blind(blind, batch, num_hypotheses, true_mesh)
+    if prior is not None:
+        measures |= _measure_prior(prior, batch, num_hypotheses, true_mesh)
     keypoints = _tensor(prediction.keypoints_2d)
     measures["keypoint_error"] = metrics.keypoint_error_2d(keypoints, batch.keypoints_px, per_point=True)
     measures["keypoint_error_px"] = metrics.point_distance(keypoints, batch.keypoints_px)
@@ -409,7 +409,7 @@ def run_protocol(
     *,
     num_samples: int | None = None,
     batch_size: int = 8,
-    blind: BlindHands | None = None,
+    prior: PriorBaseline | None = None,
     answers_for: OfficialLayout | None = None,
     show_progress: bool = True,
     share: ProcessShare = ALL_OF_IT,
@@ -425,7 +425,7 @@ def run_protocol(
         out: folder for chunks and settings.
         num_samples: the first so many samples; None for all.
         batch_size: images a call of the predictor.
-        blind: the control; None leaves it out.
+        prior: the control; None leaves it out.
         answers_for: also keep what an official answer in this layout needs, see `read_answers`; None: do not.
         show_progress: a progress bar on standard error, of the first process.
         share: the chunks that are measured here, where several processes run this with one folder `out`.
@@ -449,11 +449,13 @@ def run_protocol(
     if answers_for is not None:
         (out / _ANSWERS).mkdir(exist_ok=True)
 
-    own = [bounds for number, bounds in _chunk_bounds(total) if share.owns(number)] if total is not None else None
+    own = (
+        [bounds for number, bounds in _chunk_bounds(total) if share.is_assigned(number)] if total is not None else None
+    )
     expected = None if own is None else sum(stop - start for start, stop in own)
     with tqdm(total=expected, unit="image", disable=not (show_progress and share.is_main)) as progress:
         for number, (start, stop) in _chunk_bounds(total):
-            if not share.owns(number):
+            if not share.is_assigned(number):
                 continue
             path, answers_path = (out / folder / _chunk_name(start, stop) for folder in ("chunks", _ANSWERS))
             if path.exists() and (answers_for is None or answers_path.exists()):
@@ -461,7 +463,7 @@ def run_protocol(
                 progress.update(measured)
             else:
                 rows = rows_between(dataset, start, stop)
-                found = _run_chunk(predict, rows, start, settings, batch_size, blind, answers_for, progress)
+                found = _run_chunk(predict, rows, start, settings, batch_size, prior, answers_for, progress)
                 if found is None:  # a stream of unknown length has ended
                     break
                 chunk, answers = found
@@ -505,7 +507,7 @@ def _run_chunk(
     start: int,
     settings: EvaluationSettings,
     batch_size: int,
-    blind: BlindHands | None,
+    prior: PriorBaseline | None,
     answers_for: OfficialLayout | None,
     progress: tqdm,
 ) -> tuple[Scores, Answer | None] | None:
@@ -524,7 +526,7 @@ def _run_chunk(
         _check_prediction(prediction, batch, settings)
         if is_measured:
             compared = {"same_vertices": settings.same_vertices, "true_mesh": settings.true_mesh}
-            scores = measure_batch(prediction, batch, blind, **compared)
+            scores = measure_batch(prediction, batch, prior, **compared)
         else:
             scores = _describe(prediction, batch)
         if answers_for is not None:

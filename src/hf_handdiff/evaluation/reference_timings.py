@@ -93,7 +93,7 @@ def measure_mediapipe(image: np.ndarray, repeats: int = 7) -> dict[str, Any]:
     return {"ms_per_image": milliseconds, "found_hand": found}
 
 
-def add_rivals(figures: dict[str, Any], image: np.ndarray, vit_h: bool, mediapipe: bool) -> None:
+def add_reference_timings(figures: dict[str, Any], image: np.ndarray, vit_h: bool, mediapipe: bool) -> None:
     """Add "vit_h" and "mediapipe" to the figures of `benchmark.measure_pipeline`, each with our ratio to it.
 
     "ratio_by_hypotheses" is our time for one image over theirs, by N: below 1 we are faster.
@@ -112,23 +112,23 @@ def add_rivals(figures: dict[str, Any], image: np.ndarray, vit_h: bool, mediapip
                 figures[name]["ratio_of_image_encoder"] = figures["encoder_ms"] / theirs
 
 
-def rival_rows(figures: dict[str, Any]) -> list[list[str]]:
+def reference_rows(figures: dict[str, Any]) -> list[list[str]]:
     """Rows of the benchmark's table: what the others take, and our time over theirs."""
     rows = []
     if "vit_h" in figures:
-        rival = figures["vit_h"]
-        name = f"ViT-H/16 backbone at 256x192, random weights ({rival['million_parameters']:.0f} M)"
-        rows += _rows_of_rival(name, "the ViT-H/16", rival)
+        reference = figures["vit_h"]
+        name = f"ViT-H/16 backbone at 256x192, random weights ({reference['million_parameters']:.0f} M)"
+        rows += _rows_of_reference(name, "the ViT-H/16", reference)
     if "mediapipe" in figures:
         found = "" if figures["mediapipe"]["found_hand"] else ", no hand found: its landmark network did not run"
-        rows += _rows_of_rival(f"MediaPipe hands (CPU{found})", "MediaPipe", figures["mediapipe"])
+        rows += _rows_of_reference(f"MediaPipe hands (CPU{found})", "MediaPipe", figures["mediapipe"])
     return rows
 
 
-def _rows_of_rival(title: str, name: str, rival: dict[str, Any]) -> list[list[str]]:
-    rows = [[title, f"{rival['ms_per_image']:.1f} ms"]]
-    for count, ratio in rival["ratio_by_hypotheses"].items():
+def _rows_of_reference(title: str, name: str, reference: dict[str, Any]) -> list[list[str]]:
+    rows = [[title, f"{reference['ms_per_image']:.1f} ms"]]
+    for count, ratio in reference["ratio_by_hypotheses"].items():
         rows.append([f"ours with N = {count} takes", f"{ratio:.2f} times {name}"])
-    if "ratio_of_image_encoder" in rival:
-        rows.append(["our image encoder alone takes", f"{rival['ratio_of_image_encoder']:.2f} times {name}"])
+    if "ratio_of_image_encoder" in reference:
+        rows.append(["our image encoder alone takes", f"{reference['ratio_of_image_encoder']:.2f} times {name}"])
     return rows

@@ -119,8 +119,8 @@ def _hypotheses(measures: _Measures, best_of: Iterable[int]) -> dict[str, Any]:
         "pa_mpjpe_mm": "hypothesis_pa_joints",
         "pa_mpvpe_mm": "hypothesis_pa_vertices",
         "stage1_pa_mpjpe_mm": "stage1_hypothesis_pa_joints",
-        "blind_pa_mpjpe_mm": "blind_pa_joints",
-        "blind_pa_mpvpe_mm": "blind_pa_vertices",
+        "prior_pa_mpjpe_mm": "prior_pa_joints",
+        "prior_pa_mpvpe_mm": "prior_pa_vertices",
     }
     figures["best_of"] = {
         str(n): {
@@ -350,9 +350,9 @@ def _answers_table(results: dict[str, Any]) -> Table:
     add("single sample", single["pa_mpjpe_mm"], single["pa_mpvpe_mm"], single["mpjpe_root_relative_mm"])
     for n, figures in results["best_of"].items():
         add(f"best of {n} (oracle)", figures["pa_mpjpe_mm"], figures["pa_mpvpe_mm"], None)
-        blind = figures["blind_pa_mpjpe_mm"], figures["blind_pa_mpvpe_mm"]
-        if blind[0] is not None:
-            add(f"best of {n} blind random hands", *blind, None)
+        prior = figures["prior_pa_mpjpe_mm"], figures["prior_pa_mpvpe_mm"]
+        if prior[0] is not None:
+            add(f"best of {n} prior random hands", *prior, None)
     stage1 = results["stage1"]
     if stage1["pa_mpjpe_mm"] is not None:
         add("stage 1 alone: mean", stage1["pa_mpjpe_mm"], None, stage1["mpjpe_root_relative_mm"])
@@ -365,7 +365,7 @@ def _answers_table(results: dict[str, Any]) -> Table:
         f"after alignment by scale and translation: {as_text(accuracy['mpjpe_scale_translation_mm'])} mm. PA "
         f"joint AUC (0-50 mm) {as_text(accuracy['pa_joint_auc_0_to_50mm'], 3)}, "
         f"F@5 {as_text(accuracy['f_score_5mm'], 3)}, F@15 {as_text(accuracy['f_score_15mm'], 3)}. Best-of-N is "
-        "chosen per sample by the truth, for joints and meshes apart: read it beside its blind control."
+        "chosen per sample by the truth, for joints and meshes apart: read it beside its prior control."
     )
     return Table("Accuracy (mm)", ["answer", "PA-MPJPE", "PA-MPVPE", "MPJPE root-relative"], rows, note)
 

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from hf_handdiff.models.mesh_latent_denoiser import ImageCues
+from hf_handdiff.models.mesh_latent_denoiser import ImageConditions
 
 
 @dataclass(frozen=True)
@@ -97,8 +97,10 @@ class _MeshLatentDenoiser(nn.Module):
         super().__init__()
         self.mesh_latent_denoiser = mesh_latent_denoiser
 
-    def forward(self, sample, timestep, joints, joints_mask, image_mask, *cues):
-        return (self.mesh_latent_denoiser(sample, timestep, joints, ImageCues(*cues), joints_mask, image_mask),)
+    def forward(self, sample, timestep, joints, joints_mask, image_mask, *conditions):
+        return (
+            self.mesh_latent_denoiser(sample, timestep, joints, ImageConditions(*conditions), joints_mask, image_mask),
+        )
 
 
 class _MeshDecoder(nn.Module):
@@ -132,7 +134,7 @@ def _image_encoder_graph(image_encoder: nn.Module) -> NetworkGraph:
         NamedTensor("keypoints", (21, 2), "2D keypoints x, y in crop units: 0..1 across the crop"),
         NamedTensor("keypoint_scores", (21,), "probability that the joint is directly visible, 0..1"),
         NamedTensor("hand_logit", (), "the sigmoid of it is the probability that there is a hand"),
-        NamedTensor("joints", (21, 3), "rough 3D joints, m, wrist at 0, x right, y down, z away from the camera"),
+        NamedTensor("joints", (21, 3), "encoder's 3D joints, m, wrist at 0, x right, y down, z away from the camera"),
         NamedTensor("point_features", (21, channels), "the feature map under the keypoints"),
         NamedTensor("global_features", (config.global_dim,), "features of the whole hand"),
         NamedTensor("feature_map", (channels, side, side), "features over the square of the next three outputs"),
@@ -177,7 +179,7 @@ def _mesh_latent_denoiser_graph(mesh_latent_denoiser: nn.Module) -> NetworkGraph
         NamedTensor("has_image", (), "1, or 0 where only keypoints are known and the next three are zeros"),
         NamedTensor("point_features", (joints, config.point_feature_size), "of the image encoder"),
         NamedTensor("global_features", (config.global_feature_size,), "of the image encoder"),
-        NamedTensor("rough_joints", (joints, 3), "joints of the image encoder, m, turned to the view frame"),
+        NamedTensor("encoder_joints", (joints, 3), "joints of the image encoder, m, turned to the view frame"),
         *_keypoint_tensors(joints),
     )
     outputs = (NamedTensor("clean_sample", latent, "predicted clean mesh latents"),)

@@ -62,7 +62,7 @@ _SCRIPTS = {
     "hand_framing": _Component(
         "HandImageEncoder",
         "image_encoder",
-        "An image encoder whose first look, where in a crop the hand is and how it is turned, was trained.",
+        "An image encoder whose framing pass, where in a crop the hand is and how it is turned, was trained.",
         _ENCODER_DATA,
         "keypoint-detection",
     ),
@@ -70,7 +70,7 @@ _SCRIPTS = {
         "JointDenoiser",
         "joint_denoiser",
         "Stage 1, the joint denoiser: 2D keypoints → a distribution of 21 joints in 3D.",
-        f"{_MADE_UP}, with detector-like noise on their 2D points; with `--cues`, also on what an image encoder "
+        f"{_MADE_UP}, with detector-like noise on their 2D points; with `--conditions`, also on what an image encoder "
         "really said of images.",
         "keypoint-detection",
     ),
@@ -84,7 +84,7 @@ _SCRIPTS = {
         "MeshLatentDenoiser",
         "mesh_latent_denoiser",
         "Stage 2, the mesh latent denoiser: one joint hypothesis and image features → a distribution of meshes.",
-        f"{_MADE_UP}, and on what an image encoder said of images (`--cues`).",
+        f"{_MADE_UP}, and on what an image encoder said of images (`--conditions`).",
         "image-to-3d",
     ),
 }

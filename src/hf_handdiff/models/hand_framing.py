@@ -2,7 +2,7 @@
 
 The landmark network inside the image encoder was trained on hands that are upright and fill their crop, as
 MediaPipe's tracker provides them, and is lost on others. This small network looks at the crop at half resolution
-and says which turned square to cut out of it, so that the second look is at what the landmark network knows.
+and says which turned square to cut out of it, so that the landmark pass is at what the landmark network knows.
 """
 
 from dataclasses import dataclass
@@ -37,15 +37,15 @@ class HandFrame:
         cosine, sine = self.angle.cos(), self.angle.sin()
         return torch.stack([torch.stack([cosine, -sine], -1), torch.stack([sine, cosine], -1)], -2)
 
-    def enter(self, points: torch.Tensor) -> torch.Tensor:
+    def to_square(self, points: torch.Tensor) -> torch.Tensor:
         """Points (B, K, 2) in crop units -> units of the square (0..1 across it)."""
         return (points - self.centre[:, None]) @ self.turn.transpose(1, 2) / self.side[:, None, None] + 0.5
 
-    def leave(self, points: torch.Tensor) -> torch.Tensor:
+    def from_square(self, points: torch.Tensor) -> torch.Tensor:
         """Points (B, K, 2) in units of the square -> crop units."""
         return self.side[:, None, None] * (points - 0.5) @ self.turn + self.centre[:, None]
 
-    def cut(self, images: torch.Tensor, size: int | None = None) -> torch.Tensor:
+    def crop(self, images: torch.Tensor, size: int | None = None) -> torch.Tensor:
         """Resample images (B, 3, S, S) so that the squares fill them; what lies outside is black. `size` px a side,
         None: S.
 
@@ -60,14 +60,14 @@ class HandFrame:
         return cut.to(images.dtype)
 
 
-def frame_round_keypoints(points: torch.Tensor) -> HandFrame:
+def frame_around_keypoints(points: torch.Tensor) -> HandFrame:
     """The upright squares round hands: keypoints (B, 21, 2) in crop units -> frames `BOX_MARGIN` times their boxes."""
     angle = upright_angle(points)
     upright = HandFrame(torch.zeros_like(points[:, 0]), torch.ones_like(angle), angle)
-    turned = upright.enter(points)  # (B, 21, 2)
+    turned = upright.to_square(points)  # (B, 21, 2)
     low, high = turned.amin(1, keepdim=True), turned.amax(1, keepdim=True)
     side = BOX_MARGIN * (high - low).amax(-1)[:, 0]
-    return HandFrame(upright.leave((low + high) / 2)[:, 0], side.clamp(SMALLEST_SIDE, LARGEST_SIDE), angle)
+    return HandFrame(upright.from_square((low + high) / 2)[:, 0], side.clamp(SMALLEST_SIDE, LARGEST_SIDE), angle)
 
 
 class HandFramingNet(nn.Module):

@@ -115,9 +115,9 @@ class BuiltinHandDetector:
         size = int(1.5 * config.hand_size)
         views = torch.stack([crop_image(pixels, crop.numpy(), size) for crop in crops])
         in_crop = HandFrame(torch.full_like(frame.centre, 0.5), 1 / reach, frame.angle)
-        found = self._network.hands_both_ways(in_crop.cut(views, config.hand_size))
+        found = self._network.hands_both_ways(in_crop.crop(views, config.hand_size))
         are_hands = self._network.are_hands(found, palms.scores).tolist()
-        keypoints = crop_to_pixels(in_crop.leave(found.keypoints), crops).double().numpy()
+        keypoints = crop_to_pixels(in_crop.from_square(found.keypoints), crops).double().numpy()
         hands = []
         for k, score in enumerate(found.hand_score.tolist()):
             low, high = keypoints[k].min(axis=0), keypoints[k].max(axis=0)

@@ -22,7 +22,7 @@ from transformers import initialization as init
 from transformers.utils import ModelOutput
 
 from hf_handdiff.models.base import HandModel
-from hf_handdiff.models.hand_framing import NUM_KEYPOINTS, HandFrame, HandFramingNet, frame_round_keypoints
+from hf_handdiff.models.hand_framing import NUM_KEYPOINTS, HandFrame, HandFramingNet, frame_around_keypoints
 
 # The converted backbone: (kernel size, stride of the first block, output channels, hidden channels of every
 # block). It is EfficientNet-Lite0 without the squeeze-and-excite layers; the first hidden width of 64 is the
@@ -47,7 +47,7 @@ class HandImageEncoderConfig(PretrainedConfig):
         global_dim: size G of the global feature vector (B, G).
         prior_std: standard deviation, in crop units, of the Gaussian prior round each initial landmark.  The
             refinement can comfortably move a keypoint two to three times this far.
-        more_looks: how often the square is cut anew round the keypoints that the last look found.
+        refinement_steps: how often the square is cut anew round the keypoints that the last look found.
 
     Fields that follow from the converted weights:
         image_size: side in pixels of the square input, a multiple of 32.  The backbone was trained at 224;
@@ -62,7 +62,7 @@ class HandImageEncoderConfig(PretrainedConfig):
         feature_channels: int = 64,
         global_dim: int = 256,
         prior_std: float = 0.06,
-        more_looks: int = 1,
+        refinement_steps: int = 1,
         **kwargs,
     ):
         if image_size <= 0 or image_size % 32:
@@ -74,10 +74,10 @@ class HandImageEncoderConfig(PretrainedConfig):
         self.image_size = image_size
         self.feature_channels = feature_channels
         self.global_dim = global_dim
-        if more_looks < 0:
-            raise ValueError(f"more_looks must be 0 or more, got {more_looks}")
+        if refinement_steps < 0:
+            raise ValueError(f"refinement_steps must be 0 or more, got {refinement_steps}")
         self.prior_std = prior_std
-        self.more_looks = more_looks
+        self.refinement_steps = refinement_steps
         super().__init__(**kwargs)
 
     @property
@@ -99,7 +99,7 @@ class HandImageEncoderOutput(ModelOutput):
     joints: (B, 21, 3) auxiliary 3D estimate, metres, wrist at 0, x right, y down, z away.
     initial_keypoints: (B, 21, 2) landmark head alone, before the refinement, crop units.
     keypoint_score_logits: (B, 21) `keypoint_scores` before the sigmoid, for the loss.
-    frame: the turned square of the crop that the second look was at; feature_map and heatmap_logits lie in it.
+    frame: the turned square of the crop that the landmark pass was at; feature_map and heatmap_logits lie in it.
     """
 
     keypoints: torch.FloatTensor | None = None
@@ -309,17 +309,17 @@ class HandImageEncoder(HandModel):
 
         Positions outside the map's square read the nearest border cell.
         """
-        return _sample(encoded.feature_map, encoded.frame.enter(keypoints))
+        return _sample(encoded.feature_map, encoded.frame.to_square(keypoints))
 
     def forward(
         self, pixel_values: torch.Tensor, framed: bool = False, return_dict: bool | None = None
     ) -> HandImageEncoderOutput | tuple:
         """Look at crops of right hands: coarsely at all of each, then at the turned square with the hand, which
-        is cut anew round what was found there (`config.more_looks`) and looked at for good.
+        is cut anew round what was found there (`config.refinement_steps`) and looked at for good.
 
         Args:
             pixel_values: (B, 3, S, S) RGB in 0..1.
-            framed: the crops are such squares already, as in training: skip the first look.
+            framed: the crops are such squares already, as in training: skip the framing pass.
             return_dict: False returns a tuple.
 
         Raises:
@@ -332,12 +332,12 @@ class HandImageEncoder(HandModel):
         if framed:
             whole = torch.zeros(batch, 5, device=pixel_values.device)
             whole[:, 3] = 1.0  # the cosine of no turn
-            output = self._look(pixel_values, self.framing.decode(whole))
+            output = self._encode_square(pixel_values, self.framing.decode(whole))
         else:
             frame = self.framing.decode(self.framing(pixel_values))
-            for _ in range(self.config.more_looks):
-                frame = frame_round_keypoints(frame.leave(self._landmarks(frame.cut(pixel_values))))
-            output = self._look(frame.cut(pixel_values), frame)
+            for _ in range(self.config.refinement_steps):
+                frame = frame_around_keypoints(frame.from_square(self._landmarks(frame.crop(pixel_values))))
+            output = self._encode_square(frame.crop(pixel_values), frame)
         return output.to_tuple() if return_dict is False else output
 
     def _landmarks(self, squares: torch.Tensor) -> torch.Tensor:
@@ -345,7 +345,7 @@ class HandImageEncoder(HandModel):
         _, pooled = self.backbone(squares)
         return _linears_float32([self.landmark_head], pooled)[0].unflatten(1, (NUM_KEYPOINTS, 2))
 
-    def _look(self, squares: torch.Tensor, frame: HandFrame) -> HandImageEncoderOutput:
+    def _encode_square(self, squares: torch.Tensor, frame: HandFrame) -> HandImageEncoderOutput:
         """All that there is to say of squares (B, 3, S, S), which `frame` cut from the crops."""
         maps, pooled = self.backbone(squares)
         feature_map = self.fusion(maps)
@@ -371,14 +371,14 @@ class HandImageEncoder(HandModel):
 
         # 5. Back from the square to the crop.
         return HandImageEncoderOutput(
-            keypoints=frame.leave(keypoints),
+            keypoints=frame.from_square(keypoints),
             keypoint_scores=score_logits.sigmoid(),
             hand_logit=hand_logit,
             feature_map=feature_map,
             global_features=global_features,
             heatmap_logits=heatmap_logits,
             joints=_turn_back(world - world[:, :1], frame),
-            initial_keypoints=frame.leave(initial_keypoints),
+            initial_keypoints=frame.from_square(initial_keypoints),
             keypoint_score_logits=score_logits,
             frame=frame,
         )

@@ -1,4 +1,4 @@
-"""Stage 1's network: from noisy 3D joints and 2D cues to clean 3D joints."""
+"""Stage 1's network: from noisy 3D joints and 2D conditions to clean 3D joints."""
 
 import torch
 from transformers import PretrainedConfig
@@ -85,7 +85,7 @@ class JointDenoiser(HandModel):
             keypoints: (B, 21, 2) 2D points in the view frame, half extent 1. Rows with score 0 are not read.
             keypoint_scores: (B, 21) 0..1 confidence; 0 means not seen.
             view_scale: (B,) tangent of the half angle that the points span.
-            condition_mask: (B,) bool, False where the 2D cues are to be ignored (unconditional sampling and
+            condition_mask: (B,) bool, False where the 2D conditions are to be ignored (unconditional sampling and
                 classifier-free guidance). None: all conditioned.
 
         Returns:

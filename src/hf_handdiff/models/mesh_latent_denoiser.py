@@ -60,14 +60,14 @@ class MeshLatentDenoiserConfig(PretrainedConfig):
 
 
 @dataclass
-class ImageCues:
+class ImageConditions:
     """What stage 2 reads of an image; computed once per image, shared by its hypotheses.
 
     Attributes:
         has_image: (B,) 1, or 0 where only 2D keypoints are known; the next three are zeros there.
         point_features: (B, 21, C) the feature map sampled at the 2D keypoints.
         global_features: (B, G) one vector for the whole crop.
-        rough_joints: (B, 21, 3) m, the encoder's own 3D estimate, wrist-relative, view frame.
+        encoder_joints: (B, 21, 3) m, the encoder's own 3D estimate, wrist-relative, view frame.
         keypoints: (B, 21, 2) 2D points in the view frame, half extent 1.
         keypoint_scores: (B, 21) 0..1.
         view_scale: (B,) tangent of the half angle that the points span.
@@ -76,18 +76,18 @@ class ImageCues:
     has_image: torch.Tensor
     point_features: torch.Tensor
     global_features: torch.Tensor
-    rough_joints: torch.Tensor
+    encoder_joints: torch.Tensor
     keypoints: torch.Tensor
     keypoint_scores: torch.Tensor
     view_scale: torch.Tensor
 
-    def repeat(self, times: int) -> "ImageCues":
+    def repeat(self, times: int) -> "ImageConditions":
         """Each image `times` times in a row: (B, ...) -> (B * times, ...)."""
-        return ImageCues(*(value.repeat_interleave(times, dim=0) for value in vars(self).values()))
+        return ImageConditions(*(value.repeat_interleave(times, dim=0) for value in vars(self).values()))
 
-    def to(self, *args, **kwargs) -> "ImageCues":
+    def to(self, *args, **kwargs) -> "ImageConditions":
         """`torch.Tensor.to` on every field."""
-        return ImageCues(*(value.to(*args, **kwargs) for value in vars(self).values()))
+        return ImageConditions(*(value.to(*args, **kwargs) for value in vars(self).values()))
 
 
 class MeshLatentDenoiser(HandModel):
@@ -180,7 +180,7 @@ class MeshLatentDenoiser(HandModel):
         sample: torch.Tensor,
         timestep: torch.Tensor,
         joints: torch.Tensor,
-        image: ImageCues,
+        image: ImageConditions,
         joints_mask: torch.Tensor | None = None,
         image_mask: torch.Tensor | None = None,
     ) -> torch.Tensor:
@@ -190,9 +190,9 @@ class MeshLatentDenoiser(HandModel):
             sample: (B, T, C) noisy normalised latents.
             timestep: (B,) diffusion steps, 0..999.
             joints: (B, 21, 3) m, one joint hypothesis, wrist-relative, view frame.
-            image: the image's cues, B rows.
+            image: the image's conditions, B rows.
             joints_mask: (B,) bool, False where the joints are to be ignored. None: all used.
-            image_mask: (B,) bool, False where the image's cues are to be ignored, 2D points included. None: all used.
+            image_mask: (B,) bool, False where the image's conditions are to be ignored, 2D points included; None likewise.
 
         Returns:
             (B, T, C) predicted clean latents.
@@ -200,18 +200,26 @@ class MeshLatentDenoiser(HandModel):
         batch, dtype = sample.shape[0], sample.dtype
         everything = torch.ones(batch, dtype=torch.bool, device=sample.device)
         use_joints = (everything if joints_mask is None else joints_mask).to(dtype)[:, None]
-        joint_cues = self._in_units(joints).to(dtype) * use_joints
-        point_cues, use_points, image_cues, use_image = self.read_image(image, image_mask, dtype)
-        known = [sample.flatten(1), joint_cues, point_cues, use_joints, use_points, image_cues, use_image]
-        return (self.direct(joint_cues) + self.trunk(torch.cat(known, dim=-1), timestep)).view(sample.shape)
+        joint_conditions = self._in_units(joints).to(dtype) * use_joints
+        point_conditions, use_points, image_conditions, use_image = self.read_image(image, image_mask, dtype)
+        known = [
+            sample.flatten(1),
+            joint_conditions,
+            point_conditions,
+            use_joints,
+            use_points,
+            image_conditions,
+            use_image,
+        ]
+        return (self.direct(joint_conditions) + self.trunk(torch.cat(known, dim=-1), timestep)).view(sample.shape)
 
     def read_image(
-        self, image: ImageCues, image_mask: torch.Tensor | None, dtype: torch.dtype
+        self, image: ImageConditions, image_mask: torch.Tensor | None, dtype: torch.dtype
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
         """What the trunk sees of an image.
 
         Args:
-            image: the image's cues, B rows.
+            image: the image's conditions, B rows.
             image_mask: as in `forward`.
             dtype: of the answer.
 
@@ -226,13 +234,13 @@ class MeshLatentDenoiser(HandModel):
         scores = image.keypoint_scores.to(dtype)
         points = torch.where(scores[..., None] > 0, image.keypoints, 0).to(dtype)
         scale = image.view_scale.to(dtype).clamp_min(1e-3).log()[:, None] + 2.0
-        point_cues = torch.cat([points.flatten(1), scores, scale], dim=-1) * use_points
-        image_cues = [
+        point_conditions = torch.cat([points.flatten(1), scores, scale], dim=-1) * use_points
+        image_conditions = [
             self.reduce_points(image.point_features.to(dtype)).flatten(1),
             self.reduce_global(image.global_features.to(dtype)),
-            self._in_units(image.rough_joints).to(dtype),
+            self._in_units(image.encoder_joints).to(dtype),
         ]
-        return point_cues, use_points, torch.cat(image_cues, dim=-1) * use_image, use_image
+        return point_conditions, use_points, torch.cat(image_conditions, dim=-1) * use_image, use_image
 
 
 def _linear_map(known: torch.Tensor, wanted: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

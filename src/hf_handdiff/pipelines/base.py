@@ -11,7 +11,7 @@ from hf_handdiff.camera import fit_translation
 from hf_handdiff.errors import InputError
 from hf_handdiff.hub.pipeline_storage import StoredPipeline
 from hf_handdiff.pipelines.aggregation import aggregate, calibrated_std, region_radius, spread
-from hf_handdiff.pipelines.image_conditions import Perception, perceive
+from hf_handdiff.pipelines.image_encoding import ImageEncoding, encode_image
 from hf_handdiff.pipelines.inputs import HandRequest, mirror_hands, mirror_pixels
 from hf_handdiff.pipelines.outputs import HandPipelineOutput
 from hf_handdiff.pipelines.sampling import draw_noise, hypothesis_generators, sample_joints, sample_meshes
@@ -38,13 +38,13 @@ class HandPipeline(StoredPipeline):
         """Nothing: the settings are among the `components` already."""
         return {}
 
-    def encode_image(self, request: HandRequest) -> Perception:
+    def encode_image(self, request: HandRequest) -> ImageEncoding:
         """2D keypoints, hand score and image conditions of all crops, once an image."""
-        return perceive(self.image_encoder, request, self._execution_device)
+        return encode_image(self.image_encoder, request, self._execution_device)
 
     def sample_joints(
         self,
-        perception: Perception,
+        encoding: ImageEncoding,
         seeds: list[int],
         num_hypotheses: int,
         num_steps: int | None,
@@ -59,7 +59,7 @@ class HandPipeline(StoredPipeline):
         start = draw_noise(generators, len(seeds), shape)
         if noise is not None:
             start = _checked_noise(noise, "joint_noise", start.shape)
-        view = perception.view
+        view = encoding.view
         return sample_joints(
             self.joint_denoiser,
             self.joint_scheduler,
@@ -77,7 +77,7 @@ class HandPipeline(StoredPipeline):
     def sample_meshes(
         self,
         joints: torch.Tensor | None,
-        perception: Perception | None,
+        encoding: ImageEncoding | None,
         seeds: list[int],
         num_hypotheses: int,
         num_steps: int | None,
@@ -97,7 +97,7 @@ class HandPipeline(StoredPipeline):
             self.mesh_scheduler,
             start,
             joints,
-            None if perception is None else perception.cues,
+            None if encoding is None else encoding.conditions,
             self._steps(num_steps, "num_mesh_inference_steps"),
             self._guidance(guidance_scale),
             device=self._execution_device,
@@ -126,7 +126,7 @@ class HandPipeline(StoredPipeline):
     def to_output(
         self,
         request: HandRequest,
-        perception: Perception | None,
+        encoding: ImageEncoding | None,
         rotation: torch.Tensor,
         joints: torch.Tensor,
         vertices: torch.Tensor | None,
@@ -144,12 +144,12 @@ class HandPipeline(StoredPipeline):
 
         joints, vertices, hypotheses = to_camera(joints), to_camera(vertices), to_camera(hypotheses)
         translation = None
-        if request.has_intrinsics and perception is not None:
+        if request.has_intrinsics and encoding is not None:
             translation = fit_translation(
                 joints,
-                perception.keypoints_px[:, None],
+                encoding.keypoints_px[:, None],
                 request.intrinsics[:, None],
-                perception.scores.square()[:, None],
+                encoding.scores.square()[:, None],
             )
         left = request.is_left
         joints, vertices, hypotheses, translation = (
@@ -169,7 +169,7 @@ class HandPipeline(StoredPipeline):
             handedness=request.handedness,
             image_indices=request.image_indices,
             boxes=request.boxes,
-            **({} if perception is None else _in_pixels(request, perception)),
+            **({} if encoding is None else _in_pixels(request, encoding)),
         )
 
     def is_calibrated(self, num_steps=None, num_mesh_steps=None, guidance_scale=None, own_noise: bool = False) -> bool:
@@ -240,14 +240,14 @@ def _checked_noise(noise, name: str, shape: torch.Size) -> torch.Tensor:
     return values
 
 
-def _in_pixels(request: HandRequest, perception: Perception) -> dict:
+def _in_pixels(request: HandRequest, encoding: ImageEncoding) -> dict:
     """What the 2D side found, in pixels of the photos as they were given."""
     left = request.is_left
     crops = request.crops.clone()
     crops[left, 0] = request.widths[left] - crops[left, 0]
     return {
-        "keypoints_2d": mirror_pixels(perception.keypoints_px, request.widths, left),
-        "keypoint_scores": perception.scores,
-        "hand_score": perception.hand_score,
+        "keypoints_2d": mirror_pixels(encoding.keypoints_px, request.widths, left),
+        "keypoint_scores": encoding.scores,
+        "hand_score": encoding.hand_score,
         "crops": crops,
     }

@@ -135,17 +135,17 @@ class CascadedHandPipeline(HandPipeline):
         seeds = base_seeds(hands.generator, len(request.handedness))
 
         # 2. The image encoder, once an image.
-        perception = self.encode_image(request)
+        encoding = self.encode_image(request)
 
         # 3. Stage 1: joints from 2D keypoints.
         hypotheses = self.sample_joints(
-            perception, seeds, num_hypotheses, num_inference_steps, guidance_scale, joint_noise, callback_on_step_end
+            encoding, seeds, num_hypotheses, num_inference_steps, guidance_scale, joint_noise, callback_on_step_end
         )
 
         # 4. Stage 2: a mesh for each joint hypothesis.
         vertices, joints = self.sample_meshes(
             hypotheses,
-            perception,
+            encoding,
             seeds,
             num_hypotheses,
             num_mesh_inference_steps,
@@ -158,6 +158,6 @@ class CascadedHandPipeline(HandPipeline):
         own_noise = joint_noise is not None or mesh_noise is not None
         calibrated = self.is_calibrated(num_inference_steps, num_mesh_inference_steps, guidance_scale, own_noise)
         output = self.to_output(
-            request, perception, perception.view.rotation, joints, vertices, hypotheses, aggregation, calibrated
+            request, encoding, encoding.view.rotation, joints, vertices, hypotheses, aggregation, calibrated
         )
         return output.finish(output_type, return_dict)

@@ -9,7 +9,7 @@ from hf_handdiff.pipelines.schedulers import check_scheduler
 
 
 class JointDiffusionPipeline(HandPipeline):
-    """Samples 3D joints from 2D cues. Loads from a cascade's checkpoint as well as from one of its own.
+    """Samples 3D joints from 2D conditions. Loads from a cascade's checkpoint as well as from one of its own.
 
     Args:
         image_encoder: finds the 2D keypoints; not used where the caller brings them.
@@ -83,11 +83,11 @@ class JointDiffusionPipeline(HandPipeline):
         hands = hands_to_sample(self.hand_detector, images, handedness, boxes, keypoints_2d, intrinsics, generator)
         request = hands.request(keypoints_2d, keypoint_scores)
         seeds = base_seeds(hands.generator, len(request.handedness))
-        perception = self.encode_image(request)
+        encoding = self.encode_image(request)
         joints = self.sample_joints(
-            perception, seeds, num_hypotheses, num_inference_steps, guidance_scale, joint_noise, callback_on_step_end
+            encoding, seeds, num_hypotheses, num_inference_steps, guidance_scale, joint_noise, callback_on_step_end
         )
         output = self.to_output(
-            request, perception, perception.view.rotation, joints, None, joints, aggregation, calibrated=False
+            request, encoding, encoding.view.rotation, joints, None, joints, aggregation, calibrated=False
         )
         return output.finish(output_type, return_dict)

@@ -16,7 +16,7 @@ class MeshLDMPipeline(HandPipeline):
     """Samples meshes by latent diffusion. Loads from a cascade's checkpoint as well as from one of its own.
 
     Args:
-        image_encoder: its features and 2D keypoints are the image's cues.
+        image_encoder: its features and 2D keypoints are the image's conditions.
         mesh_autoencoder: its latent space is where diffusion happens; it knows faces and joints.
         mesh_latent_denoiser: the network of stage 2.
         mesh_scheduler: its schedule; x0-prediction, no clipping.
@@ -104,8 +104,8 @@ class MeshLDMPipeline(HandPipeline):
         if count is not None and count != len(request.handedness):
             raise InputError(f"joints: expected one row for each of {len(request.handedness)} images, got {count}")
         seeds = base_seeds(hands.generator, len(request.handedness))
-        perception = None if request.crops is None else self.encode_image(request)
-        rotation = torch.eye(3).expand(count or 1, 3, 3) if perception is None else perception.view.rotation
+        encoding = None if request.crops is None else self.encode_image(request)
+        rotation = torch.eye(3).expand(count or 1, 3, 3) if encoding is None else encoding.view.rotation
 
         in_view = None
         if hypotheses is not None:
@@ -113,7 +113,7 @@ class MeshLDMPipeline(HandPipeline):
             in_view = hypotheses @ rotation[:, None].transpose(-1, -2)
         vertices, mesh_joints = self.sample_meshes(
             in_view,
-            perception,
+            encoding,
             seeds,
             num_hypotheses,
             num_mesh_inference_steps,
@@ -122,7 +122,7 @@ class MeshLDMPipeline(HandPipeline):
             callback_on_step_end,
         )
         output = self.to_output(
-            request, perception, rotation, mesh_joints, vertices, in_view, aggregation, calibrated=False
+            request, encoding, rotation, mesh_joints, vertices, in_view, aggregation, calibrated=False
         )
         return output.finish(output_type, return_dict)
 

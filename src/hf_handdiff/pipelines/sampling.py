@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from hf_handdiff.errors import InputError
-from hf_handdiff.models.mesh_latent_denoiser import ImageCues
+from hf_handdiff.models.mesh_latent_denoiser import ImageConditions
 
 
 def denoise(
@@ -171,13 +171,13 @@ def sample_meshes(
     scheduler,
     noise: torch.Tensor,
     joints: torch.Tensor | None,
-    cues: ImageCues | None,
+    conditions: ImageConditions | None,
     num_steps: int,
     guidance_scale: float = 1.0,
     device: torch.device | None = None,
     **loop,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Stage 2: sample one mesh for each joint hypothesis, given the image's cues.
+    """Stage 2: sample one mesh for each joint hypothesis, given the image's conditions.
 
     Args:
         mesh_latent_denoiser: a `MeshLatentDenoiser`.
@@ -185,7 +185,7 @@ def sample_meshes(
         scheduler: its scheduler.
         noise: (B, N, T, C) standard normal.
         joints: (B, N, 21, 3) m, wrist-relative, view frame; None: no joints are known.
-        cues: the image's cues, B rows; None: neither image nor 2D keypoints.
+        conditions: the image's conditions, B rows; None: neither image nor 2D keypoints.
         num_steps: denoising steps.
         guidance_scale: 1 samples the conditional distribution, 0 the unconditional one.
         device: where the network computes; None: where its weights are (offloaded ones are elsewhere).
@@ -199,18 +199,18 @@ def sample_meshes(
     device, dtype = device or mesh_latent_denoiser.device, mesh_latent_denoiser.dtype
     rows = batch * count
     use_joints = torch.full((rows,), joints is not None, device=device)
-    use_image = torch.full((rows,), cues is not None, device=device)
+    use_image = torch.full((rows,), conditions is not None, device=device)
     ignored = torch.zeros(rows, dtype=torch.bool, device=device)
     if joints is None:
         joints = torch.zeros(batch, count, mesh_latent_denoiser.config.num_joints, 3)
-    if cues is None:
-        cues = empty_cues(mesh_latent_denoiser.config, batch)
+    if conditions is None:
+        conditions = empty_conditions(mesh_latent_denoiser.config, batch)
     joints = joints.flatten(0, 1).to(device, dtype)
-    cues = cues.to(device, dtype).repeat(count)
+    conditions = conditions.to(device, dtype).repeat(count)
 
     def predict(sample, times):
         def clean(joints_mask, image_mask):
-            return mesh_latent_denoiser(sample, times, joints, cues, joints_mask, image_mask)
+            return mesh_latent_denoiser(sample, times, joints, conditions, joints_mask, image_mask)
 
         conditional = clean(use_joints, use_image)
         return conditional if guidance_scale == 1.0 else guided(conditional, clean(ignored, ignored), guidance_scale)
@@ -223,13 +223,13 @@ def sample_meshes(
     return vertices.unflatten(0, (batch, count)), joints.unflatten(0, (batch, count))
 
 
-def empty_cues(config, batch: int) -> ImageCues:
-    """Cues for the case that nothing is known of an image: all zeros, to be masked or filled in."""
-    return ImageCues(
+def empty_conditions(config, batch: int) -> ImageConditions:
+    """Conditions for the case that nothing is known of an image: all zeros, to be masked or filled in."""
+    return ImageConditions(
         has_image=torch.zeros(batch),
         point_features=torch.zeros(batch, config.num_joints, config.point_feature_size),
         global_features=torch.zeros(batch, config.global_feature_size),
-        rough_joints=torch.zeros(batch, config.num_joints, 3),
+        encoder_joints=torch.zeros(batch, config.num_joints, 3),
         keypoints=torch.zeros(batch, config.num_joints, 2),
         keypoint_scores=torch.zeros(batch, config.num_joints),
         view_scale=torch.full((batch,), 0.2),

@@ -1,4 +1,4 @@
-"""Backgrounds: panoramas and made-up pictures, with clutter and distractors that have the colour of skin."""
+"""Backgrounds: panoramas and synthetic pictures, with clutter and distractors that have the colour of skin."""
 
 import cv2
 import numpy as np

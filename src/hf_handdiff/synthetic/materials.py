@@ -96,7 +96,7 @@ def random_color(rng: np.random.Generator, saturation: float = 0.6) -> np.ndarra
 
 
 def random_object_material(rng: np.random.Generator) -> Material:
-    """A made-up thing's surface: paint, plastic, metal-like, printed, striped, wood-like."""
+    """A synthetic thing's surface: paint, plastic, metal-like, printed, striped, wood-like."""
     direction = rng.normal(size=3)
     direction /= np.linalg.norm(direction)
     if rng.random() < 0.5:

@@ -1,4 +1,4 @@
-"""Triangle meshes of a scene, and made-up solids: boxes, sheets, lathe bodies (bottles, mugs, pens, balls),
+"""Triangle meshes of a scene, and synthetic solids: boxes, sheets, lathe bodies (bottles, mugs, pens, balls),
 tools."""
 
 from dataclasses import dataclass, replace

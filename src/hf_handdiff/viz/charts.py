@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw
 
 from hf_handdiff.viz.plots import label_font
 
-# After Okabe and Ito: apart for colour-blind readers.
+# After Okabe and Ito: apart for colour-prior readers.
 BLUE, ORANGE, GREEN, GREY = (0, 114, 178), (213, 94, 0), (0, 158, 115), (120, 124, 130)
 _INK, _FAINT, _GRID, _PAPER = (30, 32, 36), (95, 99, 105), (226, 229, 233), (255, 255, 255)
 _SIZE_PX = (800, 560)

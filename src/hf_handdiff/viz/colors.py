@@ -1,6 +1,6 @@
 """Colours of the pictures: one for each finger, and a scale from certain to uncertain.
 
-All of them stay apart for colour-blind readers, and on skin.
+All of them stay apart for colour-prior readers, and on skin.
 """
 
 from __future__ import annotations

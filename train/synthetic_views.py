@@ -1,4 +1,4 @@
-"""Hands made on the fly before made-up cameras, with detector-like 2D keypoints: training without images."""
+"""Hands made on the fly before synthetic cameras, with detector-like 2D keypoints: training without images."""
 
 from dataclasses import dataclass
 
@@ -24,7 +24,7 @@ class MadeUpViews:
     vertices: torch.Tensor | None
 
 
-def made_up_views(
+def synthetic_views(
     hands: PosedHands, count: int, generator: torch.Generator, with_vertices: bool = False
 ) -> MadeUpViews:
     """Sample `count` hands 0.2 to 1.4 m away, anywhere in the picture."""

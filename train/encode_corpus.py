@@ -1,6 +1,7 @@
 """Run the frozen image encoder over an augmented corpus once and keep what it said, for stages 1 and 2.
 
-    python train/cache_cues.py --corpus corpora/synthetic --image_encoder runs/hand_framing/model --out corpora/cues
+    python train/encode_corpus.py --corpus corpora/synthetic --image_encoder runs/hand_framing/model \
+        --out corpora/conditions
 
 Best are samples that the image encoder was *not* trained on (another seed, or `--skip`): on those that it was trained
 on its errors are smaller than on new images, and the stages behind it learn to trust it too much.
@@ -10,20 +11,22 @@ import argparse
 
 import numpy as np
 import torch
-from cues import Cues, CueWriter
+from conditions import Conditions, ConditionWriter
 from image_batches import CorpusBatches
 from loop import step_generator
 from tqdm.auto import tqdm
 
 from hf_handdiff.camera import crop_to_pixels, view_from_keypoints
-from hf_handdiff.data.augmentation import FIRST_LOOK, augment_batch, whole_image_batch
+from hf_handdiff.data.augmentation import FRAMING, augment_batch, whole_image_batch
 from hf_handdiff.models import HandImageEncoder
-from hf_handdiff.pipelines.image_conditions import image_cues
+from hf_handdiff.pipelines.image_encoding import image_conditions
 
 
 @torch.no_grad()
-def cues_of_batch(image_encoder: HandImageEncoder, batch: dict[str, torch.Tensor], half: bool = False) -> Cues:
-    """Cues and ground truth, in the view frame, of those crops of an augmented batch that show a hand."""
+def conditions_of_batch(
+    image_encoder: HandImageEncoder, batch: dict[str, torch.Tensor], half: bool = False
+) -> Conditions:
+    """Conditions and ground truth, in the view frame, of those crops of an augmented batch that show a hand."""
     batch = {name: value[batch["has_hand"]] for name, value in batch.items()}
     parameter = next(image_encoder.parameters())
     pixels = batch["pixel_values"].to(parameter.device, parameter.dtype)
@@ -35,8 +38,8 @@ def cues_of_batch(image_encoder: HandImageEncoder, batch: dict[str, torch.Tensor
     view = view_from_keypoints(keypoints, encoded.keypoint_scores.float().cpu(), batch["intrinsics_px"])
     wrist = batch["joints_m"][:, :1]
     to_view = view.rotation.transpose(-1, -2)
-    return Cues(
-        image=image_cues(image_encoder, encoded, keypoints, crops, batch["intrinsics_px"], view),
+    return Conditions(
+        image=image_conditions(image_encoder, encoded, keypoints, crops, batch["intrinsics_px"], view),
         joints=(batch["joints_m"] - wrist) @ to_view,
         vertices=(batch["vertices_m"] - wrist) @ to_view,
         visible=batch["keypoints_visible"],
@@ -65,16 +68,14 @@ def main(argv=None):
     batches = CorpusBatches(args.corpus, args.split, with_vertices=True)
     stop = len(batches) if args.num_samples is None else min(len(batches), args.skip + args.num_samples)
     rows = np.tile(np.arange(args.skip, stop), args.passes)
-    writer = CueWriter(args.out, args.out_split or args.split)
+    writer = ConditionWriter(args.out, args.out_split or args.split)
     starts = range(0, len(rows), args.batch_size)
     for number, start in enumerate(tqdm(starts, unit="batch")):
         raw = batches.rows(rows[start : start + args.batch_size])
         seen = (
-            whole_image_batch(raw)
-            if args.plain
-            else augment_batch(raw, step_generator(args.seed, number, 0), FIRST_LOOK)
+            whole_image_batch(raw) if args.plain else augment_batch(raw, step_generator(args.seed, number, 0), FRAMING)
         )
-        writer.add(cues_of_batch(image_encoder, seen, args.half))
+        writer.add(conditions_of_batch(image_encoder, seen, args.half))
     writer.close(**{key: value for key, value in vars(args).items() if value is not None})
 
 

@@ -1,16 +1,16 @@
-"""The image encoder's part: from crops to 2D keypoints in their view frame and the cues of stage 2. Once per image."""
+"""The image encoder's part: from crops to 2D keypoints in their view frame and the conditions of stage 2."""
 
 from dataclasses import dataclass
 
 import torch
 
 from hf_handdiff import camera
-from hf_handdiff.models.mesh_latent_denoiser import ImageCues
+from hf_handdiff.models.mesh_latent_denoiser import ImageConditions
 from hf_handdiff.pipelines.inputs import HandRequest
 
 
 @dataclass
-class Perception:
+class ImageEncoding:
     """What is known of B (right) hands before any sampling.
 
     Attributes:
@@ -18,18 +18,18 @@ class Perception:
         scores: (B, 21) 0..1, 0 where not seen.
         view: the keypoints in their view frame; its `rotation` leads from the camera to the view.
         hand_score: (B,) 0..1, NaN without images.
-        cues: what stage 2 may see of them.
+        conditions: what stage 2 may see of them.
     """
 
     keypoints_px: torch.Tensor
     scores: torch.Tensor
     view: camera.KeypointView
     hand_score: torch.Tensor
-    cues: ImageCues
+    conditions: ImageConditions
 
 
 @torch.no_grad()
-def perceive(image_encoder, request: HandRequest, device: torch.device | None = None) -> Perception:
+def encode_image(image_encoder, request: HandRequest, device: torch.device | None = None) -> ImageEncoding:
     """Run the image encoder over all crops of the request in one batch, unless there are no images.
 
     The caller's keypoints, where given, replace the estimate everywhere: for stage 1 and as the places at which
@@ -52,28 +52,30 @@ def perceive(image_encoder, request: HandRequest, device: torch.device | None = 
     view = camera.view_from_keypoints(keypoints, scores, request.intrinsics)
     hand_score = torch.full((len(keypoints),), torch.nan)
     if encoded is None:
-        cues = keypoint_cues(image_encoder.config, view)
+        conditions = keypoint_conditions(image_encoder.config, view)
     else:
         hand_score = encoded.hand_logit.float().sigmoid().cpu()
-        cues = image_cues(image_encoder, encoded, keypoints, request.crops, request.intrinsics, view)
-    return Perception(keypoints, scores, view, hand_score, cues)
+        conditions = image_conditions(image_encoder, encoded, keypoints, request.crops, request.intrinsics, view)
+    return ImageEncoding(keypoints, scores, view, hand_score, conditions)
 
 
-def keypoint_cues(config, view: camera.KeypointView) -> ImageCues:
-    """The cues where there are 2D keypoints and no image; config: the image encoder's."""
+def keypoint_conditions(config, view: camera.KeypointView) -> ImageConditions:
+    """The conditions where there are 2D keypoints and no image; config: the image encoder's."""
     batch, joints = view.points.shape[:2]
-    return ImageCues(
+    return ImageConditions(
         has_image=torch.zeros(batch),
         point_features=torch.zeros(batch, joints, config.feature_channels),
         global_features=torch.zeros(batch, config.global_dim),
-        rough_joints=torch.zeros(batch, joints, 3),
+        encoder_joints=torch.zeros(batch, joints, 3),
         keypoints=view.points,
         keypoint_scores=view.scores,
         view_scale=view.scale,
     )
 
 
-def image_cues(image_encoder, encoded, keypoints_px, crops, intrinsics, view: camera.KeypointView) -> ImageCues:
+def image_conditions(
+    image_encoder, encoded, keypoints_px, crops, intrinsics, view: camera.KeypointView
+) -> ImageConditions:
     """Sample the feature map at the keypoints and put everything that stage 2 sees of an image together.
 
     Args:
@@ -88,18 +90,18 @@ def image_cues(image_encoder, encoded, keypoints_px, crops, intrinsics, view: ca
     places = camera.pixels_to_crop(keypoints_px, crops)
     places = torch.where(torch.isfinite(places), places, own)
     features = image_encoder.sample_features(encoded, places.to(encoded.frame.centre))
-    return ImageCues(
+    return ImageConditions(
         has_image=torch.ones(len(own)),
         point_features=features.float().cpu(),
         global_features=encoded.global_features.float().cpu(),
-        rough_joints=_rough_joints(encoded, crops, intrinsics, view),
+        encoder_joints=_encoder_joints(encoded, crops, intrinsics, view),
         keypoints=view.points,
         keypoint_scores=view.scores,
         view_scale=view.scale,
     )
 
 
-def _rough_joints(encoded, crops, intrinsics, view: camera.KeypointView) -> torch.Tensor:
+def _encoder_joints(encoded, crops, intrinsics, view: camera.KeypointView) -> torch.Tensor:
     """The encoder's 3D estimate (B, 21, 3) m in the view frame; its own frame looks at the middle of its square."""
     middle = camera.crop_to_pixels(encoded.frame.centre.float().cpu()[:, None], crops)
     to_own = camera.rotation_to_axis(camera.rays_of_pixels(middle, intrinsics)[:, 0])

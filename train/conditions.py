@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from hf_handdiff.models.mesh_latent_denoiser import ImageCues
+from hf_handdiff.models.mesh_latent_denoiser import ImageConditions
 
 _FIELDS = {  # name: (shape of a row, dtype)
     "keypoints": ((21, 2), np.float32),
@@ -16,7 +16,7 @@ _FIELDS = {  # name: (shape of a row, dtype)
     "view_scale": ((), np.float32),
     "point_features": ((21, -1), np.float16),
     "global_features": ((-1,), np.float16),
-    "rough_joints": ((21, 3), np.float32),
+    "encoder_joints": ((21, 3), np.float32),
     "joints": ((21, 3), np.float32),
     "vertices": ((-1, 3), np.float16),
     "visible": ((21,), np.bool_),
@@ -24,8 +24,8 @@ _FIELDS = {  # name: (shape of a row, dtype)
 
 
 @dataclass
-class Cues:
-    """A batch of cues with its ground truth, all in the view frame of the estimated keypoints.
+class Conditions:
+    """A batch of conditions with its ground truth, all in the view frame of the estimated keypoints.
 
     Attributes:
         image: what the networks may see.
@@ -35,58 +35,63 @@ class Cues:
         row: (B,) int64, the row of the cache that each is, -1 if it is of none; None where nobody asks.
     """
 
-    image: ImageCues
+    image: ImageConditions
     joints: torch.Tensor
     vertices: torch.Tensor
     visible: torch.Tensor
     row: torch.Tensor | None = None
 
 
-class CueCache:
-    """Reads a folder that `CueWriter` wrote, through memory maps."""
+class ConditionCache:
+    """Reads a folder that `ConditionWriter` wrote, through memory maps."""
 
     def __init__(self, folder, split: str):
         root = Path(folder) / split
         if not (root / "meta.json").is_file():
             raise FileNotFoundError(
-                f"--cues: expected a folder written by cache_cues.py with split {split!r}, got {folder}"
+                f"--conditions: expected a folder written by encode_corpus.py with split {split!r}, got {folder}"
             )
         self.arrays = {name: np.load(root / f"{name}.npy", mmap_mode="r") for name in _FIELDS}
 
     def __len__(self):
         return len(self.arrays["joints"])
 
-    def sample(self, count: int, generator: torch.Generator) -> Cues:
+    def sample(self, count: int, generator: torch.Generator) -> Conditions:
         """`count` rows drawn with replacement."""
         return self.rows(torch.randint(len(self), (count,), generator=generator).numpy())
 
-    def first(self, count: int) -> Cues:
+    def first(self, count: int) -> Conditions:
         """The first rows, at most `count`."""
         return self.rows(np.arange(min(count, len(self))))
 
-    def rows(self, index: np.ndarray) -> Cues:
+    def rows(self, index: np.ndarray) -> Conditions:
         """The given rows, as float32 tensors."""
 
         def field(name):
             values = torch.from_numpy(np.ascontiguousarray(self.arrays[name][index]))
             return values.float() if values.is_floating_point() else values
 
-        names = ("point_features", "global_features", "rough_joints", "keypoints", "keypoint_scores", "view_scale")
-        image = ImageCues(has_image=torch.ones(len(index)), **{name: field(name) for name in names})
+        names = ("point_features", "global_features", "encoder_joints", "keypoints", "keypoint_scores", "view_scale")
+        image = ImageConditions(has_image=torch.ones(len(index)), **{name: field(name) for name in names})
         truth = {name: field(name) for name in ("joints", "vertices", "visible")}
-        return Cues(image=image, **truth, row=torch.from_numpy(np.asarray(index, dtype=np.int64)))
+        return Conditions(image=image, **truth, row=torch.from_numpy(np.asarray(index, dtype=np.int64)))
 
 
-class CueWriter:
+class ConditionWriter:
     """Collects batches and writes them as .npy files; the meta file comes last and marks the folder as whole."""
 
     def __init__(self, folder, split: str):
         self.root = Path(folder) / split
         self.parts: dict[str, list[np.ndarray]] = {name: [] for name in _FIELDS}
 
-    def add(self, cues: Cues) -> None:
+    def add(self, conditions: Conditions) -> None:
         """Append one batch."""
-        values = {**vars(cues.image), "joints": cues.joints, "vertices": cues.vertices, "visible": cues.visible}
+        values = {
+            **vars(conditions.image),
+            "joints": conditions.joints,
+            "vertices": conditions.vertices,
+            "visible": conditions.visible,
+        }
         for name, (_, dtype) in _FIELDS.items():
             self.parts[name].append(values[name].cpu().numpy().astype(dtype))
 

@@ -7,8 +7,13 @@ import numpy as np
 import pytest
 
 from hf_handdiff.errors import InputError
-from hf_handdiff.evaluation import reference_timings as rivals
-from hf_handdiff.evaluation.reference_timings import add_rivals, measure_mediapipe, measure_vit_h, rival_rows
+from hf_handdiff.evaluation import reference_timings as references
+from hf_handdiff.evaluation.reference_timings import (
+    add_reference_timings,
+    measure_mediapipe,
+    measure_vit_h,
+    reference_rows,
+)
 
 SMALL = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 64}
 
@@ -29,7 +34,7 @@ def test_vit_h_has_its_published_size():
     from transformers import ViTConfig, ViTModel
 
     config = ViTConfig(
-        image_size=rivals.VIT_H_IMAGE_PX,
+        image_size=references.VIT_H_IMAGE_PX,
         patch_size=16,
         hidden_size=1280,
         num_hidden_layers=32,
@@ -42,19 +47,19 @@ def test_vit_h_has_its_published_size():
 
 
 def test_ratios_are_ours_over_theirs(monkeypatch):
-    monkeypatch.setattr(rivals, "measure_vit_h", lambda *_: {"ms_per_image": 100.0, "million_parameters": 632.0})
-    monkeypatch.setattr(rivals, "measure_mediapipe", lambda *_: {"ms_per_image": 20.0, "found_hand": False})
+    monkeypatch.setattr(references, "measure_vit_h", lambda *_: {"ms_per_image": 100.0, "million_parameters": 632.0})
+    monkeypatch.setattr(references, "measure_mediapipe", lambda *_: {"ms_per_image": 20.0, "found_hand": False})
     figures = our_figures()
-    add_rivals(figures, np.zeros((8, 8, 3), np.uint8), vit_h=True, mediapipe=True)
+    add_reference_timings(figures, np.zeros((8, 8, 3), np.uint8), vit_h=True, mediapipe=True)
     assert figures["vit_h"]["ratio_by_hypotheses"] == {"1": 0.1, "20": 0.3}
     assert figures["mediapipe"]["ratio_by_hypotheses"] == {"1": 0.5, "20": 1.5}
     assert figures["vit_h"]["ratio_of_image_encoder"] == 0.05
-    text = "\n".join(" ".join(row) for row in rival_rows(figures))
+    text = "\n".join(" ".join(row) for row in reference_rows(figures))
     assert "0.30 times the ViT-H/16" in text and "1.50 times MediaPipe" in text and "no hand found" in text
     json.dumps(figures)
     untouched = our_figures()
-    add_rivals(untouched, np.zeros((8, 8, 3), np.uint8), vit_h=False, mediapipe=False)
-    assert untouched == our_figures() and rival_rows(untouched) == []
+    add_reference_timings(untouched, np.zeros((8, 8, 3), np.uint8), vit_h=False, mediapipe=False)
+    assert untouched == our_figures() and reference_rows(untouched) == []
 
 
 def test_mediapipe_is_timed_or_asked_for():
