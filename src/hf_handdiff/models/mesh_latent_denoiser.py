@@ -192,7 +192,7 @@ class MeshLatentDenoiser(HandModel):
             joints: (B, 21, 3) m, one joint hypothesis, wrist-relative, view frame.
             image: the image's conditions, B rows.
             joints_mask: (B,) bool, False where the joints are to be ignored. None: all used.
-            image_mask: (B,) bool, False where the image's conditions are to be ignored, 2D points included; None likewise.
+            image_mask: (B,) bool, False where the image's conditions, 2D points included, are to be ignored.
 
         Returns:
             (B, T, C) predicted clean latents.
