@@ -27,6 +27,9 @@ CALIBRATED_SCHEDULER = "DDIMScheduler"
 class HandPipeline(StoredPipeline):
     """Base of the three pipelines; not used by itself."""
 
+    # Small, and they read weights outside of their layers' `forward`, where sequential offload does not bring them in.
+    _exclude_from_cpu_offload = ["image_encoder", "hand_detector"]
+
     @property
     def components(self) -> dict:
         """Modules and settings, so that `CascadedHandPipeline(**pipe.components)` samples as `pipe` does."""
