@@ -43,17 +43,18 @@ def public_flags(flags: Mapping[str, Any]) -> dict[str, Any]:
     return {name: public_name(value) if isinstance(value, str) else value for name, value in kept.items()}
 
 
-def private_text(content: bytes, places: Iterable[Path], token: str | None = None) -> str | None:
+def private_text(content: bytes, places: Iterable[Path], token: str | None = None, is_json: bool = False) -> str | None:
     """What a file must not tell to others, in words; None if there is nothing of it.
 
     Args:
         content: of the file.
         places: folders of this machine, absolute.
         token: that is in use.
+        is_json: no value of it may be an absolute path; in prose one may be an example.
     """
     if _HUB_TOKEN.search(content) or (token and token.encode() in content):
         return "a token of the Hub"
-    found = _JSON_PATH.search(content)
+    found = _JSON_PATH.search(content) if is_json else None
     if found:
         return f"the path {found[1].decode(errors='replace')}"
     for place in map(str, places):

@@ -15,6 +15,7 @@ from hf_handdiff.hub.errors import hub_errors
 from hf_handdiff.public import names_a_place, private_text
 
 _NO_TEXT = (".safetensors", ".parquet", ".png", ".jpg", ".jpeg", ".webp", ".npz")
+_LARGEST_TEXT = 256 * 2**20  # bytes; what is larger is none
 
 
 def prepare_repository(
@@ -132,10 +133,12 @@ def _refuse_private(files: Mapping[str, Path | bytes], token: str | bool | None,
     places = [place for place in (Path.home(), source and source.resolve()) if place and len(place.parts) > 2]
     used = token if isinstance(token, str) else get_token()
     for name, content in files.items():
-        if not name.endswith(_NO_TEXT):
-            found = private_text(content if isinstance(content, bytes) else content.read_bytes(), places, used)
-            if found:
-                raise InputError(f"folder: {name} holds {found}, which is not for others; take it out to push the rest")
+        if name.endswith(_NO_TEXT) or (isinstance(content, Path) and content.stat().st_size > _LARGEST_TEXT):
+            continue
+        text = content if isinstance(content, bytes) else content.read_bytes()
+        found = private_text(text, places, used, is_json=name.endswith((".json", ".jsonl")))
+        if found:
+            raise InputError(f"folder: {name} holds {found}, which is not for others; take it out to push the rest")
 
 
 def push_checkpoint(
