@@ -1,9 +1,12 @@
 """What diffusers' users expect of a pipeline: schedulers, settings that travel, own noise, offload."""
 
+from pathlib import Path
+
 import diffusers
 import numpy as np
 import pytest
 import torch
+from accelerate import cpu_offload
 from diffusers import DDIMScheduler, DDPMScheduler, DPMSolverMultistepScheduler, EulerDiscreteScheduler, LCMScheduler
 from diffusers import UniPCMultistepScheduler as UniPC
 
@@ -157,3 +160,56 @@ def test_a_generator_of_a_wrong_kind_is_refused(tiny_pipeline, photo, generator)
 
 def test_the_default_scheduler_passes():
     check_scheduler(default_scheduler(), "joint_scheduler")
+
+
+# ------------------------------------------------------------------------------------------------ offload, precision
+
+
+def offload_models(pipeline):
+    pipeline.enable_model_cpu_offload(device="cpu")
+
+
+def offload_layers(pipeline):
+    """As `enable_sequential_cpu_offload` does, which calls the device cpu:0; torch does not keep that apart from cpu."""
+    for name, model in pipeline.components.items():
+        if isinstance(model, torch.nn.Module) and name not in pipeline._exclude_from_cpu_offload:
+            cpu_offload(model, torch.device("cpu"), offload_buffers=len(model._parameters) > 0)
+
+
+def offload_groups(pipeline):
+    pipeline.enable_group_offload(onload_device=torch.device("cpu"), offload_type="leaf_level")
+
+
+@pytest.mark.parametrize("offload", [offload_models, offload_layers, offload_groups])
+def test_offloaded_models_give_the_same_answer(bundled, photo, offload):
+    expected = bundled(photo, num_hypotheses=2, generator=1)
+    offloaded = CascadedHandPipeline.from_pretrained(hf_handdiff.DEFAULT_CHECKPOINT)
+    offload(offloaded)
+    offloaded.set_progress_bar_config(disable=True)
+    for _ in range(2):  # weights are brought in again
+        out = offloaded(photo, num_hypotheses=2, generator=1)
+        np.testing.assert_allclose(out.vertices, expected.vertices, atol=1e-6)
+        np.testing.assert_array_equal(out.faces, expected.faces)
+    if offload is offload_layers:
+        assert offloaded.joint_denoiser.trunk.project_in.weight.device.type == "meta"
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_and_autocast_stay_near(bundled, dtype):
+    photo = Path(hf_handdiff.__file__).parents[2] / "examples" / "hand_1.jpg"
+    expected = bundled(photo, num_hypotheses=4, generator=1)
+    half = CascadedHandPipeline.from_pretrained(hf_handdiff.DEFAULT_CHECKPOINT, torch_dtype=dtype)
+    half.set_progress_bar_config(disable=True)
+    out = half(photo, num_hypotheses=4, generator=1)
+    assert out.vertices.dtype == np.float32
+    assert np.abs(out.mean_joints - expected.mean_joints).max() < 0.01
+    with torch.autocast("cpu", dtype):
+        out = bundled(photo, num_hypotheses=4, generator=1)
+    assert np.abs(out.mean_joints - expected.mean_joints).max() < 0.01
+
+
+def test_a_device_map_loads(bundled, photo):
+    mapped = CascadedHandPipeline.from_pretrained(hf_handdiff.DEFAULT_CHECKPOINT, device_map="cpu")
+    mapped.set_progress_bar_config(disable=True)
+    one, other = (pipe(photo, num_hypotheses=2, generator=1) for pipe in (bundled, mapped))
+    np.testing.assert_array_equal(one.joints, other.joints)
