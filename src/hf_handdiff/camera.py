@@ -9,10 +9,12 @@ Three frames, all with OpenCV axes (x right, y down, z away), metres:
   so the networks only know this frame.
 """
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from PIL import Image
 
 BOX_MARGIN = 1.4
@@ -21,6 +23,13 @@ BOX_MARGIN = 1.4
 DEFAULT_FIELD_OF_VIEW_DEG = 25.0
 """Angle that a crop is taken to span where the caller gives no intrinsics: a hand at arm's length or a little
 more, photographed so that it fills most of the crop."""
+
+
+LARGEST_PLAIN_SHRINK = 1.25
+"""Squares up to so many times larger than their crop are sampled once a pixel."""
+
+MOST_SAMPLES = 4
+"""Samples of a pixel along each axis at the most."""
 
 
 # ------------------------------------------------------------------------------------------------ crops
@@ -48,8 +57,56 @@ def mirror_crop(crop: np.ndarray, width: int) -> np.ndarray:
     return np.array([width - crop[0], crop[1], crop[2]], dtype=np.float64)
 
 
+def crop_squares(
+    images: torch.Tensor,
+    centre: torch.Tensor,
+    side: torch.Tensor,
+    angle: torch.Tensor,
+    size: int,
+    supersampling: int = 1,
+    padding_mode: str = "zeros",
+) -> torch.Tensor:
+    """Turned squares out of images: the one cropper of inference, training and the networks themselves.
+
+    Args:
+        images: (B, C, H, W) float.
+        centre: (B, 2) x, y of the squares' middles, px.
+        side: (B,) px.
+        angle: (B,) rad; the picture is turned by it, x towards y.
+        size: side of the results in px.
+        supersampling: each pixel of the results is the mean of so many samples along each axis: more than 1 where
+            squares are larger than `size`.
+        padding_mode: what lies outside of the images: "zeros" or "border".
+
+    Returns:
+        (B, C, size, size), in the dtype of the images; sampled in float32: eight bits of a bfloat16 cannot tell
+        neighbouring pixels apart.
+    """
+    count, channels, height, width = images.shape
+    extent = torch.stack([side.new_tensor(width), side.new_tensor(height)])
+    turn = rotation_2d(angle)
+    with torch.autocast(device_type=images.device.type, enabled=False):
+        # from positions in the square to positions in the image, both in -1..1
+        linear = side[:, None, None] * turn.transpose(1, 2) / extent[:, None]
+        theta = torch.cat([linear, (2.0 * centre / extent - 1.0)[..., None]], dim=-1).float()
+        shape = [count, channels, size * supersampling, size * supersampling]
+        grid = F.affine_grid(theta, shape, align_corners=False)
+        crops = F.grid_sample(images.float(), grid, mode="bilinear", padding_mode=padding_mode, align_corners=False)
+        if supersampling > 1:
+            crops = F.avg_pool2d(crops, supersampling)
+    return crops.to(images.dtype)
+
+
+def samples_per_pixel(shrink: float) -> int:
+    """How many samples a pixel takes along each axis, so that squares `shrink` times larger than crops do not alias."""
+    return 1 if shrink <= LARGEST_PLAIN_SHRINK else min(math.ceil(shrink), MOST_SAMPLES)
+
+
 def crop_image(image: np.ndarray, crop: np.ndarray, size: int) -> torch.Tensor:
-    """Cut a square out of an image and resample it; what lies outside the image is black.
+    """Cut a square out of a photo of any size with `crop_squares`; what lies outside of the photo is black.
+
+    Where the square is much larger than `size`, whole blocks of pixels are averaged first. No more of the photo is
+    looked at, and no more memory taken, than the part that lies in the square.
 
     Args:
         image: (H, W, 3) uint8 RGB.
@@ -59,19 +116,20 @@ def crop_image(image: np.ndarray, crop: np.ndarray, size: int) -> torch.Tensor:
     Returns:
         (3, size, size) float32 in 0..1.
     """
-    centre_x, centre_y, side = (float(value) for value in crop)
-    left, top = centre_x - side / 2, centre_y - side / 2
-    x0, y0 = int(np.floor(left)), int(np.floor(top))
-    x1, y1 = max(int(np.ceil(left + side)), x0 + 1), max(int(np.ceil(top + side)), y0 + 1)
-    # only the part that is needed: PIL copies what it is given, which for a large photo takes longer than all else
-    height, width = image.shape[:2]
-    x_low, y_low = min(max(x0, 0), width - 1), min(max(y0, 0), height - 1)
-    part = np.ascontiguousarray(image[y_low : max(y1, y_low + 1), x_low : max(x1, x_low + 1)])
-    corners = (x0 - x_low, y0 - y_low, x1 - x_low, y1 - y_low)
-    padded = Image.fromarray(part).crop(corners)  # PIL fills what is outside with zeros
-    region = (left - x0, top - y0, min(left - x0 + side, x1 - x0), min(top - y0 + side, y1 - y0))
-    resampled = padded.resize((size, size), Image.Resampling.BILINEAR, box=region)
-    return torch.from_numpy(np.asarray(resampled, dtype=np.float32).transpose(2, 0, 1) / 255.0)
+    centre, side = np.asarray(crop[:2], dtype=np.float64), float(crop[2])
+    extent = np.array([image.shape[1], image.shape[0]])
+    low = np.clip(np.floor(centre - side / 2).astype(int) - 1, 0, extent)
+    high = np.clip(np.ceil(centre + side / 2).astype(int) + 1, 0, extent)
+    if (high <= low).any():
+        return torch.zeros(3, size, size)
+    part = np.ascontiguousarray(image[low[1] : high[1], low[0] : high[0]])
+    block = max(int(side / size), 1)
+    if block > 1:
+        part = np.array(Image.fromarray(part).reduce(block))
+    pixels = torch.tensor(part.transpose(2, 0, 1)[None], dtype=torch.float32) / 255.0
+    middle = torch.tensor((centre - low) / block, dtype=torch.float32)[None]
+    samples = samples_per_pixel(side / block / size)
+    return crop_squares(pixels, middle, torch.tensor([side / block]), torch.zeros(1), size, samples)[0]
 
 
 def crop_to_pixels(points: torch.Tensor, crops: torch.Tensor) -> torch.Tensor:
@@ -166,6 +224,12 @@ def view_from_keypoints(keypoints_px: torch.Tensor, scores: torch.Tensor, intrin
     )
 
 
+def rotation_2d(angle: torch.Tensor) -> torch.Tensor:
+    """Rotations (B, 2, 2) of the picture by angles (B,) rad, x towards y."""
+    cosine, sine = angle.cos(), angle.sin()
+    return torch.stack([torch.stack([cosine, -sine], -1), torch.stack([sine, cosine], -1)], -2)
+
+
 WRIST, KNUCKLES = 0, (5, 9, 13, 17)
 
 
@@ -185,9 +249,9 @@ def upright_angle(points: torch.Tensor, seen: torch.Tensor | None = None) -> tor
 def _upright_roll(tangents: torch.Tensor, seen: torch.Tensor) -> torch.Tensor:
     """Rotations (B, 3, 3) about z that make the points upright."""
     angle = upright_angle(tangents, seen)
-    cosine, sine, zero = angle.cos(), angle.sin(), torch.zeros_like(angle)
-    rows = [torch.stack([cosine, -sine, zero], -1), torch.stack([sine, cosine, zero], -1)]
-    return torch.stack([*rows, torch.stack([zero, zero, zero + 1], -1)], -2)
+    roll = torch.eye(3, dtype=angle.dtype, device=angle.device).repeat(len(angle), 1, 1)
+    roll[:, :2, :2] = rotation_2d(angle)
+    return roll
 
 
 def _extent(points: torch.Tensor, seen: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

@@ -170,7 +170,7 @@ def offload_models(pipeline):
 
 
 def offload_layers(pipeline):
-    """As `enable_sequential_cpu_offload` does, which calls the device cpu:0; torch does not keep that apart from cpu."""
+    """As `enable_sequential_cpu_offload`, which calls the device cpu:0: torch does not keep that apart from cpu."""
     for name, model in pipeline.components.items():
         if isinstance(model, torch.nn.Module) and name not in pipeline._exclude_from_cpu_offload:
             cpu_offload(model, torch.device("cpu"), offload_buffers=len(model._parameters) > 0)

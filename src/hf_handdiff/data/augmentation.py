@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 
-from hf_handdiff.camera import BOX_MARGIN, upright_angle
+from hf_handdiff.camera import BOX_MARGIN, crop_squares, rotation_2d, samples_per_pixel, upright_angle
 from hf_handdiff.data.pasted_hands import FLESH_RADIUS_M, paste_hands
 
 
@@ -174,7 +174,9 @@ def hand_boxes(
     With `angle` (B,) rad it is the box in the picture turned by it, x towards y; the centre is still in px of the
     picture as it is. Images without a hand get the box whose crop is the whole image.
     """
-    turn = torch.eye(2, dtype=keypoints_px.dtype).expand(len(keypoints_px), 2, 2) if angle is None else _turn(angle)
+    turn = (
+        torch.eye(2, dtype=keypoints_px.dtype).expand(len(keypoints_px), 2, 2) if angle is None else rotation_2d(angle)
+    )
     turned = keypoints_px @ turn.transpose(1, 2)
     low, high = turned.amin(dim=1), turned.amax(dim=1)
     centre, side = ((low + high) / 2)[:, None] @ turn, (high - low).amax(dim=1)
@@ -221,12 +223,6 @@ def _whole_crops(
     return image_size * (0.5 + shift), image_size * scale
 
 
-def _turn(angle: torch.Tensor) -> torch.Tensor:
-    """Rotations (B, 2, 2) of the picture by angles (B,) rad, x towards y."""
-    cosine, sine = angle.cos(), angle.sin()
-    return torch.stack([torch.stack([cosine, -sine], -1), torch.stack([sine, cosine], -1)], -2)
-
-
 def crop_batch(
     batch: dict[str, torch.Tensor], centre: torch.Tensor, side: torch.Tensor, angle: torch.Tensor, size: int
 ) -> dict[str, torch.Tensor]:
@@ -237,30 +233,23 @@ def crop_batch(
     0..1, continued beyond the image by its border, and inside (B, 1, S, S) bool, where the crop shows the
     image.
     """
-    image = batch["image"]
-    count, _, height, width = image.shape
-    turn = _turn(angle)
-
-    # What affine_grid wants: from crop positions in -1..1 to image positions in -1..1 (both axes apart).
-    image_extent = torch.tensor([width, height], dtype=centre.dtype, device=centre.device)
-    linear = side[:, None, None] * turn.transpose(1, 2) / image_extent[:, None]
-    offset = 2.0 * centre / image_extent - 1.0
-    theta = torch.cat([linear, offset[..., None]], dim=-1)
-    grid = F.affine_grid(theta, [count, 3, size, size], align_corners=False)
-    pixels = F.grid_sample(
-        image.to(torch.float32) / 255.0, grid, mode="bilinear", padding_mode="border", align_corners=False
-    )
+    turn = rotation_2d(angle)
+    image = batch["image"].to(torch.float32) / 255.0
+    samples = samples_per_pixel((side / size).max().item())
+    pixels = crop_squares(image, centre, side, angle, size, samples, padding_mode="border")
+    everywhere = torch.ones_like(image[:, :1])
+    inside = crop_squares(everywhere, centre, side, angle, size) > 0.5
 
     keypoints = torch.einsum("bij,bkj->bki", turn, batch["keypoints_2d_px"] - centre[:, None]) / side[:, None, None]
     keypoints = keypoints + 0.5
     in_crop = ((keypoints >= 0.0) & (keypoints <= 1.0)).all(dim=-1)
 
-    rotation = torch.zeros(count, 3, 3, dtype=turn.dtype, device=turn.device)
+    rotation = torch.zeros(len(turn), 3, 3, dtype=turn.dtype, device=turn.device)
     rotation[:, :2, :2] = turn
     rotation[:, 2, 2] = 1.0
     labels = {
         "pixel_values": pixels,
-        "inside": (grid.abs() <= 1.0).all(dim=-1)[:, None],
+        "inside": inside,
         "keypoints": keypoints,
         "keypoints_visible": batch["keypoints_visible"].bool() & in_crop & batch["has_hand"].bool()[:, None],
         "intrinsics_px": crop_intrinsics(batch["intrinsics_px"], turn, centre, side, size),

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from hf_handdiff.camera import BOX_MARGIN, upright_angle
+from hf_handdiff.camera import BOX_MARGIN, crop_squares, rotation_2d, upright_angle
 
 NUM_KEYPOINTS = 21
 MAX_SHIFT, SMALLEST_SIDE, LARGEST_SIDE = 0.6, 0.25, 1.6
@@ -34,8 +34,7 @@ class HandFrame:
     @property
     def turn(self) -> torch.Tensor:
         """(B, 2, 2) rotations that turn the picture upright."""
-        cosine, sine = self.angle.cos(), self.angle.sin()
-        return torch.stack([torch.stack([cosine, -sine], -1), torch.stack([sine, cosine], -1)], -2)
+        return rotation_2d(self.angle)
 
     def to_square(self, points: torch.Tensor) -> torch.Tensor:
         """Points (B, K, 2) in crop units -> units of the square (0..1 across it)."""
@@ -48,16 +47,9 @@ class HandFrame:
     def crop(self, images: torch.Tensor, size: int | None = None) -> torch.Tensor:
         """Resample images (B, 3, S, S) so that the squares fill them; what lies outside is black. `size` px a side,
         None: S.
-
-        In float32 throughout: eight bits of a bfloat16 cannot tell neighbouring pixels apart.
         """
-        with torch.autocast(device_type=images.device.type, enabled=False):
-            linear = self.side[:, None, None] * self.turn.transpose(1, 2)
-            theta = torch.cat([linear, 2.0 * self.centre[..., None] - 1.0], dim=-1).float()
-            shape = [*images.shape[:2], size or images.shape[2], size or images.shape[3]]
-            grid = F.affine_grid(theta, shape, align_corners=False)
-            cut = F.grid_sample(images.float(), grid, mode="bilinear", padding_mode="zeros", align_corners=False)
-        return cut.to(images.dtype)
+        extent = images.shape[-1]
+        return crop_squares(images, extent * self.centre, extent * self.side, self.angle, size or extent)
 
 
 def frame_around_keypoints(points: torch.Tensor) -> HandFrame:
