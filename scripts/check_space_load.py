@@ -1,6 +1,6 @@
 """Load on the Space of this tree, on the loopback interface alone: are all answers there, whole, and the right ones?
 
-    python scripts/check_space_load.py                 # 20 clients, 10 calls each, then a burst of 60
+    python scripts/check_space_load.py                 # some minutes: 20 clients, 10 calls each, then a burst of 60
     python scripts/check_space_load.py --space OTHER   # the same for another copy of the folder `space`
 
 It starts `app.py`, asks for each case alone, then lets all clients ask at once and compares each answer with the one
@@ -79,6 +79,17 @@ class Refused(Exception):
 
 def call(client: httpx.Client, case: Case) -> tuple[np.ndarray, list[str]]:
     """One call of the endpoint: joints (N, 21, 3) in metres, and which of its files had no bytes."""
+    glb, answer, picture = ask(client, case)
+    empty = [name for name, file in (("GLB", glb), ("picture", picture)) if not _bytes_of(client, file)]
+    return np.array(answer["joints_m"]), empty
+
+
+def ask(client: httpx.Client, case: Case) -> tuple[dict, dict, dict]:
+    """One call of the endpoint: the GLB file, the content of the JSON file, and the picture.
+
+    Raises:
+        Refused: there is no answer.
+    """
     uploaded = client.post("/gradio_api/upload", files={"files": (case.photo.name, case.photo.read_bytes())})
     if uploaded.status_code != 200:
         raise Refused(f"upload: HTTP {uploaded.status_code}")
@@ -91,9 +102,7 @@ def call(client: httpx.Client, case: Case) -> tuple[np.ndarray, list[str]]:
     kind, content = _last_event(stream)
     if kind != "complete":
         raise Refused(f"{kind}: {content}")
-    glb, answer, picture = json.loads(content)
-    empty = [name for name, file in (("GLB", glb), ("picture", picture)) if not _bytes_of(client, file)]
-    return np.array(answer["joints_m"]), empty
+    return tuple(json.loads(content))
 
 
 def _last_event(stream: str) -> tuple[str, str]:
@@ -113,8 +122,14 @@ def _bytes_of(client: httpx.Client, file: dict) -> bytes:
     return response.content
 
 
-def tally_calls(address: str, plans: list[list[Case]], alone: dict[Case, np.ndarray]) -> Tally:
-    """Let as many clients as there are plans make their calls, all at once."""
+def tally_calls(address: str, plans: list[list[Case]], alone: dict[Case, np.ndarray | None]) -> Tally:
+    """Let as many clients as there are plans make their calls, all at once.
+
+    Args:
+        address: where the Space is.
+        plans: the calls of each client.
+        alone: the joints that each case gave alone; None: they are not compared.
+    """
     tally = Tally()
 
     def one_client(plan: list[Case]) -> list[tuple[Case, object]]:
@@ -137,24 +152,52 @@ def tally_calls(address: str, plans: list[list[Case]], alone: dict[Case, np.ndar
             joints, empty = outcome
             tally.answered += 1
             tally.empty += empty
-            difference = float(np.abs(joints - alone[case]).max())
+            difference = 0.0 if alone[case] is None else float(np.abs(joints - alone[case]).max())
             tally.largest_difference_m = max(tally.largest_difference_m, difference)
             tally.wrong += difference > SAME_M
     return tally
 
 
+def fetch_while_asked_again(address: str, case: Case, calls: int) -> tuple[int, int]:
+    """Fetch the picture of an answer again and again, while others ask for the same answer.
+
+    Returns:
+        How often it was fetched, and how often less than all of it came.
+    """
+    with httpx.Client(base_url=address, timeout=CALL_SECONDS) as client:
+        _, _, picture = ask(client, case)
+        whole = len(_bytes_of(client, picture))
+        fetched = short = 0
+        with concurrent.futures.ThreadPoolExecutor(1) as other:
+            asking = other.submit(tally_calls, address, [[case] * (calls // 2)] * 2, {case: None})
+            while not asking.done():
+                fetched += 1
+                short += len(_bytes_of(client, picture)) != whole
+        return fetched, short
+
+
 @contextmanager
-def served(space: Path, folder: Path):
-    """Serve a copy of the Space on a free port; yields its address and its process."""
+def served(space: Path, folder: Path, environment: dict[str, str] | None = None):
+    """Serve a copy of the Space on a free port; yields its address and its process.
+
+    Args:
+        space: the folder with `app.py`.
+        folder: where its temporary files and its log go.
+        environment: variables besides those of this process.
+    """
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         port = listener.getsockname()[1]
-    environment = os.environ | {
-        "GRADIO_SERVER_NAME": "127.0.0.1",
-        "GRADIO_SERVER_PORT": str(port),
-        "GRADIO_TEMP_DIR": str(folder / "gradio"),
-        "TMPDIR": str(folder),
-    }
+    environment = (
+        os.environ
+        | (environment or {})
+        | {
+            "GRADIO_SERVER_NAME": "127.0.0.1",
+            "GRADIO_SERVER_PORT": str(port),
+            "GRADIO_TEMP_DIR": str(folder / "gradio"),
+            "TMPDIR": str(folder),
+        }
+    )
     log = (folder / "log.txt").open("w")
     server = subprocess.Popen([sys.executable, "app.py"], cwd=space, env=environment, stdout=log, stderr=log)
     address = f"http://127.0.0.1:{port}"
@@ -210,9 +253,11 @@ def main() -> int:
                 burst = tally_calls(address, [[cases[number % NUM_CASES]] for number in range(asked.burst)], alone)
                 _tell(f"burst of {asked.burst}", burst, time.monotonic() - started)
                 print(f"memory after the burst: {process.memory_info().rss / 2**20:.0f} MiB")
+            fetched, short = fetch_while_asked_again(address, cases[0], asked.calls)
+            print(f"a picture fetched {fetched} times while others asked for the same: {short} times not whole")
             kept = _files(folder)
         print(f"files of the Space: {kept} while it ran, {_files(folder)} after its end")
-    return int(bool(load.lost or load.wrong or load.empty))
+    return int(bool(load.lost or load.wrong or load.empty or short))
 
 
 def _tell(name: str, tally: Tally, seconds: float) -> None:
@@ -226,7 +271,8 @@ def _tell(name: str, tally: Tally, seconds: float) -> None:
 
 
 def _files(folder: Path) -> int:
-    return sum(path.is_file() and path.name != "log.txt" for path in folder.rglob("*"))
+    """How many files of answers and uploads there are; libraries make temporary files without a suffix."""
+    return sum(path.suffix in {".jpg", ".glb", ".json"} for path in folder.rglob("*"))
 
 
 if __name__ == "__main__":

@@ -115,6 +115,7 @@ def main() -> None:
             footer_links=["api", "gradio"],
         )
     finally:
+        files.clear()  # at once: who stops the Space may not wait for the rest
         if page is not None:
             page.close(verbose=False)
         line.close()

@@ -70,8 +70,16 @@ class VisitorFiles:
             if place != str(self.path) and _last_change(place) < oldest:
                 _quietly(os.rmdir, place)  # fails where something is in it
 
+    def clear(self) -> None:
+        """Remove all that is in it."""
+        for entry in list(os.scandir(self.path)) if self._is_ours() else []:
+            if entry.is_dir(follow_symlinks=False):
+                shutil.rmtree(entry.path, ignore_errors=True)
+            else:
+                _quietly(os.unlink, entry.path)
+
     def close(self) -> None:
-        """Remove all of it."""
+        """Remove the folder and all that is in it."""
         self._ended.set()
         if self._is_ours():
             shutil.rmtree(self.path, ignore_errors=True)
