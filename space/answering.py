@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import io
+import struct
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +21,11 @@ from hf_handdiff.viz.overlay import LOW_HAND_SCORE
 
 MOST_MEGAPIXELS = 60
 """Larger photos are refused: reading them takes longer than the answer."""
-_UNREADABLE = (InputError, OSError, SyntaxError, ValueError, EOFError)
+PHOTO_FORMATS = ("JPEG", "PNG", "WEBP")
+"""What is read, by Pillow's names."""
+FARTHEST_PX = 10_000
+"""Keypoints lie within this many pixels of the working photo's corner."""
+_UNREADABLE = (InputError, OSError, SyntaxError, ValueError, EOFError, IndexError, OverflowError, struct.error)
 WORKING_SIZE = 1600
 """Longer side, px, to which larger photos are brought: the networks see 224 px of a hand."""
 
@@ -102,19 +108,19 @@ class Answer:
     warning: str
 
 
-def load_photo(path: str | None) -> Photo:
-    """Read a visitor's file.
+def load_photo(source: str | bytes | None) -> Photo:
+    """Read a visitor's file, or its content; how many pixels it has is looked at before any of them is decoded.
 
     Raises:
         InputError: there is none, it is no image, or it is too large.
     """
-    if not path:
+    if source is None or source == "":
         raise InputError("There is no photo yet: upload one, take one with the webcam, or pick an example.")
-    width, height = _file_size(path)
+    width, height = _file_size(source)
     if width * height > 1e6 * MOST_MEGAPIXELS:
         raise _too_large(f"{width} × {height} px")
     try:
-        with Image.open(path) as image:
+        with _open(source) as image:
             image.draft("RGB", (WORKING_SIZE, WORKING_SIZE))  # JPEG files are decoded at a part of their size
             pixels = load_image(_within_working_size(image))
     except _UNREADABLE:
@@ -123,7 +129,7 @@ def load_photo(path: str | None) -> Photo:
 
 
 def photo_of_frame(pixels: np.ndarray) -> Photo:
-    """A webcam's frame, (H, W, 3) uint8, as a photo."""
+    """A webcam's frame, (H, W, 3) uint8, as a photo; `load_photo` has limited its size."""
     return Photo(load_image(pixels), 1.0)
 
 
@@ -211,12 +217,14 @@ def keypoints_of_rows(rows: list[list[Any]], before: Keypoints) -> Keypoints:
             moved become sure.
 
     Raises:
-        InputError: a row is missing, or a cell is no number.
+        InputError: a row is missing or short, or a cell is no number of pixels.
     """
     if len(rows) != len(JOINT_NAMES):
         raise InputError(f"The table of keypoints needs its {len(JOINT_NAMES)} rows, but has {len(rows)}.")
     changed = before
     for joint, (row, shown) in enumerate(zip(rows, keypoint_rows(before), strict=True)):
+        if not isinstance(row, (list, tuple)) or len(row) < 3:
+            raise InputError(f"Keypoint {JOINT_NAMES[joint]}: expected a row of joint, x, y and score.")
         x, y = (_number(value, JOINT_NAMES[joint]) for value in row[1:3])
         if (x, y) == tuple(shown[1:3]):
             continue
@@ -230,9 +238,13 @@ def _number(value: Any, joint: str) -> float | None:
     try:
         number = float(value)
     except (TypeError, ValueError):
-        raise InputError(f"Keypoint {joint}: expected a number of pixels, or nothing, but got “{value}”.") from None
-    if np.isinf(number):
-        raise InputError(f"Keypoint {joint}: expected a finite number of pixels.")
+        raise InputError(
+            f"Keypoint {joint}: expected a number of pixels, or nothing, but got “{str(value)[:40]}”."
+        ) from None
+    except OverflowError:
+        number = np.inf
+    if abs(number) > FARTHEST_PX:
+        raise InputError(f"Keypoint {joint}: expected pixels from {-FARTHEST_PX} to {FARTHEST_PX}.")
     return None if np.isnan(number) else number
 
 
@@ -244,15 +256,21 @@ def _record(photo: Photo, hand: HandToPredict, settings: Settings, output) -> di
     return record | {"settings": dataclasses.asdict(settings)}
 
 
-def _file_size(path: str) -> tuple[int, int]:
+def _file_size(source: str | bytes) -> tuple[int, int]:
     """Width and height of an image file, px, without decoding it."""
     try:
-        with Image.open(path) as image:
+        with _open(source) as image:
             return image.size
     except Image.DecompressionBombError:
         raise _too_large("too many pixels to be opened safely") from None
+    except FileNotFoundError:
+        raise InputError("This photo is no longer on the server: upload it again.") from None
     except _UNREADABLE:
         raise _unreadable() from None
+
+
+def _open(source: str | bytes) -> Image.Image:
+    return Image.open(io.BytesIO(source) if isinstance(source, bytes) else source, formats=PHOTO_FORMATS)
 
 
 def _within_working_size(image: Image.Image) -> Image.Image:

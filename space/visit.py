@@ -21,7 +21,9 @@ from answering import (
 )
 from pieces import error_table, facts
 from PIL import Image, ImageDraw
-from results import ResultFiles, write_results
+from reading import whole_number
+from results import ResultFiles, write_picture, write_results
+from visitor_files import VisitorFiles
 
 from hf_handdiff.cli.predict import HandToPredict
 from hf_handdiff.errors import InputError
@@ -65,7 +67,6 @@ class Shown:
     """What the page shows after a step."""
 
     visit: Visit
-    panels: dict[str, Image.Image]
     facts: str
     errors: str
     rows: list[list[Any]] = field(default_factory=list)
@@ -79,13 +80,17 @@ class Steps:
     Args:
         find: (photo, side) -> hands, as `answering.find_hands` with its pipeline.
         answer: (photo, hand, settings, keypoints or None) -> answer, as `answering.answer_hand` with its pipeline.
+        files: where results are written.
     """
 
     find: Callable[[Photo, str], list[HandToPredict]]
     answer: Callable[..., Answer]
+    files: VisitorFiles
 
     @classmethod
-    def of_pipeline(cls, pipeline, wrap: Callable[[Callable], Callable] = lambda function: function) -> Steps:
+    def of_pipeline(
+        cls, pipeline, files: VisitorFiles, wrap: Callable[[Callable], Callable] = lambda function: function
+    ) -> Steps:
         """The steps with a pipeline; `wrap` is put round what runs the networks."""
 
         def find(photo, side):
@@ -94,25 +99,26 @@ class Steps:
         def answer(photo, hand, settings, keypoints):
             return answer_hand(pipeline, photo, hand, settings, keypoints)
 
-        return cls(wrap(find), wrap(answer))
+        return cls(wrap(find), wrap(answer), files)
 
-    def begin(self, path: str | None, settings: Settings) -> Shown:
-        """A photo's largest hand.
+    def begin(self, source: str | bytes | None, settings: Settings) -> Shown:
+        """A photo's largest hand; `source` as `answering.load_photo` takes it.
 
         Raises:
             InputError: there is no photo, it cannot be read, or no hand is in it.
         """
         started = time.perf_counter()
-        photo = load_photo(path)
+        photo = load_photo(source)
         return self._show(Visit(photo, settings.side, self.find(photo, settings.side)), settings, started)
 
     def again(self, visit: Visit | None, settings: Settings) -> Shown:
         """The same hand and keypoints with other settings."""
         return self._show(_checked(visit), settings)
 
-    def choose(self, visit: Visit | None, hand: int, settings: Settings) -> Shown:
-        """Another hand of the photo."""
-        return self._show(replace(_checked(visit), chosen=hand, edited=False), settings)
+    def choose(self, visit: Visit | None, hand: Any, settings: Settings) -> Shown:
+        """Another hand of the photo, by its number."""
+        number = whole_number(hand, "hand", 0, len(_checked(visit).hands) - 1)
+        return self._show(replace(visit, chosen=number, edited=False), settings)
 
     def edit(self, visit: Visit | None, keypoints: Keypoints, settings: Settings) -> Shown:
         """The cascade's answer to other keypoints."""
@@ -137,16 +143,20 @@ class Steps:
             window=panel_window(visit.photo.pixels, answer.placed),
             picture=panels["keypoints"],
             picked=None,
-            files=write_results(answer),
+            files=write_results(answer, panels, self.files.new_folder()),
         )
         return Shown(
             visit,
-            panels,
             facts(answer, time.perf_counter() - started),
             error_table(answer),
             keypoint_rows(answer.keypoints),
             answer.warning,
         )
+
+    def pick(self, visit: Visit | None, joint: int | None) -> tuple[Visit, str]:
+        """Let the next click move a joint (None: none); the visit, and the path of the picture with a ring round it."""
+        visit, picture = pick(visit, joint)
+        return visit, write_picture(picture, self.files.new_folder() / "keypoints.jpg")
 
 
 def pick(visit: Visit | None, joint: int | None) -> tuple[Visit, Image.Image]:
@@ -165,6 +175,8 @@ def nearest_joint(visit: Visit | None, x: float, y: float) -> int:
     """The seen joint that is nearest to a click at (x, y) px of the picture."""
     visit = _checked(visit)
     distances = np.linalg.norm(_to_picture(visit, visit.keypoints.points) - (x, y), axis=-1)
+    if np.isnan(distances).all():
+        raise InputError("No keypoint is seen: choose the joint in the list.")
     return int(np.nanargmin(distances))
 
 

@@ -1,9 +1,7 @@
 """The Space without its page: photos and settings in, answers, files and refusals out."""
 
 import json
-import os
 import pickle
-import time
 from types import SimpleNamespace
 
 import numpy as np
@@ -147,17 +145,14 @@ def test_pixels_in_the_record_are_those_of_the_file(pipeline, example, tmp_path)
     assert np.abs(centres[0] / 224 - centres[1] / 2400).max() < 0.03
 
 
-def test_files_hold_every_hypothesis_and_old_ones_go(answer, tmp_path):
-    from results import KEEP_SECONDS, write_results
+def test_files_hold_every_hypothesis(answer, tmp_path):
+    from results import write_results
 
-    old = tmp_path / "old"
-    old.mkdir()
-    os.utime(old, (time.time() - 2 * KEEP_SECONDS,) * 2)
-    files = write_results(answer, tmp_path)
+    files = write_results(answer, {"answer": Image.new("RGB", (8, 8))}, tmp_path)
     assert len(trimesh.load(files.glb).geometry) == 1 + 8 and len(trimesh.load(files.answer_glb).geometry) == 1
     record = json.loads(open(files.json).read())
     assert np.shape(record["joints_m"]) == (8, 21, 3) and record["settings"]["num_hypotheses"] == 8
-    assert not old.exists()
+    assert Image.open(files.pictures["answer"]).format == "JPEG"
 
 
 def test_what_crosses_to_a_gpu_process_can_be_pickled(pipeline, photo, answer, monkeypatch):
