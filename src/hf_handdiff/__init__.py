@@ -22,6 +22,7 @@ _LAZY = {
     "JointDiffusionPipeline": "pipelines",
     "MeshLDMPipeline": "pipelines",
     "HandPipelineOutput": "pipelines",
+    "HandImageProcessor": "pipelines",
     "HandDetector": "models",
     "HandDetectorConfig": "models",
     "HandImageEncoder": "models",

@@ -1,4 +1,4 @@
-"""Makes diffusers' loader know this package's models.
+"""Makes diffusers' loader know this package's models and its image processor.
 
 Without it `model_index.json` would record the full path of our modules: loading from a folder would work, loading
 from the Hub would not, and moving a class would break old checkpoints. With it the entry reads
@@ -10,15 +10,22 @@ import sys
 from collections.abc import Callable
 from importlib.abc import MetaPathFinder
 
-MODEL_CLASSES = ("HandDetector", "HandImageEncoder", "JointDenoiser", "MeshAutoencoder", "MeshLatentDenoiser")
+COMPONENT_CLASSES = (
+    "HandDetector",
+    "HandImageEncoder",
+    "HandImageProcessor",
+    "JointDenoiser",
+    "MeshAutoencoder",
+    "MeshLatentDenoiser",
+)
 _TABLE = "diffusers.pipelines.pipeline_loading_utils"
 
 
 def register() -> None:
-    """Enter the models as classes of the library `hf_handdiff`; may be called again."""
+    """Enter the components as classes of the library `hf_handdiff`; may be called again."""
     from diffusers.pipelines import pipeline_loading_utils
 
-    entries = {name: ["save_pretrained", "from_pretrained"] for name in MODEL_CLASSES}
+    entries = {name: ["save_pretrained", "from_pretrained"] for name in COMPONENT_CLASSES}
     pipeline_loading_utils.LOADABLE_CLASSES["hf_handdiff"] = entries
     pipeline_loading_utils.ALL_IMPORTABLE_CLASSES.update(entries)
 

@@ -7,6 +7,7 @@ _HOMES = {
     "JointDiffusionPipeline": "joint_diffusion",
     "MeshLDMPipeline": "mesh_ldm",
     "HandPipelineOutput": "outputs",
+    "HandImageProcessor": "image_processor",
 }
 
 __all__ = list(_HOMES)

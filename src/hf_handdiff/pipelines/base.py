@@ -43,7 +43,7 @@ class HandPipeline(StoredPipeline):
 
     def encode_image(self, request: HandRequest) -> ImageEncoding:
         """2D keypoints, hand score and image conditions of all crops, once an image."""
-        return encode_image(self.image_encoder, request, self._execution_device)
+        return encode_image(self.image_encoder, self.image_processor, request, self._execution_device)
 
     def sample_joints(
         self,

@@ -2,6 +2,7 @@
 
 from hf_handdiff.models import HandDetector, HandImageEncoder, JointDenoiser, MeshAutoencoder, MeshLatentDenoiser
 from hf_handdiff.pipelines.base import HandPipeline
+from hf_handdiff.pipelines.image_processor import HandImageProcessor
 from hf_handdiff.pipelines.inputs import check_sampling, hands_to_sample
 from hf_handdiff.pipelines.outputs import HandPipelineOutput
 from hf_handdiff.pipelines.sampling import base_seeds
@@ -32,9 +33,10 @@ class CascadedHandPipeline(HandPipeline):
         joint_noise_scale: the noise that stage 1 starts from is this many times the unit noise that it was trained
             with: above 1 its hypotheses lie farther apart. Tuned on validation data.
         hand_detector: finds hands in whole photos for `boxes="detect"`; None: it cannot be asked for.
+        image_processor: cuts the crops out of the photos; None: one of the image encoder's size.
     """
 
-    _optional_components = ["hand_detector"]
+    _optional_components = ["hand_detector", "image_processor"]
     model_cpu_offload_seq = "image_encoder->joint_denoiser->mesh_latent_denoiser->mesh_autoencoder"
 
     def __init__(
@@ -51,6 +53,7 @@ class CascadedHandPipeline(HandPipeline):
         joint_std_calibration: dict | None = None,
         joint_noise_scale: float = 1.0,
         hand_detector: HandDetector | None = None,
+        image_processor: HandImageProcessor | None = None,
     ):
         super().__init__()
         check_scheduler(joint_scheduler, "joint_scheduler")
@@ -63,6 +66,7 @@ class CascadedHandPipeline(HandPipeline):
             joint_scheduler=joint_scheduler,
             mesh_scheduler=mesh_scheduler,
             hand_detector=hand_detector,
+            image_processor=image_processor or HandImageProcessor(image_encoder.config.image_size),
         )
         self.register_to_config(
             num_inference_steps=num_inference_steps,

@@ -6,6 +6,7 @@ import torch
 
 from hf_handdiff import camera
 from hf_handdiff.models.mesh_latent_denoiser import ImageConditions
+from hf_handdiff.pipelines.image_processor import HandImageProcessor
 from hf_handdiff.pipelines.inputs import HandRequest
 
 
@@ -29,7 +30,9 @@ class ImageEncoding:
 
 
 @torch.no_grad()
-def encode_image(image_encoder, request: HandRequest, device: torch.device | None = None) -> ImageEncoding:
+def encode_image(
+    image_encoder, image_processor: HandImageProcessor, request: HandRequest, device: torch.device | None = None
+) -> ImageEncoding:
     """Run the image encoder over all crops of the request in one batch, unless there are no images.
 
     The caller's keypoints, where given, replace the estimate everywhere: for stage 1 and as the places at which
@@ -37,12 +40,7 @@ def encode_image(image_encoder, request: HandRequest, device: torch.device | Non
     """
     encoded = None
     if request.images is not None:
-        crops = torch.stack(
-            [
-                camera.crop_image(image, crop.numpy(), image_encoder.config.image_size)
-                for image, crop in zip(request.images, request.crops, strict=True)
-            ]
-        )
+        crops = image_processor.crop(request.images, request.crops)
         encoded = image_encoder(crops.to(device or image_encoder.device, image_encoder.dtype))
     if request.keypoints is not None:
         keypoints, scores = request.keypoints, request.keypoint_scores

@@ -2,6 +2,7 @@
 
 from hf_handdiff.models import HandDetector, HandImageEncoder, JointDenoiser
 from hf_handdiff.pipelines.base import HandPipeline
+from hf_handdiff.pipelines.image_processor import HandImageProcessor
 from hf_handdiff.pipelines.inputs import check_sampling, hands_to_sample
 from hf_handdiff.pipelines.outputs import HandPipelineOutput
 from hf_handdiff.pipelines.sampling import base_seeds
@@ -20,9 +21,10 @@ class JointDiffusionPipeline(HandPipeline):
         joint_noise_scale: the noise that stage 1 starts from is this many times the unit noise that it was trained
             with: above 1 its hypotheses lie farther apart. Tuned on validation data.
         hand_detector: finds hands in whole photos for `boxes="detect"`; None: it cannot be asked for.
+        image_processor: cuts the crops out of the photos; None: one of the image encoder's size.
     """
 
-    _optional_components = ["hand_detector"]
+    _optional_components = ["hand_detector", "image_processor"]
     model_cpu_offload_seq = "image_encoder->joint_denoiser"
 
     def __init__(
@@ -34,6 +36,7 @@ class JointDiffusionPipeline(HandPipeline):
         guidance_scale: float = 1.0,
         joint_noise_scale: float = 1.0,
         hand_detector: HandDetector | None = None,
+        image_processor: HandImageProcessor | None = None,
     ):
         super().__init__()
         check_scheduler(joint_scheduler, "joint_scheduler")
@@ -42,6 +45,7 @@ class JointDiffusionPipeline(HandPipeline):
             joint_denoiser=joint_denoiser,
             joint_scheduler=joint_scheduler,
             hand_detector=hand_detector,
+            image_processor=image_processor or HandImageProcessor(image_encoder.config.image_size),
         )
         self.register_to_config(
             num_inference_steps=num_inference_steps,

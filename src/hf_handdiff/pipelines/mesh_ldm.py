@@ -6,6 +6,7 @@ import torch
 from hf_handdiff.errors import InputError
 from hf_handdiff.models import HandDetector, HandImageEncoder, MeshAutoencoder, MeshLatentDenoiser
 from hf_handdiff.pipelines.base import HandPipeline
+from hf_handdiff.pipelines.image_processor import HandImageProcessor
 from hf_handdiff.pipelines.inputs import check_sampling, hands_to_sample, mirror_hands
 from hf_handdiff.pipelines.outputs import HandPipelineOutput
 from hf_handdiff.pipelines.sampling import base_seeds
@@ -23,9 +24,10 @@ class MeshLDMPipeline(HandPipeline):
         num_mesh_inference_steps: default of the call.
         guidance_scale: default of the call.
         hand_detector: finds hands in whole photos for `boxes="detect"`; None: it cannot be asked for.
+        image_processor: cuts the crops out of the photos; None: one of the image encoder's size.
     """
 
-    _optional_components = ["hand_detector"]
+    _optional_components = ["hand_detector", "image_processor"]
     model_cpu_offload_seq = "image_encoder->mesh_latent_denoiser->mesh_autoencoder"
 
     def __init__(
@@ -37,6 +39,7 @@ class MeshLDMPipeline(HandPipeline):
         num_mesh_inference_steps: int = 5,
         guidance_scale: float = 1.0,
         hand_detector: HandDetector | None = None,
+        image_processor: HandImageProcessor | None = None,
     ):
         super().__init__()
         check_scheduler(mesh_scheduler, "mesh_scheduler")
@@ -46,6 +49,7 @@ class MeshLDMPipeline(HandPipeline):
             mesh_latent_denoiser=mesh_latent_denoiser,
             mesh_scheduler=mesh_scheduler,
             hand_detector=hand_detector,
+            image_processor=image_processor or HandImageProcessor(image_encoder.config.image_size),
         )
         self.register_to_config(
             num_mesh_inference_steps=num_mesh_inference_steps,
