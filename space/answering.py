@@ -12,7 +12,7 @@ from PIL import Image, ImageOps
 from hf_handdiff.cli.predict import HandToPredict, prediction_record
 from hf_handdiff.errors import InputError
 from hf_handdiff.hand.topology import JOINT_NAMES
-from hf_handdiff.images import load_image
+from hf_handdiff.images import load_image, open_image
 from hf_handdiff.models.hand_search import BuiltinHandDetector
 from hf_handdiff.viz import PlacedHand, place_prediction
 from hf_handdiff.viz.overlay import LOW_HAND_SCORE
@@ -114,7 +114,7 @@ def load_photo(path: str | None) -> Photo:
     if width * height > 1e6 * MOST_MEGAPIXELS:
         raise _too_large(f"{width} × {height} px")
     try:
-        with Image.open(path) as image:
+        with open_image(path) as image:
             image.draft("RGB", (WORKING_SIZE, WORKING_SIZE))  # JPEG files are decoded at a part of their size
             pixels = load_image(_within_working_size(image))
     except _UNREADABLE:
@@ -247,7 +247,7 @@ def _record(photo: Photo, hand: HandToPredict, settings: Settings, output) -> di
 def _file_size(path: str) -> tuple[int, int]:
     """Width and height of an image file, px, without decoding it."""
     try:
-        with Image.open(path) as image:
+        with open_image(path) as image:
             return image.size
     except Image.DecompressionBombError:
         raise _too_large("too many pixels to be opened safely") from None
