@@ -15,7 +15,7 @@ import trimesh
 from PIL import Image
 from untrained import waken
 
-from hf_handdiff.cli import main as cli
+from hf_handdiff import cli
 from hf_handdiff.cli import predict as prediction
 from hf_handdiff.cli.predict_inputs import OutputNames
 from hf_handdiff.hand import HandLayer

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from hf_handdiff.cli import main as cli
+from hf_handdiff import cli
 from hf_handdiff.cli.predict_inputs import InputFile, Ledger, find_inputs
 from hf_handdiff.pipelines import CascadedHandPipeline
 

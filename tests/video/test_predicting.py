@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 
+from hf_handdiff import cli
 from hf_handdiff.camera import BOX_MARGIN
-from hf_handdiff.cli import main as cli
 from hf_handdiff.cli import predict_videos as predicting
 from hf_handdiff.cli.predict import PredictionSettings
 from hf_handdiff.errors import InputError
