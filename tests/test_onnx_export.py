@@ -170,9 +170,10 @@ def test_what_is_missing_or_foreign_is_said_in_one_sentence(tmp_path, tiny_pipel
                 else:
                     onnx_files.open_session(tmp_path / "a.onnx", "--onnx")
     assert not (tmp_path / "out").exists()
-    for content in (None, "{", "[]", '{"components": {"a": {}}}'):
+    deep, five, above = "[" * 100_000, '{"components": {"a": {"file": 5}}}', '{"components": {"a": {"file": "../a"}}}'
+    for content in (None, "{", "[]", '{"components": {"a": {}}}', deep, five, above, "\u00e4".encode("latin-1")):
         if content is not None:
-            (tmp_path / "onnx.json").write_text(content)
+            (tmp_path / "onnx.json").write_bytes(content if isinstance(content, bytes) else content.encode())
         with pytest.raises(InputError, match="^--onnx: expected a folder that handdiff export wrote"):
             onnx_files.read_index(tmp_path, "--onnx")
     (tmp_path / "onnx.json").write_text('{"components": {"a": {"file": "a.onnx"}}}')

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from hf_handdiff.cli import main as cli
+from hf_handdiff import cli
 from hf_handdiff.cli.predict_inputs import InputFile, Manifest, find_inputs
 from hf_handdiff.pipelines import CascadedHandPipeline
 
@@ -231,3 +231,14 @@ def test_two_real_processes_share_a_folder_and_outlive_a_failure(checkpoint, fol
     assert set(answers(tmp_path / "out")) == set(NAMES) - {"a"}
     shares = [len(path.read_text().splitlines()) for path in sorted((tmp_path / "out").glob("handdiff-done*.jsonl"))]
     assert sorted(shares) == [2, 2]
+
+
+def test_a_manifest_of_anything_counts_nothing_as_done(tmp_path):
+    file = InputFile(str(tmp_path / "one"), "one")
+    (tmp_path / "one").touch()
+    (tmp_path / "one.json").touch()
+    lines = [b"[" * 100_000, b"\xff\xfe\x00", b'{"name": [1]}', b'{"name": "one", "answers": 5}', b"9" * 5000, b"null"]
+    (tmp_path / "handdiff-done-1.jsonl").write_bytes(b"\n".join(lines) + b"\n")
+    assert Manifest(tmp_path, {"seed": 0}).done([file]) == set()
+    Manifest(tmp_path, {"seed": 0}).add(file, ["one.json"])
+    assert Manifest(tmp_path, {"seed": 0}).done([file]) == {"one"}

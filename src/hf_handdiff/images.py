@@ -6,10 +6,12 @@ coordinates in answers are those of the image as viewers show it.
 
 from __future__ import annotations
 
+import io
 import os
 import struct
+from functools import lru_cache
 from pathlib import Path
-from typing import Any, Union
+from typing import Any, BinaryIO, Union
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
@@ -17,6 +19,26 @@ from PIL import Image, UnidentifiedImageError
 from hf_handdiff.errors import InputError
 
 ImageInput = Union[str, os.PathLike, Image.Image, np.ndarray]
+
+IMAGE_FORMATS = {
+    "JPEG": (".jpg", ".jpeg"),
+    "PNG": (".png",),
+    "WEBP": (".webp",),
+    "BMP": (".bmp",),
+    "TIFF": (".tif", ".tiff"),
+    "GIF": (".gif",),
+    "PPM": (".ppm",),
+    "AVIF": (".avif",),
+    "JPEG2000": (".jp2",),
+}
+"""Pillow's names of the formats that are read, each with the suffixes by which its files are found in folders.
+
+Pillow knows many more, by the content of a file and not by its name. Some of them run other programs (EPS: Ghostscript;
+WMF: the system's own drawing), some hold a file of any other format (IPTC, ICO, ICNS), some call whatever is registered
+for them (BUFR, GRIB, HDF5).
+"""
+IMAGE_SUFFIXES = tuple(suffix for suffixes in IMAGE_FORMATS.values() for suffix in suffixes)
+_DRAWN_WHEN_LOADED = ("EPS", "WMF")
 
 IMAGE_EXPECTED = "expected an image: a path, a PIL.Image or an (H, W, 3) uint8 array"
 
@@ -35,17 +57,33 @@ _ALPHA_MODES = ("RGBA", "RGBa", "LA", "La", "PA")
 _DECODE_ERRORS = (OSError, SyntaxError, ValueError, EOFError, IndexError, struct.error)
 
 
+@lru_cache(maxsize=1)
+def readable_formats() -> tuple[str, ...]:
+    """Those of `IMAGE_FORMATS` that this Pillow knows: AVIF came late."""
+    Image.init()
+    return tuple(name for name in IMAGE_FORMATS if name in Image.OPEN)
+
+
+def open_image(file: str | os.PathLike | BinaryIO) -> Image.Image:
+    """`PIL.Image.open` for files of others: of the formats of `IMAGE_FORMATS` alone.
+
+    Raises:
+        PIL.UnidentifiedImageError: the file is of no such format, whatever its name says.
+    """
+    return Image.open(file, formats=readable_formats())
+
+
 def load_image(source: ImageInput, name: str = "images") -> np.ndarray:
     """Return `source` as an (H, W, 3) uint8 RGB array, upright.
 
     Args:
-        source: a path to a file that Pillow reads, a `PIL.Image.Image`, or an (H, W, 3) uint8 RGB array.
-            Transparent pixels are laid over white; grey, palette, CMYK and 16-bit images are converted;
-            of an animation the first frame is taken.
+        source: a path to a file of one of the formats in `IMAGE_FORMATS`, a `PIL.Image.Image`, or an (H, W, 3)
+            uint8 RGB array. Transparent pixels are laid over white; grey, palette, CMYK and 16-bit images
+            are converted; of an animation the first frame is taken.
         name: what the argument is called in an error message.
 
     Raises:
-        InputError: the file is missing, a folder, damaged or not an image; the array has another type or
+        InputError: the file is missing, a folder, damaged or of no such format; the array has another type or
             shape; the image has no pixels; or `source` is something else altogether.
     """
     if isinstance(source, np.ndarray):
@@ -81,23 +119,41 @@ def _load_file(source: str | os.PathLike, name: str) -> np.ndarray:
     if path.is_dir():
         raise InputError(f"{name}: '{source}' is a folder; {IMAGE_EXPECTED}")
     try:
-        with Image.open(path) as image:
-            return _to_rgb_array(image, name, label=f"'{source}'")
-    except InputError:
-        raise
-    except UnidentifiedImageError:
-        raise InputError(f"{name}: '{source}' is not an image that Pillow can read") from None
-    except Image.DecompressionBombError:
-        raise InputError(f"{name}: '{source}' has too many pixels to be loaded safely") from None
+        return _decode(path, name, label=f"'{source}'")
     except PermissionError:
         raise InputError(f"{name}: '{source}' cannot be opened: no permission to read it") from None
+
+
+def decode_image(data: bytes, name: str) -> np.ndarray:
+    """The bytes of an image file as an (H, W, 3) uint8 RGB array, upright.
+
+    Raises:
+        InputError: as for `load_image`; the message starts with `name`.
+    """
+    return _decode(io.BytesIO(data), name, label="a file of bytes")
+
+
+def _decode(file: Path | BinaryIO, name: str, label: str) -> np.ndarray:
+    try:
+        with open_image(file) as image:
+            return _to_rgb_array(image, name, label)
+    except (InputError, PermissionError):
+        raise
+    except UnidentifiedImageError:
+        raise InputError(
+            f"{name}: {label} is not an image of a format that is read: {', '.join(readable_formats())}"
+        ) from None
+    except Image.DecompressionBombError:
+        raise InputError(f"{name}: {label} has too many pixels to be loaded safely") from None
     except _DECODE_ERRORS as error:
-        raise InputError(f"{name}: '{source}' is a truncated or damaged image ({error})") from None
+        raise InputError(f"{name}: {label} is a truncated or damaged image ({error})") from None
 
 
 def _to_rgb_array(image: Image.Image, name: str, label: str) -> np.ndarray:
     if 0 in image.size:
         raise InputError(f"{name}: {label} has no pixels ({image.width} x {image.height})")
+    if image.format in _DRAWN_WHEN_LOADED and getattr(image, "tile", True):  # opened elsewhere, not loaded yet
+        raise InputError(f"{name}: {label} is an {image.format} drawing and has no pixels until another program runs")
     try:
         image.load()
     except _DECODE_ERRORS as error:

@@ -1,27 +1,35 @@
 import io
 
+import datasets
 import numpy as np
+import pyarrow.parquet as parquet
 import pytest
 from datasets import Dataset
 from PIL import Image
 
-from hf_handdiff.data.corpus import load_corpus, mix_corpora
+from hf_handdiff.data.corpus import load_corpus, mix_corpora, read_settings
 from hf_handdiff.data.features import CORPUS_FEATURES
+from hf_handdiff.errors import InputError
 
 
-def write_corpus(folder, name, rows):
-    """A corpus of gray pictures whose rows are called name/0, name/1, ..."""
+def picture_bytes(kind="PNG"):
     picture = io.BytesIO()
-    Image.new("RGB", (16, 16), (128, 128, 128)).save(picture, "PNG")
+    Image.new("RGB", (16, 16), (128, 128, 128)).save(picture, kind)
+    return picture.getvalue()
+
+
+def write_corpus(folder, name, rows, image=None, features=CORPUS_FEATURES, **more):
+    """A corpus of gray pictures, or of `image`, whose rows are called name/0, name/1, ..."""
+    image = image or {"bytes": picture_bytes(), "path": None}
     shapes = {"keypoints_2d_px": (21, 2), "joints_m": (21, 3), "vertices_m": (778, 3)}
     shapes |= {"intrinsics_px": (3, 3), "pose_rad": (16, 3)}
     row = {key: np.zeros(shape, np.float32) for key, shape in shapes.items()}
-    row |= {"image": {"bytes": picture.getvalue(), "path": None}, "has_hand": True, "keypoints_visible": [True] * 21}
+    row |= {"image": image, "has_hand": True, "keypoints_visible": [True] * 21}
     row |= {"shape": [0.0] * 10, "translation_m": [0.0] * 3, "visible_share": 1.0, "skin_tone": 0.5}
-    columns = {key: [value] * rows for key, value in row.items()}
+    columns = {key: [value] * rows for key, value in (row | more).items()}
     columns["sample_id"] = [f"{name}/{index}" for index in range(rows)]
     folder.mkdir()
-    Dataset.from_dict(columns, features=CORPUS_FEATURES).to_parquet(folder / "train-00000-of-00001.parquet")
+    Dataset.from_dict(columns, features=features).to_parquet(folder / "train-00000-of-00001.parquet")
     return folder
 
 
@@ -65,3 +73,46 @@ def test_a_missing_shard_is_named(corpora, tmp_path):
     )
     with pytest.raises(FileNotFoundError, match="holds 1 of the 2 shards of 'train'"):
         load_corpus(tmp_path, "train")
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+def test_an_eps_in_a_row_is_refused_and_starts_no_program(tmp_path, called_programs, streaming):
+    folder = write_corpus(tmp_path / "eps", "eps", 2, image={"bytes": picture_bytes("EPS"), "path": None})
+    mixed = mix_corpora({str(folder): 1.0}, streaming=streaming)
+    for rows in (load_corpus(folder, "train", streaming), mixed.with_format("torch")):
+        with pytest.raises(InputError, match="not an image of a format that is read: JPEG, PNG"):
+            next(iter(rows))
+    assert not called_programs()
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+def test_paths_in_rows_are_not_followed(tmp_path, streaming):
+    (tmp_path / "private.png").write_bytes(picture_bytes())
+    image = {"bytes": picture_bytes(), "path": None}
+    folder = write_corpus(tmp_path / "paths", "paths", 2, image=image)
+    file = folder / "train-00000-of-00001.parquet"
+    table = Dataset.from_parquet(str(file)).cast_column("image", datasets.Image(decode=False)).to_list()
+    for row in table:
+        row["image"] = {"bytes": None, "path": str(tmp_path / "private.png")}
+    columns = {name: [row[name] for row in table] for name in CORPUS_FEATURES}
+    arrow = Dataset.from_dict(columns, features=CORPUS_FEATURES).data.table  # `to_parquet` would put the bytes in
+    parquet.write_table(arrow, file)
+    with pytest.raises(InputError, match="holds no image"):
+        next(iter(load_corpus(folder, "train", streaming)))
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+def test_no_other_column_is_decoded(tmp_path, called_programs, streaming):
+    features = datasets.Features({**CORPUS_FEATURES, "mask": datasets.Image()})
+    mask = {"bytes": picture_bytes("EPS"), "path": None}
+    folder = write_corpus(tmp_path / "mask", "mask", 2, features=features, mask=mask)
+    row = next(iter(load_corpus(folder, "train", streaming)))
+    assert set(row) == set(CORPUS_FEATURES) and row["image"].size == (16, 16)
+    assert not called_programs()
+
+
+@pytest.mark.parametrize("text", ["{", "[1]", "[" * 100_000, '{"a": ' + "1" * 5000 + "}"])
+def test_settings_that_are_none_are_said(tmp_path, text):
+    (tmp_path / "test.json").write_text(text)
+    with pytest.raises(InputError, match="data: .*test.json"):
+        read_settings(tmp_path, "test")

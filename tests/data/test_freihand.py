@@ -17,7 +17,7 @@ from hf_handdiff.cli.evaluate import pipeline_predictor
 from hf_handdiff.cli.main import main
 from hf_handdiff.data import number_lists
 from hf_handdiff.data.corpus import load_corpus
-from hf_handdiff.data.features import CORPUS_FEATURES
+from hf_handdiff.data.features import LOADED_FEATURES
 from hf_handdiff.data.freihand import import_freihand
 from hf_handdiff.data.number_lists import read_number_list
 from hf_handdiff.data.shards import BadSampleError
@@ -63,7 +63,7 @@ def corpus(whole_tree, mano_file, tmp_path_factory):
 
 def test_rows_are_the_four_versions_in_the_order_of_the_files(corpus, whole_tree, train_hands):
     dataset = load_corpus(corpus, "train")
-    assert dataset.features == CORPUS_FEATURES
+    assert dataset.features == LOADED_FEATURES
     assert dataset["sample_id"] == [f"training/{number:08d}" for number in range(4 * N)]
     rows = dataset.with_format("numpy")
     np.testing.assert_allclose(rows["joints_m"][:], np.tile(train_hands.joints, (4, 1, 1)), atol=1e-6)
@@ -352,3 +352,20 @@ def test_long_lists_are_read_in_pieces_to_the_same_numbers(tmp_path, monkeypatch
         (tmp_path / "cut.json").write_text(text.rstrip()[:-cut])
         with pytest.raises(InputError, match=r"cut\.json"):
             read_number_list(tmp_path / "cut.json", (4, 3))
+
+
+@pytest.mark.parametrize(
+    "text", ["[" * 100_000 + "]" * 100_000, "[" + "1" * 20_000_000 + "]", "[[1, [2, \0]]]", "{}]", '[["a"]]', "[\xff]"]
+)
+def test_what_is_no_list_of_numbers_is_said(tmp_path, text):
+    (tmp_path / "list.json").write_bytes(text.encode("latin-1"))
+    with pytest.raises(InputError, match=r"list\.json holds something else"):
+        read_number_list(tmp_path / "list.json", (2,))
+
+
+def test_a_number_of_400_digits_belongs_to_no_hand(tree, tmp_path):
+    text = (tree / "training_xyz.json").read_text()
+    first = text.strip("[").split(",")[0]
+    (tree / "training_xyz.json").write_text(text.replace(first, "9" * 400, 1))
+    with pytest.raises(InputError, match="training/00000000: .* not finite"):
+        import_freihand(tree, tmp_path / "out", splits=["train"], versions=[0], progress=False)

@@ -13,7 +13,7 @@ from PIL import Image
 
 from hf_handdiff.cli.main import main
 from hf_handdiff.data.corpus import load_corpus
-from hf_handdiff.data.features import CORPUS_FEATURES
+from hf_handdiff.data.features import LOADED_FEATURES
 from hf_handdiff.data.ho3d import import_ho3d
 from hf_handdiff.data.shards import BadSampleError
 from hf_handdiff.errors import InputError
@@ -61,7 +61,7 @@ def read(root, out, split="train", **options):
 
 def test_points_are_in_our_order_and_axes_and_frames_in_the_official_order(corpus, train_hands):
     dataset = load_corpus(corpus, "train")
-    assert dataset.features == CORPUS_FEATURES
+    assert dataset.features == LOADED_FEATURES
     assert dataset["sample_id"] == ["SS1/0000", "ABF10/0001", "ABF10/0003", "SS1/0004"]
     joints = dataset.with_format("numpy")["joints_m"][:]
     np.testing.assert_allclose(joints, train_hands.joints[ANNOTATED], atol=1e-6)

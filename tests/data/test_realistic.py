@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from hf_handdiff.data.corpus import load_corpus
-from hf_handdiff.data.features import CORPUS_FEATURES
+from hf_handdiff.data.features import LOADED_FEATURES
 from hf_handdiff.hand.layer import HandLayer
 
 FOLDER = Path(__file__).parents[2] / "data" / "realistic_test"
@@ -27,7 +27,7 @@ def rows(corpus):
 
 
 def test_schema_and_size(corpus):
-    assert corpus.features == CORPUS_FEATURES
+    assert corpus.features == LOADED_FEATURES
     assert 30 <= len(corpus) <= 300
     assert FILE.stat().st_size <= 12e6
     assert len(set(corpus["sample_id"])) == len(corpus)

@@ -16,7 +16,7 @@ from huggingface_hub import DatasetCard
 
 from hf_handdiff.cli import data_synthetic as command
 from hf_handdiff.data.corpus import load_corpus
-from hf_handdiff.data.features import CORPUS_FEATURES
+from hf_handdiff.data.features import CORPUS_FEATURES, LOADED_FEATURES
 from hf_handdiff.hand.layer import HandLayer
 from hf_handdiff.hand.poses import (
     MAX_OVERLAP_M,
@@ -434,7 +434,7 @@ def test_corpus_reads_back(corpus, samples):
     files = sorted(path.name for path in corpus.glob("*.parquet"))
     assert files == [f"train-{k:05d}-of-00003.parquet" for k in range(3)]
     dataset = load_corpus(corpus, split="train")
-    assert dataset.features == CORPUS_FEATURES and len(dataset) == 10
+    assert dataset.features == LOADED_FEATURES and len(dataset) == 10
     batch = dataset.with_format("torch")[:10]
     assert batch["image"].shape == (10, 3, 224, 224) and batch["image"].dtype == torch.uint8
     np.testing.assert_array_equal(batch["vertices_m"], np.stack([row["vertices_m"] for row in samples[:10]]))
@@ -493,7 +493,7 @@ def test_card_is_what_the_hub_expects(corpus, samples, tmp_path):
         assert f"(figures/{name})" in card.text and Image.open(corpus / "figures" / name).width > 500
     dataset = load_dataset(str(corpus), cache_dir=str(tmp_path))
     assert list(dataset) == ["train"] and len(dataset["train"]) == 10
-    assert dataset["train"].features == CORPUS_FEATURES
+    assert dataset["train"].features == LOADED_FEATURES
     statistics = corpus_statistics(sorted(corpus.glob("*.parquet")))
     own = [row for row in samples[:10] if row["has_hand"]]
     assert isinstance(statistics, CorpusStatistics) and statistics.num_rows == 10

@@ -192,3 +192,10 @@ def test_the_lines_of_a_video_are_measured(motion, tmp_path):
     assert first["jitter_mm_before"] > first["jitter_mm_after"] > 0
     assert first["jitter_px_before"] == first["jitter_px_after"]
     assert abs(first["lag_frames"]) < 0.1 and second["lag_frames"] is None
+
+
+@pytest.mark.parametrize("line", ["{", "5", '{"hands": [5]}', '{"frame": 0, "hands": [{"id": []}]}', "[" * 100_000])
+def test_lines_of_something_else_are_said(tmp_path, line):
+    (tmp_path / "clip.jsonl").write_text('{"frame": 0, "hands": []}\n' + line)
+    with pytest.raises(InputError, match="clip.jsonl, line 2"):
+        measure_json_lines(tmp_path / "clip.jsonl")

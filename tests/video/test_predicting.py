@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 
+from hf_handdiff import cli
 from hf_handdiff.camera import BOX_MARGIN
-from hf_handdiff.cli import main as cli
 from hf_handdiff.cli import predict_videos as predicting
 from hf_handdiff.cli.predict import PredictionSettings
 from hf_handdiff.errors import InputError
@@ -316,3 +316,11 @@ def test_intersection_over_union():
     assert intersection_over_union(a, a) == 1
     assert intersection_over_union(a, a + 10) == 0
     assert intersection_over_union(a, np.array([2.0, 0, 6, 2])) == pytest.approx(1 / 3)
+
+
+def test_a_list_of_other_files_is_no_video(clip, tmp_path):
+    """FFmpeg would open what such a list names, whatever the list is called."""
+    (tmp_path / "other.mp4").write_bytes(clip[0].read_bytes())
+    (tmp_path / "list.mp4").write_text("ffconcat version 1.0\nfile other.mp4\n")
+    with pytest.raises(InputError, match="list.mp4' is not a video that can be read"):
+        VideoReader(tmp_path / "list.mp4")

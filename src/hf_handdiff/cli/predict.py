@@ -21,6 +21,7 @@ from hf_handdiff.errors import InputError
 from hf_handdiff.evaluation.processes import ALL_OF_IT, ProcessShare
 from hf_handdiff.files import remove_leftovers, replace_file
 from hf_handdiff.images import load_image
+from hf_handdiff.json_files import finite_numbers, read_json_object, shown
 from hf_handdiff.public import public_checkpoint
 
 if TYPE_CHECKING:
@@ -145,44 +146,28 @@ def load_boxes(path: str) -> dict[str, tuple[float, ...] | None]:
     """Read a JSON file that maps image names to boxes [x0, y0, x1, y1], or null for the whole image.
 
     Raises:
-        InputError: the file is missing, no JSON, or maps a name to something else.
+        InputError: the file is missing, too large, no JSON, or maps a name to something else.
     """
-    try:
-        content = json.loads(Path(path).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"--boxes: '{path}' cannot be read ({error.strerror})") from None
-    except ValueError as error:
-        raise InputError(f"--boxes: '{path}' is not JSON ({error})") from None
-    if not isinstance(content, dict):
-        raise InputError(
-            f"--boxes: '{path}' holds a {type(content).__name__}; expected an object that maps "
-            "image names to [x0, y0, x1, y1]"
-        )
-    return {name: None if box is None else check_box(box, f"--boxes: '{name}'") for name, box in content.items()}
+    content = read_json_object(path, "--boxes", "that maps image names to [x0, y0, x1, y1]")
+    return {name: None if box is None else check_box(box, f"--boxes: {shown(name)}") for name, box in content.items()}
 
 
 def check_box(values: Any, name: str) -> tuple[float, ...]:
     """Return four finite numbers x0 < x1, y0 < y1, or raise `InputError`."""
-    try:
-        box = tuple(float(value) for value in values)
-    except (TypeError, ValueError):
-        box = ()
-    if len(box) != 4 or not np.isfinite(box).all():
-        raise InputError(f"{name}: expected four numbers x0,y0,x1,y1 in px, got {values!r}")
+    box = finite_numbers(values, 4)
+    if box is None:
+        raise InputError(f"{name}: expected four numbers x0,y0,x1,y1 in px, got {shown(values)}")
     if not (box[2] > box[0] and box[3] > box[1]):
-        raise InputError(f"{name}: expected x0 < x1 and y0 < y1, got a box without pixels: {values!r}")
+        raise InputError(f"{name}: expected x0 < x1 and y0 < y1, got a box without pixels: {shown(values)}")
     return box
 
 
 def check_intrinsics(values: Any, name: str) -> tuple[float, ...]:
     """Return fx, fy, cx, cy, finite and with positive focal lengths, or raise `InputError`."""
-    try:
-        intrinsics = tuple(float(value) for value in values)
-    except (TypeError, ValueError):
-        intrinsics = ()
-    if len(intrinsics) != 4 or not np.isfinite(intrinsics).all() or min(intrinsics[:2]) <= 0:
+    intrinsics = finite_numbers(values, 4)
+    if intrinsics is None or min(intrinsics[:2]) <= 0:
         raise InputError(
-            f"{name}: expected four finite numbers fx,fy,cx,cy in px with positive focal lengths, got {values!r}"
+            f"{name}: expected four finite numbers fx,fy,cx,cy in px with positive focal lengths, got {shown(values)}"
         )
     return intrinsics
 

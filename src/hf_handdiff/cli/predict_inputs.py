@@ -11,11 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import Any, BinaryIO
 
+from hf_handdiff.errors import InputError
 from hf_handdiff.files import replace_file
+from hf_handdiff.images import IMAGE_SUFFIXES
+from hf_handdiff.json_files import parse_json
 from hf_handdiff.public import public_name
 from hf_handdiff.video.reading import VIDEO_SUFFIXES
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".ppm", ".avif", ".jp2")
 _END_BYTES = 65_536  # at each end of a file: enough to tell it from another of its size
 
 
@@ -240,13 +242,17 @@ def _last_byte(file: BinaryIO) -> bytes:
 
 
 def _json_lines(path: Path) -> list[dict[str, Any]]:
-    """The lines of a file that are JSON objects; the last one may be torn where a run was cut off."""
+    """The lines of a file that a manifest writes; others are left out, such as the torn last one of a run cut off."""
     lines = []
-    for text in path.read_text(encoding="utf-8").splitlines():
+    for text in path.read_bytes().splitlines():
         try:
-            line = json.loads(text)
-        except ValueError:
+            line = parse_json(text, path.name, finite=False)
+        except InputError:
             continue
-        if isinstance(line, dict):
+        if isinstance(line, dict) and isinstance(line.get("name"), str) and _are_names(line.get("answers", [])):
             lines.append(line)
     return lines
+
+
+def _are_names(answers: Any) -> bool:
+    return isinstance(answers, list) and all(isinstance(answer, str) and "\0" not in answer for answer in answers)

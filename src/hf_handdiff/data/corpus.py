@@ -1,6 +1,5 @@
 """Reading corpora: a folder of Parquet shards, or a repository on the Hub."""
 
-import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,9 @@ from datasets.distributed import split_dataset_by_node
 from pyarrow.parquet import read_metadata
 
 from hf_handdiff.data.features import CORPUS_FEATURES
+from hf_handdiff.data.photo_feature import with_checked_photos
 from hf_handdiff.hub.errors import hub_errors
+from hf_handdiff.json_files import read_json_object
 
 SPLITS = ("train", "validation", "test", "evaluation")
 
@@ -30,7 +31,8 @@ def load_corpus(
         columns: those that must be there.
 
     Returns:
-        A dataset with the columns of `CORPUS_FEATURES`, or a dictionary of them by split.
+        A dataset with `LOADED_FEATURES`, or a dictionary of them by split. Other columns that would have to be decoded
+        are left out, see `with_checked_photos`.
 
     Raises:
         FileNotFoundError: the folder holds no shard, an incomplete set of shards, or not the split; or there is no
@@ -55,11 +57,16 @@ def load_corpus(
             if any(read_metadata(file).num_rows for paths in files.values() for file in paths):
                 raise
             raise ValueError(f"path: the data set is empty, the shards in {folder} have no rows") from None
-    for part in corpus.values() if isinstance(corpus, (DatasetDict, IterableDatasetDict)) else [corpus]:
-        missing = sorted(set(columns) - set(part.column_names or columns))
-        if missing:
-            raise ValueError(f"path: {path} is not a hand corpus: the columns {', '.join(missing)} are missing")
-    return corpus
+    if isinstance(corpus, (DatasetDict, IterableDatasetDict)):
+        return type(corpus)({name: _checked(part, path, columns) for name, part in corpus.items()})
+    return _checked(corpus, path, columns)
+
+
+def _checked(part: Dataset | IterableDataset, path: str | Path, columns: Iterable[str]) -> Dataset | IterableDataset:
+    missing = sorted(set(columns) - set(part.column_names or columns))
+    if missing:
+        raise ValueError(f"path: {path} is not a hand corpus: the columns {', '.join(missing)} are missing")
+    return with_checked_photos(part)
 
 
 def mix_corpora(corpora: dict[str, float], split: str = "train", seed: int = 0, streaming: bool = False, **distributed):
@@ -91,15 +98,15 @@ def mix_corpora(corpora: dict[str, float], split: str = "train", seed: int = 0, 
 
 
 def read_settings(path: str | Path, split: str) -> dict[str, Any]:
-    """What `{split}.json` beside the shards says of how they were made; empty where there is none, as on the Hub."""
+    """What `{split}.json` beside the shards says of how they were made; empty where there is none, as on the Hub.
+
+    Raises:
+        InputError: the file holds something else.
+    """
     file = Path(path) / f"{split}.json"
     if not file.is_file():
         return {}
-    try:
-        settings = json.loads(file.read_text())
-    except (json.JSONDecodeError, UnicodeDecodeError):
-        return {}
-    return settings if isinstance(settings, dict) else {}
+    return read_json_object(file, "data", f"with the settings of the split {split!r}", finite=False)
 
 
 def find_shards(folder: Path) -> dict[str, list[Path]]:

@@ -7,6 +7,8 @@ HO3D. Both have 778 vertices, but not the same ones.
 
 from datasets import Array2D, Features, Image, Sequence, Value
 
+from hf_handdiff.data.photo_feature import CheckedPhoto
+
 CORPUS_FEATURES = Features(
     {
         "image": Image(),  # the crop, JPEG or PNG bytes
@@ -24,3 +26,6 @@ CORPUS_FEATURES = Features(
         "sample_id": Value("string"),
     }
 )
+
+LOADED_FEATURES = Features({**CORPUS_FEATURES, "image": CheckedPhoto()})
+"""What `load_corpus` gives: the same columns, whose images are decoded with care."""

@@ -14,6 +14,7 @@ import numpy as np
 from hf_handdiff.errors import InputError
 
 _PIECE_BYTES = 1 << 24
+_LONGEST_NUMBER = 1 << 16  # bytes from one comma to the next, with brackets and spaces
 
 
 def read_number_list(path: str | Path, shape: tuple[int, ...], dtype=np.float64) -> np.ndarray:
@@ -28,17 +29,26 @@ def read_number_list(path: str | Path, shape: tuple[int, ...], dtype=np.float64)
         (N, *shape) array.
 
     Raises:
-        InputError: the file is missing, truncated, empty or holds something else; the message names it.
+        InputError: the file is missing, truncated, empty, cannot be read or holds something else; the message names
+            it. Numbers too large for `dtype` become infinite, and NaN is read as such: check the result.
     """
     path = Path(path)
     if not path.is_file():
         raise InputError(f"{path} is missing: expected a JSON list of arrays of shape {shape}")
+    try:
+        return _read(path, shape, dtype)
+    except OSError as error:
+        raise InputError(f"{path} cannot be read ({error.strerror})") from None
+
+
+def _read(path: Path, shape: tuple[int, ...], dtype) -> np.ndarray:
     if not _last_bytes(path).rstrip().endswith(b"]"):
         raise InputError(f"{path} is truncated: its list has no end")
     parts, opened, closed = [], 0, 0
     for text in _pieces(path):
         opened, closed = opened + text.count(b"["), closed + text.count(b"]")
-        parts.append(_numbers(text, path).astype(dtype))
+        with np.errstate(over="ignore"):
+            parts.append(_numbers(text, path).astype(dtype))
     if opened != closed:
         raise InputError(f"{path} is truncated: {opened} brackets are opened and {closed} closed")
     numbers = np.concatenate(parts)
@@ -63,6 +73,8 @@ def _pieces(path: Path):
             text = rest + block
             cut = text.rfind(b",") + 1
             rest = text[cut:]
+            if len(rest) > _LONGEST_NUMBER:
+                raise InputError(f"{path} holds something else than numbers")
             if cut:
                 yield text[:cut]
     if rest:

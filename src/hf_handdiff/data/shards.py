@@ -17,6 +17,7 @@ from tqdm import tqdm
 from hf_handdiff.data.features import CORPUS_FEATURES
 from hf_handdiff.errors import InputError
 from hf_handdiff.files import remove_leftovers, replace_file
+from hf_handdiff.json_files import read_json_object
 
 SHARD_ROWS = 1000
 SKIPPED_SUFFIX = "-skipped.json"
@@ -139,7 +140,7 @@ def _make_folder(out: str | Path) -> Path:
 def claim_folder(path: Path, settings: dict[str, Any]) -> None:
     """Write the settings of a split, or check that those there are the same."""
     if path.exists():
-        found = json.loads(path.read_text())
+        found = read_json_object(path, "out")
         names = sorted(set(found) | set(settings))
         different = [f"{name} {found.get(name)!r}, not {settings.get(name)!r}" for name in names
                      if found.get(name) != settings.get(name)]  # fmt: skip
@@ -157,13 +158,16 @@ def _skipped_name(split: str) -> str:
     return f"{split}{SKIPPED_SUFFIX}"
 
 
+_MOST_BYTES = 256_000_000  # a reason of some 100 bytes for each sample of the largest data sets
+
+
 class _Skipped:
     """The record of the samples that were left out, kept in a file that exists only if there are any."""
 
     def __init__(self, path: Path, root: Path | None):
         self.path = path
         self._root = None if root is None else f"{root}{os.sep}"
-        found = json.loads(path.read_text()) if path.exists() else {}
+        found = read_json_object(path, "out", most_bytes=_MOST_BYTES) if path.exists() else {}
         self.not_annotated: dict[str, str] = found.get("not_annotated", {})
         self.bad: dict[str, str] = found.get("bad", {})
 

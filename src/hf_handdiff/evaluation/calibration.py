@@ -19,6 +19,7 @@ from torch import Tensor
 
 from hf_handdiff.errors import InputError
 from hf_handdiff.files import replace_file
+from hf_handdiff.json_files import read_json_object
 from hf_handdiff.pipelines.aggregation import REGION_SHARES, calibrated_std
 
 _MIN_VARIANCE_M2 = 1e-10  # (0.01 mm)^2: keeps the likelihood finite for a joint that never moves (the wrist)
@@ -134,7 +135,7 @@ def write_calibration(checkpoint: str | Path, calibration: JointStdCalibration) 
     path = Path(checkpoint) / "model_index.json"
     if not path.is_file():
         raise InputError(f"checkpoint: expected a folder with a model_index.json, got {checkpoint}")
-    config = json.loads(path.read_text())
+    config = read_json_object(path, "checkpoint", finite=False)
     config["joint_std_calibration"] = calibration.to_dict()
     with replace_file(path) as temporary:
         temporary.write_text(json.dumps(config, indent=2) + "\n")

@@ -6,7 +6,6 @@ the second difference, x[t + 1] - 2 x[t] + x[t - 1]. A hand that moves has some 
 
 from __future__ import annotations
 
-import json
 import os
 from collections import defaultdict
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from hf_handdiff.errors import InputError
+from hf_handdiff.json_files import parse_json
 
 
 def jitter(points: np.ndarray) -> float:
@@ -64,13 +64,20 @@ def measure_json_lines(path: str | os.PathLike) -> list[dict[str, Any]]:
     Returns:
         For each hand "id", "frames", "jitter_mm_before" and "jitter_mm_after" (joints, wrist-relative, the frames'
         own answers and the smoothed ones), "jitter_px_before" and "jitter_px_after" (keypoints), "lag_frames".
+
+    Raises:
+        InputError: a line is something else.
     """
     hands: dict[int, dict[int, dict]] = defaultdict(dict)
     with open(Path(path), encoding="utf-8") as lines:
-        for line in lines:
-            record = json.loads(line)
-            for hand in record["hands"]:
-                hands[hand["id"]][record["frame"]] = hand
+        for number, line in enumerate(lines, start=1):
+            name = f"{path}, line {number}"
+            record = parse_json(line, name, finite=False)
+            try:
+                for hand in record["hands"]:
+                    hands[hand["id"]][record["frame"]] = hand
+            except (KeyError, TypeError):
+                raise InputError(f"{name}: expected a frame as handdiff predict writes it") from None
     return [_measure(number, frames) for number, frames in sorted(hands.items())]
 
 

@@ -33,6 +33,7 @@ from hf_handdiff.evaluation.processes import ALL_OF_IT, ProcessShare
 from hf_handdiff.files import replace_file
 from hf_handdiff.hand.topology import OPEN_HAND
 from hf_handdiff.images import load_image
+from hf_handdiff.json_files import read_json_object
 from hf_handdiff.pipelines.aggregation import AGGREGATIONS, aggregate, spread
 
 CHUNK_SIZE = 50  # samples a chunk: what a stopped run loses at most
@@ -392,7 +393,7 @@ def claim_folder(out: Path, settings: EvaluationSettings) -> None:
     (out / "chunks").mkdir(parents=True, exist_ok=True)
     path = out / "settings.json"
     if path.exists():
-        before, now = json.loads(path.read_text()), asdict(settings)
+        before, now = read_json_object(path, "out"), asdict(settings)
         changed = [name for name in now if before.get(name) != now[name]]
         if changed:
             details = "; ".join(f"{name} {before.get(name)!r}, now {now[name]!r}" for name in changed)
@@ -437,7 +438,9 @@ def run_protocol(
     out = Path(out)
     check_columns(getattr(dataset, "column_names", None))
     if hasattr(dataset, "with_format"):
-        dataset = dataset.with_format("numpy")  # nested lists are hundreds of times slower to read
+        from hf_handdiff.data.photo_feature import with_checked_photos
+
+        dataset = with_checked_photos(dataset).with_format("numpy")  # nested lists are hundreds of times slower to read
     size = len(dataset) if hasattr(dataset, "__len__") else None
     if size == 0:
         raise InputError("data: expected at least one sample, the data set is empty")

@@ -13,6 +13,7 @@ from hf_handdiff import __version__
 from hf_handdiff.errors import InputError
 from hf_handdiff.export.graphs import NamedTensor, NetworkGraph, network_graphs
 from hf_handdiff.files import replace_file
+from hf_handdiff.json_files import read_json_object
 
 INSTALL_ONNX = "ONNX is not installed; install it with: pip install 'hf_handdiff[onnx]'"
 INDEX_NAME = "onnx.json"
@@ -104,9 +105,11 @@ def read_index(folder: str | Path, argument: str) -> dict[str, Any]:
     """
     path = Path(folder) / INDEX_NAME
     try:
-        index = json.loads(path.read_text())
+        index = read_json_object(path, argument)
         files = [component["file"] for component in index["components"].values()]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (InputError, KeyError, TypeError, AttributeError):
+        files = [None]
+    if not all(isinstance(file, str) and file == Path(file).name for file in files):
         raise InputError(f"{argument}: expected a folder that handdiff export wrote, got '{folder}'") from None
     missing = [name for name in files if not (path.parent / name).is_file()]
     if missing:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import stat
 from collections.abc import Mapping
@@ -12,6 +11,7 @@ from huggingface_hub import CommitOperationAdd, HfApi, get_token
 
 from hf_handdiff.errors import InputError
 from hf_handdiff.hub.errors import hub_errors
+from hf_handdiff.json_files import read_json_object
 from hf_handdiff.public import names_a_place, private_text
 
 _NO_TEXT = (".safetensors", ".parquet", ".png", ".jpg", ".jpeg", ".webp", ".npz")
@@ -190,15 +190,12 @@ def read_results(folder: Path) -> dict | None:
     """What `results.json` in `folder` says; None where there is none.
 
     Raises:
-        InputError: it is not JSON.
+        InputError: it is not JSON, or no object.
     """
     file = folder / "results.json"
     if not file.is_file():
         return None
-    try:
-        return json.loads(file.read_text())
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"results.json: expected JSON in {file}, got something else ({error})") from None
+    return read_json_object(file, "results.json", "of figures", finite=False)  # older runs wrote NaN
 
 
 def push_corpus(

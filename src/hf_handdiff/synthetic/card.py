@@ -1,7 +1,6 @@
 """The card of a synthetic corpus: README.md with Hub metadata, a contact sheet and histograms of each split."""
 
 import io
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -18,6 +17,8 @@ from hf_handdiff.files import replace_file
 from hf_handdiff.hand.rotations import axis_angle_to_matrix
 from hf_handdiff.hand.topology import BONES, FINGERS
 from hf_handdiff.hub.cards import dataset_card
+from hf_handdiff.images import open_image
+from hf_handdiff.json_files import read_json_object
 from hf_handdiff.synthetic.writer import num_shards
 from hf_handdiff.viz.plots import contact_sheet, label_font
 
@@ -69,7 +70,7 @@ def write_card(folder: str | Path) -> Path | None:
             split_sheet(files[0]).save(path, quality=JPEG_QUALITY)
         with replace_file(folder / FIGURES / f"{split}_histograms.png") as path:
             draw_histograms(statistics[split]).save(path)
-    settings = {split: json.loads((folder / f"{split}.json").read_text()) for split in shards}
+    settings = {split: read_json_object(folder / f"{split}.json", "folder") for split in shards}
     with replace_file(folder / "README.md") as path:
         path.write_text(card_text(shards, settings, statistics))
     return folder / "README.md"
@@ -79,7 +80,7 @@ def _complete_shards(folder: Path, split: str) -> list[Path]:
     """The shards of `split` where all are there, with the settings beside them; else none."""
     if not (folder / f"{split}.json").exists():
         return []
-    settings = json.loads((folder / f"{split}.json").read_text())
+    settings = read_json_object(folder / f"{split}.json", "folder")
     count = num_shards(settings["num_samples"], settings["shard_rows"])
     files = [folder / shard_name(split, shard, count) for shard in range(count)]
     return files if all(file.exists() for file in files) else []
@@ -138,7 +139,7 @@ def _image_width(file: Path) -> int:
 def _images(file: Path, count: int) -> Iterator[Image.Image]:
     batch = next(pq.ParquetFile(file).iter_batches(count, columns=["image"]))
     for image in batch["image"].to_pylist():
-        yield Image.open(io.BytesIO(image["bytes"])).convert("RGB")
+        yield open_image(io.BytesIO(image["bytes"])).convert("RGB")
 
 
 def viewing_direction(joints_m: np.ndarray, global_rotation_rad: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

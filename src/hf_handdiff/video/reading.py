@@ -13,6 +13,9 @@ import numpy as np
 from hf_handdiff.errors import InputError
 
 VIDEO_SUFFIXES = (".mp4", ".mov", ".m4v", ".avi", ".mkv", ".webm", ".mpg", ".mpeg")
+_FORMATS = ("mov", "mp4", "avi", "matroska", "webm", "mpeg", "mpegts", "mpegvideo", "asf")
+"""FFmpeg's names of what such files hold. It goes by a file's content, not by its name, and knows formats that open
+other files or addresses, such as playlists (HLS, DASH, concat)."""
 
 INSTALL_VIDEO = "videos are read and written with PyAV, which is not installed: pip install 'hf_handdiff[video]'"
 _USUAL_RATE = Fraction(30)
@@ -66,7 +69,9 @@ class VideoReader:
         if not self._path.is_file():
             raise InputError(f"images: there is no file '{path}'; expected a video")
         try:
-            self._container = self._av.open(str(path))
+            self._container = self._av.open(
+                str(path), options={"format_whitelist": ",".join(_FORMATS), "protocol_whitelist": "file"}
+            )
         except (self._av.FFmpegError, OSError) as error:
             raise InputError(f"images: '{path}' is not a video that can be read ({_reason(error)})") from None
         if not self._container.streams.video:
