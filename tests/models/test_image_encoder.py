@@ -2,11 +2,11 @@ import pytest
 import torch
 
 from hf_handdiff.models.hand_framing import HandFrame
+from hf_handdiff.models.hand_landmark_backbone import SameConv2d
 from hf_handdiff.models.image_encoder import (
     HandImageEncoder,
     HandImageEncoderConfig,
     HandImageEncoderOutput,
-    SameConv2d,
     refine_keypoints,
 )
 

@@ -6,7 +6,8 @@ from encoder_loss import LossWeights, encoder_loss, heatmap_divergence, view_joi
 
 from hf_handdiff.camera import project
 from hf_handdiff.data.augmentation import augment_batch
-from hf_handdiff.models.image_encoder import HandImageEncoder, HandImageEncoderConfig, SameConv2d
+from hf_handdiff.models.hand_landmark_backbone import SameConv2d
+from hf_handdiff.models.image_encoder import HandImageEncoder, HandImageEncoderConfig
 
 
 def make_batch(count=4):

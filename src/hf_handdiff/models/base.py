@@ -3,7 +3,9 @@
 import os
 
 import torch
+from torch import nn
 from transformers import PreTrainedModel
+from transformers import initialization as init
 
 from hf_handdiff.errors import InputError, StorageError
 from hf_handdiff.hub.checkpoint_folders import saving
@@ -117,3 +119,23 @@ class HandModel(PreTrainedModel):
         """
         with hub_errors("repo_id", repo_id, writing=True):
             return super().push_to_hub(repo_id, **kwargs)
+
+
+def he_initialization(module: nn.Module) -> None:
+    """Initialise one layer of a convolutional network for training from scratch; other modules stay as they are.
+
+    Convolutions by He et al. (fan in), linear layers to keep the variance, norms to the identity, biases to zero.
+    """
+    if isinstance(module, nn.Conv2d):
+        init.kaiming_normal_(module.weight, mode="fan_in", nonlinearity="relu")
+        init.zeros_(module.bias)
+    elif isinstance(module, nn.Linear):
+        init.normal_(module.weight, std=module.in_features**-0.5)
+        init.zeros_(module.bias)
+    elif isinstance(module, nn.Embedding):
+        init.normal_(module.weight, std=0.1)
+    elif isinstance(module, (nn.GroupNorm, nn.LayerNorm)):
+        init.ones_(module.weight)
+        init.zeros_(module.bias)
+    elif isinstance(module, nn.PReLU):
+        init.constant_(module.weight, 0.25)

@@ -4,7 +4,7 @@ side it is and where its 21 keypoints are.
 The two networks are the palm detection network (full) and the hand landmark network (lite) of MediaPipe 0.10.21
 (Apache-2.0), written out as plain PyTorch stages so that their weights can be converted
 (`scripts/convert_palm_detection.py`). Anchors, decoding, suppression and the way from a palm to its hand's square are
-code here; which parts of a photo are looked at is `detection.py`.
+code here; which parts of a photo are looked at is in `hand_search.py`.
 
 All positions are shares of the picture: x of its width and y of its height, from 0 to 1, x right, y down, origin at the
 outer corner of the top-left pixel.
@@ -22,9 +22,10 @@ from transformers import PretrainedConfig
 from transformers import initialization as init
 from transformers.utils import ModelOutput
 
-from hf_handdiff.models.base import HandModel
+from hf_handdiff.models.base import HandModel, he_initialization
+from hf_handdiff.models.boxes import intersection_over_union
 from hf_handdiff.models.hand_framing import NUM_KEYPOINTS, HandFrame
-from hf_handdiff.models.image_encoder import InvertedResidual, SameConv2d
+from hf_handdiff.models.hand_landmark_backbone import InvertedResidual, SameConv2d
 
 NUM_POINTS = 7
 POINT_WRIST, POINT_MIDDLE = 0, 2
@@ -34,6 +35,9 @@ STRIDE = 32
 """The sides of a picture are multiples of it, px: the coarsest map has one cell for so many pixels."""
 ANCHORS_FINE, ANCHORS_COARSE = 2, 6
 """Anchors in each cell of the maps at an eighth and at a sixteenth of the picture."""
+
+INITIAL_SCORE_LOGIT = -4.0
+"""Of the palm scores before training."""
 
 HAND_SHIFT, HAND_SCALE = 0.5, 2.6
 """The square of a hand: its centre is half a palm box further towards the fingers, its side 2.6 palm boxes."""
@@ -274,16 +278,9 @@ class HandDetector(HandModel):
 
     def _init_weights(self, module: nn.Module) -> None:
         """He initialisation; scores start low, since hardly any anchor has a palm."""
-        if isinstance(module, nn.Conv2d):
-            init.kaiming_normal_(module.weight, mode="fan_in", nonlinearity="relu")
-            init.zeros_(module.bias)
-        elif isinstance(module, nn.Linear):
-            init.normal_(module.weight, std=module.in_features**-0.5)
-            init.zeros_(module.bias)
-        elif isinstance(module, nn.PReLU):
-            init.constant_(module.weight, 0.25)
-        elif isinstance(module, PalmHead):
-            init.constant_(module.score.bias, -4.0)
+        he_initialization(module)
+        if isinstance(module, PalmHead):
+            init.constant_(module.score.bias, INITIAL_SCORE_LOGIT)
 
     def forward(
         self, pixel_values: torch.Tensor, return_dict: bool | None = None
@@ -407,7 +404,7 @@ def merge_palms(boxes: torch.Tensor, points: torch.Tensor, scores: torch.Tensor,
     boxes, points, scores = boxes[order], points[order], scores[order]
     kept_boxes, kept_points, kept_scores = [], [], []
     while len(scores):
-        same = box_overlap(boxes[:1], boxes)[0] > same_overlap
+        same = intersection_over_union(boxes[0], boxes) > same_overlap
         same[0] = True
         weight = scores[same] / scores[same].sum()
         kept_boxes.append((weight[:, None] * boxes[same]).sum(0))
@@ -417,12 +414,3 @@ def merge_palms(boxes: torch.Tensor, points: torch.Tensor, scores: torch.Tensor,
     if not kept_scores:
         return Palms(boxes, points, scores)
     return Palms(torch.stack(kept_boxes), torch.stack(kept_points), torch.stack(kept_scores))
-
-
-def box_overlap(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-    """Intersection over union of boxes (N, 4) and (M, 4), x0 y0 x1 y1: (N, M)."""
-    low = torch.maximum(a[:, None, :2], b[None, :, :2])
-    high = torch.minimum(a[:, None, 2:], b[None, :, 2:])
-    shared = (high - low).clamp_min(0).prod(-1)
-    areas = [(box[:, 2:] - box[:, :2]).clamp_min(0).prod(-1) for box in (a, b)]
-    return shared / (areas[0][:, None] + areas[1][None] - shared).clamp_min(1e-12)
