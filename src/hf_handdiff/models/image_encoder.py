@@ -9,19 +9,18 @@ All 2D positions are in *crop units*: (x, y) from 0 to 1 over the crop, x right,
 corner of the top-left pixel.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
+from huggingface_hub.dataclasses import strict
 from torch import nn
-from transformers import PretrainedConfig
 from transformers import initialization as init
 from transformers.utils import ModelOutput
 
-from hf_handdiff.models.base import HandModel, he_initialization
+from hf_handdiff.errors import InputError
+from hf_handdiff.models.base import HandModel, HandModelConfig, he_initialization
 from hf_handdiff.models.hand_framing import NUM_KEYPOINTS, HandFrame, HandFramingNet, frame_around_keypoints
 from hf_handdiff.models.hand_landmark_backbone import (
     BACKBONE_STAGES,
@@ -30,54 +29,73 @@ from hf_handdiff.models.hand_landmark_backbone import (
     HandLandmarkTrunk,
 )
 
+FEATURE_STRIDE, COARSEST_STRIDE = 8, 32
+"""Pixels a cell of the fused feature map, and of the coarsest map of the built-in backbone."""
 INITIAL_SCORE_LOGIT = 2.0
+"""Of the keypoint scores before training."""
 
 
-class HandImageEncoderConfig(PretrainedConfig):
+@strict
+class HandImageEncoderConfig(HandModelConfig):
     """Configuration of [`HandImageEncoder`].
 
     Fields you may want to change:
-        feature_channels: channels C of the fused feature map (B, C, H/8, W/8) that later stages sample.
-        global_dim: size G of the global feature vector (B, G).
+        point_feature_size: channels C of the fused feature map (B, C, S/8, S/8), which later stages sample at points.
+        global_feature_size: size G of the global feature vector (B, G).
         prior_std: standard deviation, in crop units, of the Gaussian prior round each initial landmark.  The
             refinement can comfortably move a keypoint two to three times this far.
-        refinement_steps: how often the square is cut anew round the keypoints that the last look found.
+        refinement_steps: how often the square is cut anew round the keypoints that were found in the last one.
 
     Fields that follow from the converted weights:
-        image_size: side in pixels of the square input, a multiple of 32.  The backbone was trained at 224;
-            another size runs, but its landmarks are worth less.
+        image_size: side S in pixels of the square input, a multiple of 32.  The built-in backbone was trained at
+            224; another size runs, but its landmarks are worth less.
+
+    Sizes of the heads:
+        fusion_norm_groups: groups of the normalisation of the fused map; they divide `point_feature_size`.
+        score_hidden_size: width of the head of keypoint scores.
+        framing_channels: channels to which the framing pass reduces its map.
+        framing_hidden_size: width of its hidden layer.
+
+    Raises:
+        InputError: a field is outside of its range.
     """
 
-    model_type = "hand_image_encoder"
+    model_type = "handdiff_image_encoder"
+    former_model_type = "hand_image_encoder"
+    attribute_map = {
+        "feature_channels": "point_feature_size",
+        "global_dim": "global_feature_size",
+        "more_looks": "refinement_steps",
+    }
 
-    def __init__(
-        self,
-        image_size: int = 224,
-        feature_channels: int = 64,
-        global_dim: int = 256,
-        prior_std: float = 0.06,
-        refinement_steps: int = 1,
-        **kwargs,
-    ):
-        if image_size <= 0 or image_size % 32:
-            raise ValueError(f"image_size must be a positive multiple of 32, got {image_size}")
-        if feature_channels <= 0 or feature_channels % 8:
-            raise ValueError(f"feature_channels must be a positive multiple of 8, got {feature_channels}")
-        if prior_std <= 0:
-            raise ValueError(f"prior_std must be positive, got {prior_std}")
-        self.image_size = image_size
-        self.feature_channels = feature_channels
-        self.global_dim = global_dim
-        if refinement_steps < 0:
-            raise ValueError(f"refinement_steps must be 0 or more, got {refinement_steps}")
-        self.prior_std = prior_std
-        self.refinement_steps = refinement_steps
-        super().__init__(**kwargs)
+    image_size: int = 224
+    point_feature_size: int = 64
+    global_feature_size: int = 256
+    prior_std: float | int = 0.06
+    refinement_steps: int = 1
+    fusion_norm_groups: int = 8
+    score_hidden_size: int = 64
+    framing_channels: int = 32
+    framing_hidden_size: int = 128
+
+    def __post_init__(self, **kwargs):
+        super().__post_init__(**kwargs)
+        if self.image_size <= 0 or self.image_size % COARSEST_STRIDE:
+            raise InputError(f"image_size must be a positive multiple of {COARSEST_STRIDE}, got {self.image_size}")
+        groups, channels = self.fusion_norm_groups, self.point_feature_size
+        if groups <= 0 or channels <= 0 or channels % groups:
+            raise InputError(
+                f"point_feature_size must be a positive multiple of fusion_norm_groups ({groups}), got {channels}"
+            )
+        if self.prior_std <= 0:
+            raise InputError(f"prior_std must be positive, got {self.prior_std}")
+        if self.refinement_steps < 0:
+            raise InputError(f"refinement_steps must be 0 or more, got {self.refinement_steps}")
 
     @property
     def feature_size(self) -> int:
         """Side of the feature map and of the heatmaps: 28 for an image of 224."""
-        return self.image_size // 8
+        return self.image_size // FEATURE_STRIDE
 
 
 @dataclass
@@ -111,13 +129,13 @@ class HandImageEncoderOutput(ModelOutput):
 class FeatureFusion(nn.Module):
     """Brings the four maps to one at S/8 by lateral 1x1 convolutions and a sum, then mixes it."""
 
-    def __init__(self, channels: int):
+    def __init__(self, channels: int, norm_groups: int):
         super().__init__()
         self.lateral_quarter = nn.Conv2d(24, channels, 1)
         self.lateral_eighth = nn.Conv2d(40, channels, 1)
         self.lateral_sixteenth = nn.Conv2d(112, channels, 1)
         self.lateral_thirty_second = nn.Conv2d(192, channels, 1)
-        self.norm = nn.GroupNorm(8, channels)
+        self.norm = nn.GroupNorm(norm_groups, channels)
         self.mix = nn.Conv2d(channels, channels, 3, padding=1)
 
     def forward(self, maps: list[torch.Tensor]) -> torch.Tensor:
@@ -136,12 +154,12 @@ class FeatureFusion(nn.Module):
 class KeypointScoreHead(nn.Module):
     """Logit per keypoint from the features under it, the global features and which joint it is."""
 
-    def __init__(self, feature_channels: int, global_dim: int, hidden_dim: int = 64):
+    def __init__(self, point_feature_size: int, global_feature_size: int, hidden_size: int):
         super().__init__()
-        self.local = nn.Linear(feature_channels, hidden_dim)
-        self.context = nn.Linear(global_dim, hidden_dim)
-        self.joint = nn.Embedding(NUM_KEYPOINTS, hidden_dim)
-        self.out = nn.Linear(hidden_dim, 1)
+        self.local = nn.Linear(point_feature_size, hidden_size)
+        self.context = nn.Linear(global_feature_size, hidden_size)
+        self.joint = nn.Embedding(NUM_KEYPOINTS, hidden_size)
+        self.out = nn.Linear(hidden_size, 1)
 
     def forward(self, local: torch.Tensor, context: torch.Tensor) -> torch.Tensor:
         """local (B, 21, C), context (B, G) -> logits (B, 21)."""
@@ -159,23 +177,27 @@ class HandImageEncoder(HandModel):
 
     def __init__(self, config: HandImageEncoderConfig):
         super().__init__(config)
-        channels = config.feature_channels
+        channels = config.point_feature_size
         self.backbone = HandLandmarkBackbone()
         self.framing = HandFramingNet(
-            HandLandmarkTrunk(), trunk_channels=BACKBONE_STAGES["stage4"][2], trunk_size=config.image_size // 32
+            HandLandmarkTrunk(),
+            trunk_channels=BACKBONE_STAGES["stage4"][2],
+            trunk_size=config.image_size // COARSEST_STRIDE,
+            channels=config.framing_channels,
+            hidden_size=config.framing_hidden_size,
         )
         # Heads of the original network. Landmarks are kept in crop units, 3D points in metres.
         self.landmark_head = nn.Linear(POOLED_CHANNELS, NUM_KEYPOINTS * 2)
         self.world_head = nn.Linear(POOLED_CHANNELS, NUM_KEYPOINTS * 3)
         self.presence_head = nn.Linear(POOLED_CHANNELS, 1)
         # New parts.
-        self.fusion = FeatureFusion(channels)
+        self.fusion = FeatureFusion(channels, config.fusion_norm_groups)
         self.heatmap_hidden = nn.Conv2d(channels, channels, 3, padding=1)
         self.heatmap_out = nn.Conv2d(channels, NUM_KEYPOINTS, 1)
-        self.global_projection = nn.Linear(POOLED_CHANNELS, config.global_dim)
-        self.global_norm = nn.LayerNorm(config.global_dim)
-        self.world_correction = nn.Linear(config.global_dim, NUM_KEYPOINTS * 3)
-        self.score_head = KeypointScoreHead(channels, config.global_dim)
+        self.global_projection = nn.Linear(POOLED_CHANNELS, config.global_feature_size)
+        self.global_norm = nn.LayerNorm(config.global_feature_size)
+        self.world_correction = nn.Linear(config.global_feature_size, NUM_KEYPOINTS * 3)
+        self.score_head = KeypointScoreHead(channels, config.global_feature_size, config.score_hidden_size)
         self.post_init()
 
     def _init_weights(self, module: nn.Module) -> None:
@@ -223,7 +245,7 @@ class HandImageEncoder(HandModel):
         """
         size = self.config.image_size
         if pixel_values.ndim != 4 or pixel_values.shape[1:] != (3, size, size):
-            raise ValueError(f"pixel_values must be (B, 3, {size}, {size}), got {tuple(pixel_values.shape)}")
+            raise InputError(f"pixel_values must be (B, 3, {size}, {size}), got {tuple(pixel_values.shape)}")
         batch = len(pixel_values)
         if framed:
             whole = torch.zeros(batch, 5, device=pixel_values.device)
