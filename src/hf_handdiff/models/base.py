@@ -89,7 +89,7 @@ class HandModel(PreTrainedModel):
             for tensor in [*model.parameters(), *model.buffers()]:
                 filters = tensor.ndim == 4
                 tensor.data = tensor.data.clone(
-                    memory_format=cls.filter_memory_format if filters else torch.contiguous_format
+                    memory_format=model.filter_memory_format if filters else torch.contiguous_format
                 )
         return loaded
 

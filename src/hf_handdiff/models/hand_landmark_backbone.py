@@ -19,6 +19,7 @@ BACKBONE_STAGES = {
 }
 STEM_CHANNELS = (24, 16)
 POOLED_CHANNELS = 1152
+TRUNK_CHANNELS, TRUNK_STRIDE = BACKBONE_STAGES["stage4"][2], 16
 
 
 class SameConv2d(nn.Conv2d):
@@ -91,9 +92,18 @@ class HandLandmarkTrunk(nn.Module):
 
 
 class HandLandmarkBackbone(HandLandmarkTrunk):
-    """The whole trunk of MediaPipe's hand landmark network: images to maps at four scales and a pooled vector."""
+    """The whole trunk of MediaPipe's hand landmark network: images to maps at four scales and a pooled vector.
+
+    Attributes:
+        out_features: names of the maps, by their share of the image's side.
+        channels: of each map.
+        pooled_channels: of the pooled vector.
+    """
 
     last_stage = 5
+    out_features = ("quarter", "eighth", "sixteenth", "thirty_second")
+    channels = tuple(BACKBONE_STAGES[stage][2] for stage in ("stage1", "stage2", "stage4", "stage5"))
+    pooled_channels = POOLED_CHANNELS
 
     def __init__(self):
         super().__init__()

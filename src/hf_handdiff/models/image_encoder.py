@@ -1,14 +1,15 @@
 """The image encoder: a hand crop in, 2D keypoints with scores, a hand score and image features out.
 
-The backbone is the hand landmark network of MediaPipe 0.10.21 (Apache-2.0), written out as plain PyTorch
-stages so that its weights can be converted (`scripts/convert_hand_landmark.py`) and fine-tuned.  What is new
-is built so that it starts as "no change": right after the conversion the keypoints are exactly the landmarks
-of the original network.
+It is a backbone plus heads. The built-in backbone and the first three heads are the hand landmark network of
+MediaPipe, converted (`scripts/convert_hand_landmark.py`); the other heads start as "no change", so that right
+after the conversion the keypoints are exactly the landmarks of the original network. Any backbone of
+transformers can stand in its place, see `HandImageEncoderConfig.backbone_config`.
 
 All 2D positions are in *crop units*: (x, y) from 0 to 1 over the crop, x right, y down, origin at the outer
 corner of the top-left pixel.
 """
 
+import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -16,21 +17,33 @@ import torch
 import torch.nn.functional as F
 from huggingface_hub.dataclasses import strict
 from torch import nn
+from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel
 from transformers import initialization as init
+from transformers.image_utils import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from transformers.utils import ModelOutput
 
 from hf_handdiff.errors import InputError
 from hf_handdiff.models.base import HandModel, HandModelConfig, he_initialization
 from hf_handdiff.models.hand_framing import NUM_KEYPOINTS, HandFrame, HandFramingNet, frame_around_keypoints
 from hf_handdiff.models.hand_landmark_backbone import (
-    BACKBONE_STAGES,
-    POOLED_CHANNELS,
+    TRUNK_CHANNELS,
+    TRUNK_STRIDE,
     HandLandmarkBackbone,
     HandLandmarkTrunk,
+)
+from hf_handdiff.models.image_backbone import (
+    FeatureFusion,
+    TransformersBackbone,
+    patch_size_of,
+    to_backbone_config,
 )
 
 FEATURE_STRIDE, COARSEST_STRIDE = 8, 32
 """Pixels a cell of the fused feature map, and of the coarsest map of the built-in backbone."""
+FRAMING_STRIDE = 2 * TRUNK_STRIDE
+"""Pixels a cell of the framing pass, which looks at half the resolution."""
+UNTRAINED_HEAD_SCALE = 0.1
+"""Size of the landmarks (crop units) and 3D points (m) that heads on a foreign backbone begin with, roughly."""
 INITIAL_SCORE_LOGIT = 2.0
 """Of the keypoint scores before training."""
 
@@ -46,6 +59,13 @@ class HandImageEncoderConfig(HandModelConfig):
             refinement can comfortably move a keypoint two to three times this far.
         refinement_steps: how often the square is cut anew round the keypoints that were found in the last one.
 
+    A backbone of one's own:
+        backbone_config: None is the built-in hand landmark network. The configuration of any model that
+            transformers' `AutoBackbone` knows, or its fields with `model_type`; its `out_features` name the maps
+            that are fused, from fine to coarse, and the mean of the last one feeds the heads.
+        image_mean, image_std: of the RGB values 0..1 that the backbone expects to be subtracted and divided by.
+            None: 0 and 1 for the built-in network, those of ImageNet for any other.
+
     Fields that follow from the converted weights:
         image_size: side S in pixels of the square input, a multiple of 32.  The built-in backbone was trained at
             224; another size runs, but its landmarks are worth less.
@@ -57,11 +77,12 @@ class HandImageEncoderConfig(HandModelConfig):
         framing_hidden_size: width of its hidden layer.
 
     Raises:
-        InputError: a field is outside of its range.
+        InputError: a field is outside of its range, or `AutoBackbone` knows no such backbone.
     """
 
     model_type = "handdiff_image_encoder"
     former_model_type = "hand_image_encoder"
+    sub_configs = {"backbone_config": AutoConfig}
     attribute_map = {
         "feature_channels": "point_feature_size",
         "global_dim": "global_feature_size",
@@ -77,9 +98,22 @@ class HandImageEncoderConfig(HandModelConfig):
     score_hidden_size: int = 64
     framing_channels: int = 32
     framing_hidden_size: int = 128
+    backbone_config: dict | PreTrainedConfig | None = None
+    image_mean: list[float | int] | tuple[float | int, ...] | None = None
+    image_std: list[float | int] | tuple[float | int, ...] | None = None
 
     def __post_init__(self, **kwargs):
+        self.backbone_config = to_backbone_config(self.backbone_config)
         super().__post_init__(**kwargs)
+        built_in = self.backbone_config is None
+        if self.image_mean is None:
+            self.image_mean = [0.0] * 3 if built_in else list(IMAGENET_DEFAULT_MEAN)
+        if self.image_std is None:
+            self.image_std = [1.0] * 3 if built_in else list(IMAGENET_DEFAULT_STD)
+        self._check()
+
+    def _check(self) -> None:
+        """Raise an InputError that names the field that is out of its range."""
         if self.image_size <= 0 or self.image_size % COARSEST_STRIDE:
             raise InputError(f"image_size must be a positive multiple of {COARSEST_STRIDE}, got {self.image_size}")
         groups, channels = self.fusion_norm_groups, self.point_feature_size
@@ -91,6 +125,14 @@ class HandImageEncoderConfig(HandModelConfig):
             raise InputError(f"prior_std must be positive, got {self.prior_std}")
         if self.refinement_steps < 0:
             raise InputError(f"refinement_steps must be 0 or more, got {self.refinement_steps}")
+        for name, values in (("image_mean", self.image_mean), ("image_std", self.image_std)):
+            if len(values) != 3 or (name == "image_std" and min(values) <= 0):
+                raise InputError(f"{name} must be three numbers, positive ones for image_std, got {values}")
+        patch = 1 if self.backbone_config is None else patch_size_of(self.backbone_config)
+        if self.image_size % patch:
+            raise InputError(
+                f"image_size must be a multiple of the patches of backbone_config ({patch}), got {self.image_size}"
+            )
 
     @property
     def feature_size(self) -> int:
@@ -126,31 +168,6 @@ class HandImageEncoderOutput(ModelOutput):
     frame: HandFrame | None = None
 
 
-class FeatureFusion(nn.Module):
-    """Brings the four maps to one at S/8 by lateral 1x1 convolutions and a sum, then mixes it."""
-
-    def __init__(self, channels: int, norm_groups: int):
-        super().__init__()
-        self.lateral_quarter = nn.Conv2d(24, channels, 1)
-        self.lateral_eighth = nn.Conv2d(40, channels, 1)
-        self.lateral_sixteenth = nn.Conv2d(112, channels, 1)
-        self.lateral_thirty_second = nn.Conv2d(192, channels, 1)
-        self.norm = nn.GroupNorm(norm_groups, channels)
-        self.mix = nn.Conv2d(channels, channels, 3, padding=1)
-
-    def forward(self, maps: list[torch.Tensor]) -> torch.Tensor:
-        """The backbone's four maps -> (B, C, S/8, S/8)."""
-        quarter, eighth, sixteenth, thirty_second = maps
-        size = eighth.shape[-2:]
-        coarse = self.lateral_sixteenth(sixteenth) + _resize(
-            self.lateral_thirty_second(thirty_second), sixteenth.shape[-2:]
-        )
-        fused = self.lateral_eighth(eighth) + _resize(coarse, size)
-        fused = fused + self.lateral_quarter(F.avg_pool2d(quarter, 2))
-        fused = F.silu(self.norm(fused))
-        return fused + F.silu(self.mix(fused))
-
-
 class KeypointScoreHead(nn.Module):
     """Logit per keypoint from the features under it, the global features and which joint it is."""
 
@@ -174,27 +191,35 @@ class HandImageEncoder(HandModel):
     filter_memory_format = torch.channels_last
     main_input_name = "pixel_values"
     base_model_prefix = "hand_image_encoder"
+    _supports_sdpa = _supports_flash_attn = True  # if the backbone does
 
     def __init__(self, config: HandImageEncoderConfig):
         super().__init__(config)
         channels = config.point_feature_size
-        self.backbone = HandLandmarkBackbone()
+        if config.backbone_config is None:
+            self.backbone = HandLandmarkBackbone()
+        else:
+            self.backbone = TransformersBackbone(config.backbone_config)
+            self.filter_memory_format = torch.contiguous_format
+        pooled = self.backbone.pooled_channels
         self.framing = HandFramingNet(
             HandLandmarkTrunk(),
-            trunk_channels=BACKBONE_STAGES["stage4"][2],
-            trunk_size=config.image_size // COARSEST_STRIDE,
+            trunk_channels=TRUNK_CHANNELS,
+            trunk_size=config.image_size // FRAMING_STRIDE,
             channels=config.framing_channels,
             hidden_size=config.framing_hidden_size,
         )
-        # Heads of the original network. Landmarks are kept in crop units, 3D points in metres.
-        self.landmark_head = nn.Linear(POOLED_CHANNELS, NUM_KEYPOINTS * 2)
-        self.world_head = nn.Linear(POOLED_CHANNELS, NUM_KEYPOINTS * 3)
-        self.presence_head = nn.Linear(POOLED_CHANNELS, 1)
+        # Heads that the converted network has too. Landmarks are kept in crop units, 3D points in metres.
+        self.landmark_head = nn.Linear(pooled, NUM_KEYPOINTS * 2)
+        self.world_head = nn.Linear(pooled, NUM_KEYPOINTS * 3)
+        self.presence_head = nn.Linear(pooled, 1)
         # New parts.
-        self.fusion = FeatureFusion(channels, config.fusion_norm_groups)
+        self.fusion = FeatureFusion(
+            self.backbone.out_features, self.backbone.channels, channels, config.fusion_norm_groups
+        )
         self.heatmap_hidden = nn.Conv2d(channels, channels, 3, padding=1)
         self.heatmap_out = nn.Conv2d(channels, NUM_KEYPOINTS, 1)
-        self.global_projection = nn.Linear(POOLED_CHANNELS, config.global_feature_size)
+        self.global_projection = nn.Linear(pooled, config.global_feature_size)
         self.global_norm = nn.LayerNorm(config.global_feature_size)
         self.world_correction = nn.Linear(config.global_feature_size, NUM_KEYPOINTS * 3)
         self.score_head = KeypointScoreHead(channels, config.global_feature_size, config.score_hidden_size)
@@ -210,10 +235,31 @@ class HandImageEncoder(HandModel):
             init.constant_(module.bias, INITIAL_SCORE_LOGIT)
         else:
             he_initialization(module)
+        if self.config.backbone_config is not None and module in (self.landmark_head, self.world_head):
+            init.normal_(module.weight, std=UNTRAINED_HEAD_SCALE * module.in_features**-0.5)
+            init.constant_(module.bias, 0.5 if module is self.landmark_head else 0.0)  # the middle of the crop
+
+    @classmethod
+    def from_backbone(cls, backbone: PreTrainedModel, **fields) -> "HandImageEncoder":
+        """A new encoder on a copy of a pretrained backbone; everything else starts untrained.
+
+        Args:
+            backbone: of `transformers.AutoBackbone.from_pretrained`.
+            **fields: of `HandImageEncoderConfig`.
+
+        Raises:
+            InputError: it is no backbone, or a field is out of its range.
+        """
+        model = cls(HandImageEncoderConfig(backbone_config=copy.deepcopy(backbone.config), **fields))
+        model.backbone.model.load_state_dict(backbone.state_dict())
+        return model
 
     def pretrained_parameters(self) -> list[nn.Parameter]:
-        """Parameters that come from the converted network: fine-tune them with a small learning rate."""
-        modules = (self.backbone, self.framing.trunk, self.landmark_head, self.world_head, self.presence_head)
+        """Parameters of the backbone and of what else the converted network has: fine-tune them with a small learning
+        rate.  Heads on a foreign backbone are not among them."""
+        modules = [self.backbone, self.framing.trunk]
+        if self.config.backbone_config is None:
+            modules += [self.landmark_head, self.world_head, self.presence_head]
         return [parameter for module in modules for parameter in module.parameters()]
 
     def new_parameters(self) -> list[nn.Parameter]:
@@ -258,15 +304,22 @@ class HandImageEncoder(HandModel):
             output = self._encode_square(frame.crop(pixel_values), frame)
         return output.to_tuple() if return_dict is False else output
 
+    def _features(self, squares: torch.Tensor) -> tuple[list[torch.Tensor], torch.Tensor]:
+        """The backbone's maps and pooled features of squares (B, 3, S, S) RGB in 0..1, black where there is nothing."""
+        mean, std = self.config.image_mean, self.config.image_std
+        if any(mean) or any(value != 1 for value in std):
+            squares = (squares - squares.new_tensor(mean).view(3, 1, 1)) / squares.new_tensor(std).view(3, 1, 1)
+        return self.backbone(squares)
+
     def _landmarks(self, squares: torch.Tensor) -> torch.Tensor:
         """The landmark head alone: squares (B, 3, S, S) -> (B, 21, 2) in units of the square."""
-        _, pooled = self.backbone(squares)
+        _, pooled = self._features(squares)
         return _linears_float32([self.landmark_head], pooled)[0].unflatten(1, (NUM_KEYPOINTS, 2))
 
     def _encode_square(self, squares: torch.Tensor, frame: HandFrame) -> HandImageEncoderOutput:
         """All that there is to say of squares (B, 3, S, S), which `frame` cut from the crops."""
-        maps, pooled = self.backbone(squares)
-        feature_map = self.fusion(maps)
+        maps, pooled = self._features(squares)
+        feature_map = self.fusion(maps, self.config.feature_size)
 
         # 1. All that reads the pooled features, in float32: half precision would cost the landmarks a pixel.
         heads = (self.landmark_head, self.world_head, self.presence_head, self.global_projection)
@@ -357,7 +410,3 @@ def _linears_float32(layers: Sequence[nn.Linear], x: torch.Tensor) -> tuple[torc
         weight = torch.cat([layer.weight.float() for layer in layers])
         bias = torch.cat([layer.bias.float() for layer in layers])
         return F.linear(x.float(), weight, bias).split([layer.out_features for layer in layers], dim=-1)
-
-
-def _resize(x: torch.Tensor, size: torch.Size) -> torch.Tensor:
-    return F.interpolate(x, size=size, mode="bilinear", align_corners=False)
