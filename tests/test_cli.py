@@ -28,8 +28,8 @@ from hf_handdiff.models import (
     MeshAutoencoderConfig,
     MeshLatentDenoiser,
     MeshLatentDenoiserConfig,
+    mediapipe_hands,
 )
-from hf_handdiff.models import hand_search as detection
 from hf_handdiff.models.hand_search import DetectedHand
 from hf_handdiff.pipelines import CascadedHandPipeline
 from hf_handdiff.pipelines.schedulers import default_scheduler
@@ -263,7 +263,7 @@ def test_every_hand_that_the_detector_finds_gets_its_own_files(checkpoint, photo
         def detect(self, image):
             return found[: 2 if image.shape[1] == 160 else 1]
 
-    monkeypatch.setattr(detection, "MediaPipeHandDetector", Detector)
+    monkeypatch.setattr(mediapipe_hands, "MediaPipeHandDetector", Detector)
     small = tmp_path / "small.png"
     Image.new("RGB", (80, 60), (20, 90, 30)).save(small)
     out = tmp_path / "out"
@@ -278,7 +278,7 @@ def test_every_hand_that_the_detector_finds_gets_its_own_files(checkpoint, photo
 
 
 def test_no_hand_found_is_said(checkpoint, photo, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(detection, "MediaPipeHandDetector", lambda: SimpleNamespace(detect=lambda image: []))
+    monkeypatch.setattr(mediapipe_hands, "MediaPipeHandDetector", lambda: SimpleNamespace(detect=lambda image: []))
     assert predict(checkpoint, tmp_path / "out", photo, "--detector", "mediapipe") == 1
     assert "found no hand" in capsys.readouterr().err
 

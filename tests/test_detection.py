@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from hf_handdiff.errors import InputError
-from hf_handdiff.models import hand_search as detection
+from hf_handdiff.models.hand_search import _pictures_to_search
+from hf_handdiff.models.mediapipe_hands import MediaPipeHandDetector, _windows
 
 
 class FakeHands:
@@ -42,7 +43,7 @@ def detector(monkeypatch):
     for name in ("mediapipe", "mediapipe.python", "mediapipe.python.solutions"):
         monkeypatch.setitem(sys.modules, name, ModuleType(name))
     monkeypatch.setitem(sys.modules, module.__name__, module)
-    return detection.MediaPipeHandDetector()
+    return MediaPipeHandDetector()
 
 
 @pytest.mark.parametrize("place", [(20, 30, 60, 80), (150, 40, 190, 90), (90, 60, 130, 100), (0, 0, 30, 40)])
@@ -64,7 +65,7 @@ def test_no_hand(detector):
 def test_windows_cover_the_photo(size):
     height, width = size
     covered = np.zeros(size, bool)
-    for left, top, right, bottom in detection._windows(height, width):
+    for left, top, right, bottom in _windows(height, width):
         assert 0 <= left < right <= width and 0 <= top < bottom <= height
         covered[top:bottom, left:right] = True
     assert covered.all()
@@ -83,7 +84,7 @@ def test_windows_cover_the_photo(size):
 )
 def test_the_sizes_at_which_a_photo_is_searched(shape, longer_sides):
     photo = np.full((*shape, 3), 255, np.uint8)
-    pictures = list(detection._pictures_to_search(photo, (128, 384), 192))
+    pictures = list(_pictures_to_search(photo, (128, 384), 192))
     assert [
         round(max(p.shares[0] * p.pixels.shape[2], p.shares[1] * p.pixels.shape[1])) for p in pictures
     ] == longer_sides
@@ -99,4 +100,4 @@ def test_missing_mediapipe_is_one_sentence(monkeypatch):
     monkeypatch.setitem(sys.modules, "mediapipe", None)
     monkeypatch.delitem(sys.modules, "mediapipe.python.solutions.hands", raising=False)
     with pytest.raises(InputError, match="pip install"):
-        detection.MediaPipeHandDetector()
+        MediaPipeHandDetector()

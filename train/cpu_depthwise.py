@@ -15,6 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from hf_handdiff.models.hand_landmark_backbone import SameConv2d
+
 
 class _DepthwiseConv2d(torch.autograd.Function):
     """Depthwise convolution of x (B, C, H, W), padded `near` px before and `far` after, on both axes."""
@@ -99,7 +101,9 @@ def use_quick_backward(model: nn.Module) -> int:
     chosen = [
         module
         for module in model.modules()
-        if isinstance(module, nn.Conv2d) and module.groups == module.in_channels > 1 and module.kernel_size[0] in (3, 5)
+        if isinstance(module, SameConv2d)
+        and module.groups == module.in_channels > 1
+        and module.kernel_size[0] in (3, 5)
     ]
     for module in chosen:
         module.forward = types.MethodType(_forward, module)

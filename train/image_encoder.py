@@ -31,7 +31,7 @@ class ImageEncoderTask:
     def __init__(self, args):
         self.args = args
         self.weights = LossWeights()
-        self.model = HandImageEncoder.from_pretrained(args.initial).to(memory_format=torch.channels_last)
+        self.model = HandImageEncoder.from_pretrained(args.initial)  # its filters lie as it computes fastest
         self.corpus = CorpusBatches(args.corpus, "train")
         self.unseen = CorpusBatches(args.corpus, args.validation_split, limit=args.num_validation_images)
         self.model.framing.requires_grad_(False)  # the framing pass is trained by itself: hand_framing.py

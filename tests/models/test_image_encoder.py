@@ -2,11 +2,11 @@ import pytest
 import torch
 
 from hf_handdiff.models.hand_framing import HandFrame
+from hf_handdiff.models.hand_landmark_backbone import SameConv2d
 from hf_handdiff.models.image_encoder import (
     HandImageEncoder,
     HandImageEncoderConfig,
     HandImageEncoderOutput,
-    SameConv2d,
     refine_keypoints,
 )
 
@@ -174,7 +174,7 @@ def test_wrong_input_is_refused_by_name(model):
         model(torch.zeros(1, 3, 64, 64))
 
 
-@pytest.mark.parametrize("field", [{"image_size": 100}, {"feature_channels": 30}, {"prior_std": 0.0}])
+@pytest.mark.parametrize("field", [{"image_size": 100}, {"point_feature_size": 30}, {"prior_std": 0.0}])
 def test_impossible_configs_are_refused_by_name(field):
     with pytest.raises(ValueError, match=next(iter(field))):
         HandImageEncoderConfig(**field)

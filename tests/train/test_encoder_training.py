@@ -1,12 +1,15 @@
 import copy
 
+import pytest
 import torch
 from cpu_depthwise import use_quick_backward
 from encoder_loss import LossWeights, encoder_loss, heatmap_divergence, view_joints
+from transformers import ConvNextConfig, Dinov2Config, ResNetConfig
 
 from hf_handdiff.camera import project
 from hf_handdiff.data.augmentation import augment_batch
-from hf_handdiff.models.image_encoder import HandImageEncoder, HandImageEncoderConfig, SameConv2d
+from hf_handdiff.models.hand_landmark_backbone import SameConv2d
+from hf_handdiff.models.image_encoder import HandImageEncoder, HandImageEncoderConfig
 
 
 def make_batch(count=4):
@@ -44,6 +47,15 @@ def test_quick_backward_gives_the_gradients_of_the_plain_one():
         torch.testing.assert_close(other.grad, one.grad)
 
 
+def test_the_backward_of_other_depthwise_convolutions_stays_their_own():
+    """Those of transformers' backbones are padded alike on both sides, also with stride 2."""
+    plain = torch.nn.Conv2d(8, 8, 3, stride=2, padding=1, groups=8)
+    image = torch.rand(2, 8, 16, 16)
+    expected = plain(image)
+    assert use_quick_backward(plain) == 0
+    assert torch.equal(plain(image), expected)
+
+
 def test_loss_is_finite_and_falls_on_one_batch():
     torch.manual_seed(0)
     model, batch = HandImageEncoder(HandImageEncoderConfig()), make_batch()
@@ -57,6 +69,44 @@ def test_loss_is_finite_and_falls_on_one_batch():
         losses.append(loss.item())
     assert all(torch.isfinite(value) for value in terms.values())
     assert losses[-1] < losses[0]
+
+
+SCALES = {
+    "depths": [1, 1, 1, 1],
+    "hidden_sizes": [8, 12, 16, 24],
+    "out_features": ["stage1", "stage2", "stage3", "stage4"],
+}
+BACKBONES = {
+    "resnet": ResNetConfig(embedding_size=8, layer_type="basic", **SCALES),
+    "convnext": ConvNextConfig(**SCALES),
+    "dinov2": Dinov2Config(
+        hidden_size=16, num_hidden_layers=2, num_attention_heads=2, patch_size=14, image_size=224, out_indices=[1, 2]
+    ),
+}
+
+
+@pytest.mark.parametrize("name", BACKBONES)
+def test_an_encoder_on_a_backbone_of_transformers_learns(name, tmp_path):
+    torch.manual_seed(0)
+    config = HandImageEncoderConfig(backbone_config=BACKBONES[name], point_feature_size=16, global_feature_size=24)
+    model, batch = HandImageEncoder(config), make_batch()
+    before = {key: value.clone() for key, value in model.backbone.named_parameters()}
+    optimizer = torch.optim.AdamW(
+        [{"params": model.new_parameters()}, {"params": model.pretrained_parameters(), "lr": 1e-4}], lr=3e-3
+    )
+    losses = []
+    for _ in range(8):
+        loss, _ = encoder_loss(model(batch["pixel_values"], framed=True), batch, LossWeights())
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses[-1] < 0.8 * losses[0]
+    assert any(not torch.equal(value, before[key]) for key, value in model.backbone.named_parameters())
+    model.eval().save_pretrained(tmp_path)
+    again = HandImageEncoder.from_pretrained(tmp_path).eval()
+    with torch.no_grad():
+        assert torch.equal(again(batch["pixel_values"]).keypoints, model(batch["pixel_values"]).keypoints)
 
 
 def test_images_without_a_hand_only_train_the_hand_score():

@@ -205,13 +205,13 @@ def _detecting_finder(settings: PredictionSettings) -> Callable[[str, np.ndarray
 
 
 def _load_detector(settings: PredictionSettings):
-    from hf_handdiff.models import hand_search as detection
+    from hf_handdiff.models import hand_search, mediapipe_hands
 
     if settings.detector == "mediapipe":
-        return detection.MediaPipeHandDetector()
+        return mediapipe_hands.MediaPipeHandDetector()
     # a checkpoint without a detector, or one on the Hub, is served by the detector that comes with the package
     own = settings.checkpoint is not None and (Path(settings.checkpoint) / "hand_detector").is_dir()
-    return detection.BuiltinHandDetector(detection.load_hand_detector(settings.checkpoint if own else None))
+    return hand_search.BuiltinHandDetector(hand_search.load_hand_detector(settings.checkpoint if own else None))
 
 
 def _named_box(boxes: dict[str, tuple[float, ...] | None], path: str) -> tuple[float, ...] | None:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from hf_handdiff.evaluation.protocol import NUM_JOINTS, HandBatch
-from hf_handdiff.models.hand_search import load_mediapipe_hands, pad_to_square
+from hf_handdiff.models.mediapipe_hands import load_mediapipe_hands, pad_to_square
 
 BASELINES = ("mediapipe",)
 

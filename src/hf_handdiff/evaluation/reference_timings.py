@@ -81,7 +81,7 @@ def measure_mediapipe(image: np.ndarray, repeats: int = 7) -> dict[str, Any]:
     Raises:
         InputError: MediaPipe is not installed.
     """
-    from hf_handdiff.models.hand_search import INSTALL_MEDIAPIPE
+    from hf_handdiff.models.mediapipe_hands import INSTALL_MEDIAPIPE
 
     try:
         from mediapipe.python.solutions.hands import Hands

@@ -128,7 +128,7 @@ def network_graphs(pipeline: Any) -> list[NetworkGraph]:
 
 def _image_encoder_graph(image_encoder: nn.Module) -> NetworkGraph:
     config = image_encoder.config
-    size, channels, side = config.image_size, config.feature_channels, config.feature_size
+    size, channels, side = config.image_size, config.point_feature_size, config.feature_size
     inputs = (NamedTensor("pixel_values", (3, size, size), "crop of a right hand, RGB, 0..1"),)
     outputs = (
         NamedTensor("keypoints", (21, 2), "2D keypoints x, y in crop units: 0..1 across the crop"),
@@ -136,7 +136,7 @@ def _image_encoder_graph(image_encoder: nn.Module) -> NetworkGraph:
         NamedTensor("hand_logit", (), "the sigmoid of it is the probability that there is a hand"),
         NamedTensor("joints", (21, 3), "encoder's 3D joints, m, wrist at 0, x right, y down, z away from the camera"),
         NamedTensor("point_features", (21, channels), "the feature map under the keypoints"),
-        NamedTensor("global_features", (config.global_dim,), "features of the whole hand"),
+        NamedTensor("global_features", (config.global_feature_size,), "features of the whole hand"),
         NamedTensor("feature_map", (channels, side, side), "features over the square of the next three outputs"),
         NamedTensor("frame_centre", (2,), "centre x, y of the square that was looked at, crop units"),
         NamedTensor("frame_side", (), "its side, crop units"),

@@ -1,6 +1,6 @@
 """The networks, one PreTrainedModel a file; importing them lets AutoConfig and AutoModel load them."""
 
-from transformers import AutoConfig, AutoModel
+from transformers import CONFIG_MAPPING, AutoConfig, AutoModel
 
 from hf_handdiff.models.hand_detector import HandDetector, HandDetectorConfig, HandDetectorOutput
 from hf_handdiff.models.image_encoder import HandImageEncoder, HandImageEncoderConfig, HandImageEncoderOutput
@@ -31,4 +31,6 @@ for _config, _model in (
     (MeshLatentDenoiserConfig, MeshLatentDenoiser),
 ):
     AutoConfig.register(_config.model_type, _config, exist_ok=True)
+    if _config.former_model_type is not None:  # AutoConfig.register takes no other type than that of the class
+        CONFIG_MAPPING.register(_config.former_model_type, _config, exist_ok=True)
     AutoModel.register(_config, _model, exist_ok=True)

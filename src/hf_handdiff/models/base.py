@@ -1,13 +1,41 @@
-"""What the models share."""
+"""What the models and their configurations share."""
 
 import os
+from typing import ClassVar
 
 import torch
-from transformers import PreTrainedModel
+from huggingface_hub.errors import StrictDataclassError
+from torch import nn
+from transformers import PreTrainedConfig, PreTrainedModel
+from transformers import initialization as init
 
-from hf_handdiff.errors import InputError, StorageError
+from hf_handdiff.errors import InputError, StorageError, first_line
 from hf_handdiff.hub.checkpoint_folders import saving
 from hf_handdiff.hub.errors import hub_errors
+
+
+class HandModelConfig(PreTrainedConfig):
+    """A configuration that also reads files in which the model type or fields have former names.
+
+    Former names of fields are in transformers' `attribute_map`; they are read, and never written.
+
+    Attributes:
+        former_model_type: of files that were saved before all types began with "handdiff_"; None: there are none.
+    """
+
+    former_model_type: ClassVar[str | None] = None
+
+    @classmethod
+    def get_config_dict(cls, pretrained_model_name_or_path, **kwargs):
+        """As PreTrainedConfig does, with the present model type: another one makes it warn."""
+        values, unused = super().get_config_dict(pretrained_model_name_or_path, **kwargs)
+        if cls.former_model_type is not None and values.get("model_type") == cls.former_model_type:
+            values["model_type"] = cls.model_type
+        return values, unused
+
+    def __post_init__(self, **kwargs):
+        kwargs.pop("model_type", None)  # of a file; it would hide that of the class
+        super().__post_init__(**kwargs)
 
 
 class HandModel(PreTrainedModel):
@@ -52,16 +80,16 @@ class HandModel(PreTrainedModel):
                 loaded = super().from_pretrained(source, *args, **kwargs)
         except InputError:
             raise
-        except OSError as error:
+        except (OSError, StrictDataclassError) as error:
             where = "/".join(filter(None, (str(source), kwargs.get("subfolder"))))
-            reason = str(error).strip().splitlines()[0]
+            reason = first_line(error) if isinstance(error, OSError) else " ".join(str(error).split())
             raise StorageError(f"checkpoint: {where} holds no {cls.__name__} that can be loaded: {reason}") from error
         model = loaded[0] if isinstance(loaded, tuple) else loaded  # output_loading_info=True gives a pair
         with torch.no_grad():
             for tensor in [*model.parameters(), *model.buffers()]:
                 filters = tensor.ndim == 4
                 tensor.data = tensor.data.clone(
-                    memory_format=cls.filter_memory_format if filters else torch.contiguous_format
+                    memory_format=model.filter_memory_format if filters else torch.contiguous_format
                 )
         return loaded
 
@@ -117,3 +145,23 @@ class HandModel(PreTrainedModel):
         """
         with hub_errors("repo_id", repo_id, writing=True):
             return super().push_to_hub(repo_id, **kwargs)
+
+
+def he_initialization(module: nn.Module) -> None:
+    """Initialise one layer of a convolutional network for training from scratch; other modules stay as they are.
+
+    Convolutions by He et al. (fan in), linear layers to keep the variance, norms to the identity, biases to zero.
+    """
+    if isinstance(module, nn.Conv2d):
+        init.kaiming_normal_(module.weight, mode="fan_in", nonlinearity="relu")
+        init.zeros_(module.bias)
+    elif isinstance(module, nn.Linear):
+        init.normal_(module.weight, std=module.in_features**-0.5)
+        init.zeros_(module.bias)
+    elif isinstance(module, nn.Embedding):
+        init.normal_(module.weight, std=0.1)
+    elif isinstance(module, (nn.GroupNorm, nn.LayerNorm)):
+        init.ones_(module.weight)
+        init.zeros_(module.bias)
+    elif isinstance(module, nn.PReLU):
+        init.constant_(module.weight, 0.25)

@@ -4,27 +4,27 @@ side it is and where its 21 keypoints are.
 The two networks are the palm detection network (full) and the hand landmark network (lite) of MediaPipe 0.10.21
 (Apache-2.0), written out as plain PyTorch stages so that their weights can be converted
 (`scripts/convert_palm_detection.py`). Anchors, decoding, suppression and the way from a palm to its hand's square are
-code here; which parts of a photo are looked at is `detection.py`.
+code here; which parts of a photo are looked at is in `hand_search.py`.
 
 All positions are shares of the picture: x of its width and y of its height, from 0 to 1, x right, y down, origin at the
 outer corner of the top-left pixel.
 """
-
-from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
 
 import torch
 import torch.nn.functional as F
+from huggingface_hub.dataclasses import strict
 from torch import nn
-from transformers import PretrainedConfig
 from transformers import initialization as init
 from transformers.utils import ModelOutput
 
-from hf_handdiff.models.base import HandModel
+from hf_handdiff.errors import InputError
+from hf_handdiff.models.base import HandModel, HandModelConfig, he_initialization
+from hf_handdiff.models.boxes import intersection_over_union
 from hf_handdiff.models.hand_framing import NUM_KEYPOINTS, HandFrame
-from hf_handdiff.models.image_encoder import InvertedResidual, SameConv2d
+from hf_handdiff.models.hand_landmark_backbone import InvertedResidual, SameConv2d
 
 NUM_POINTS = 7
 POINT_WRIST, POINT_MIDDLE = 0, 2
@@ -34,6 +34,9 @@ STRIDE = 32
 """The sides of a picture are multiples of it, px: the coarsest map has one cell for so many pixels."""
 ANCHORS_FINE, ANCHORS_COARSE = 2, 6
 """Anchors in each cell of the maps at an eighth and at a sixteenth of the picture."""
+
+INITIAL_SCORE_LOGIT = -4.0
+"""Of the palm scores before training."""
 
 HAND_SHIFT, HAND_SCALE = 0.5, 2.6
 """The square of a hand: its centre is half a palm box further towards the fingers, its side 2.6 palm boxes."""
@@ -50,7 +53,8 @@ HAND_STEM_CHANNELS = (24, 16)
 HAND_POOLED_CHANNELS = 672
 
 
-class HandDetectorConfig(PretrainedConfig):
+@strict
+class HandDetectorConfig(HandModelConfig):
     """Configuration of [`HandDetector`].
 
     Fields you may want to change:
@@ -67,43 +71,40 @@ class HandDetectorConfig(PretrainedConfig):
         image_size: side in pixels of the square input that the palm network was trained on, a multiple of 32.
         hand_size: side in pixels of the hand network's square input, a multiple of 32.
         widths: channels of the maps at a half, a quarter, an eighth, a sixteenth, a thirty-second.
-        blocks_per_stage: residual blocks of each of these stages; the two stages on the way up have half as many.
+        blocks_per_stage: residual blocks of each of these stages.
+        blocks_per_upward_stage: residual blocks of the two stages on the way up; None: half of `blocks_per_stage`.
+
+    Raises:
+        InputError: a size is not a multiple of 32, there is no search size, or widths are not five that never fall.
     """
 
-    model_type = "hand_detector"
+    model_type = "handdiff_hand_detector"
+    former_model_type = "hand_detector"
 
-    def __init__(
-        self,
-        image_size: int = 192,
-        hand_size: int = 224,
-        widths: tuple[int, ...] = (32, 64, 128, 256, 256),
-        blocks_per_stage: int = 4,
-        min_score: float = 0.4,
-        min_hand_score: float = 0.5,
-        max_mirror_gap: float = 0.065,
-        min_joint_score: float = 0.4,
-        search_sizes: tuple[int, ...] = (128, 384),
-        same_palm_overlap: float = 0.3,
-        **kwargs,
-    ):
-        for name, size in (("image_size", image_size), ("hand_size", hand_size)):
+    image_size: int = 192
+    hand_size: int = 224
+    widths: list[int] | tuple[int, ...] = (32, 64, 128, 256, 256)
+    blocks_per_stage: int = 4
+    blocks_per_upward_stage: int | None = None
+    min_score: float | int = 0.4
+    min_hand_score: float | int = 0.5
+    max_mirror_gap: float | int = 0.065
+    min_joint_score: float | int = 0.4
+    search_sizes: list[int] | tuple[int, ...] = (128, 384)
+    same_palm_overlap: float | int = 0.3
+
+    def __post_init__(self, **kwargs):
+        super().__post_init__(**kwargs)
+        self.widths, self.search_sizes = list(self.widths), list(self.search_sizes)
+        for name, size in (("image_size", self.image_size), ("hand_size", self.hand_size)):
             if size <= 0 or size % STRIDE:
-                raise ValueError(f"{name} must be a positive multiple of {STRIDE}, got {size}")
-        if not search_sizes or min(search_sizes) <= 0:
-            raise ValueError(f"search_sizes must be at least one positive number of pixels, got {search_sizes}")
-        if len(widths) != 5 or any(a > b for a, b in zip(widths, widths[1:], strict=False)):
-            raise ValueError(f"widths must be five numbers that never fall, got {widths}")
-        self.image_size = image_size
-        self.hand_size = hand_size
-        self.widths = tuple(widths)
-        self.blocks_per_stage = blocks_per_stage
-        self.min_score = min_score
-        self.min_hand_score = min_hand_score
-        self.max_mirror_gap = max_mirror_gap
-        self.min_joint_score = min_joint_score
-        self.search_sizes = tuple(search_sizes)
-        self.same_palm_overlap = same_palm_overlap
-        super().__init__(**kwargs)
+                raise InputError(f"{name} must be a positive multiple of {STRIDE}, got {size}")
+        if not self.search_sizes or min(self.search_sizes) <= 0:
+            raise InputError(f"search_sizes must be at least one positive number of pixels, got {self.search_sizes}")
+        if len(self.widths) != 5 or sorted(self.widths) != self.widths:
+            raise InputError(f"widths must be five numbers that never fall, got {self.widths}")
+        if self.blocks_per_upward_stage is None:  # so it was in checkpoints that do not name it
+            self.blocks_per_upward_stage = self.blocks_per_stage // 2
 
 
 @dataclass
@@ -265,25 +266,18 @@ class HandDetector(HandModel):
             if index:
                 blocks.insert(0, ResidualBlock(widths[index - 1], width, stride=2))
             self.stages.append(nn.Sequential(*blocks))
-        self.up_coarse = UpwardStage(widths[4], widths[3], num_blocks // 2)
+        self.up_coarse = UpwardStage(widths[4], widths[3], config.blocks_per_upward_stage)
         self.head_coarse = PalmHead(widths[3], ANCHORS_COARSE)
-        self.up_fine = UpwardStage(widths[3], widths[2], num_blocks // 2)
+        self.up_fine = UpwardStage(widths[3], widths[2], config.blocks_per_upward_stage)
         self.head_fine = PalmHead(widths[2], ANCHORS_FINE)
         self.hand_network = HandNetwork()
         self.post_init()
 
     def _init_weights(self, module: nn.Module) -> None:
         """He initialisation; scores start low, since hardly any anchor has a palm."""
-        if isinstance(module, nn.Conv2d):
-            init.kaiming_normal_(module.weight, mode="fan_in", nonlinearity="relu")
-            init.zeros_(module.bias)
-        elif isinstance(module, nn.Linear):
-            init.normal_(module.weight, std=module.in_features**-0.5)
-            init.zeros_(module.bias)
-        elif isinstance(module, nn.PReLU):
-            init.constant_(module.weight, 0.25)
-        elif isinstance(module, PalmHead):
-            init.constant_(module.score.bias, -4.0)
+        he_initialization(module)
+        if isinstance(module, PalmHead):
+            init.constant_(module.score.bias, INITIAL_SCORE_LOGIT)
 
     def forward(
         self, pixel_values: torch.Tensor, return_dict: bool | None = None
@@ -299,7 +293,7 @@ class HandDetector(HandModel):
         """
         shape = tuple(pixel_values.shape)
         if len(shape) != 4 or shape[1] != 3 or any(side == 0 or side % STRIDE for side in shape[2:]):
-            raise ValueError(
+            raise InputError(
                 f"pixel_values must be (B, 3, H, W) with H and W positive multiples of {STRIDE}, got {shape}"
             )
         height, width = shape[2:]
@@ -407,7 +401,7 @@ def merge_palms(boxes: torch.Tensor, points: torch.Tensor, scores: torch.Tensor,
     boxes, points, scores = boxes[order], points[order], scores[order]
     kept_boxes, kept_points, kept_scores = [], [], []
     while len(scores):
-        same = box_overlap(boxes[:1], boxes)[0] > same_overlap
+        same = intersection_over_union(boxes[0], boxes) > same_overlap
         same[0] = True
         weight = scores[same] / scores[same].sum()
         kept_boxes.append((weight[:, None] * boxes[same]).sum(0))
@@ -417,12 +411,3 @@ def merge_palms(boxes: torch.Tensor, points: torch.Tensor, scores: torch.Tensor,
     if not kept_scores:
         return Palms(boxes, points, scores)
     return Palms(torch.stack(kept_boxes), torch.stack(kept_points), torch.stack(kept_scores))
-
-
-def box_overlap(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-    """Intersection over union of boxes (N, 4) and (M, 4), x0 y0 x1 y1: (N, M)."""
-    low = torch.maximum(a[:, None, :2], b[None, :, :2])
-    high = torch.minimum(a[:, None, 2:], b[None, :, 2:])
-    shared = (high - low).clamp_min(0).prod(-1)
-    areas = [(box[:, 2:] - box[:, :2]).clamp_min(0).prod(-1) for box in (a, b)]
-    return shared / (areas[0][:, None] + areas[1][None] - shared).clamp_min(1e-12)

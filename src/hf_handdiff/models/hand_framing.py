@@ -67,11 +67,11 @@ class HandFramingNet(nn.Module):
     coarse keypoints (21 x, y from the middle of the crop), which teach the network what it looks at.
     """
 
-    def __init__(self, trunk: nn.Module, trunk_channels: int, trunk_size: int, hidden_size: int = 128):
+    def __init__(self, trunk: nn.Module, trunk_channels: int, trunk_size: int, channels: int, hidden_size: int):
         super().__init__()
         self.trunk = trunk
-        self.reduce = nn.Conv2d(trunk_channels, 32, 1)
-        self.hidden = nn.Linear(32 * trunk_size**2, hidden_size)
+        self.reduce = nn.Conv2d(trunk_channels, channels, 1)
+        self.hidden = nn.Linear(channels * trunk_size**2, hidden_size)
         self.out = nn.Linear(hidden_size, 5 + 2 * NUM_KEYPOINTS)
 
     def forward(self, pixel_values: torch.Tensor) -> torch.Tensor:

@@ -1,89 +1,143 @@
 """The image encoder: a hand crop in, 2D keypoints with scores, a hand score and image features out.
 
-The backbone is the hand landmark network of MediaPipe 0.10.21 (Apache-2.0), written out as plain PyTorch
-stages so that its weights can be converted (`scripts/convert_hand_landmark.py`) and fine-tuned.  What is new
-is built so that it starts as "no change": right after the conversion the keypoints are exactly the landmarks
-of the original network.
+It is a backbone plus heads. The built-in backbone and the first three heads are the hand landmark network of
+MediaPipe, converted (`scripts/convert_hand_landmark.py`); the other heads start as "no change", so that right
+after the conversion the keypoints are exactly the landmarks of the original network. Any backbone of
+transformers can stand in its place, see `HandImageEncoderConfig.backbone_config`.
 
 All 2D positions are in *crop units*: (x, y) from 0 to 1 over the crop, x right, y down, origin at the outer
 corner of the top-left pixel.
 """
 
-from __future__ import annotations
-
+import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
+from huggingface_hub.dataclasses import strict
 from torch import nn
-from transformers import PretrainedConfig
+from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel
 from transformers import initialization as init
+from transformers.image_utils import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from transformers.utils import ModelOutput
 
-from hf_handdiff.models.base import HandModel
+from hf_handdiff.errors import InputError
+from hf_handdiff.models.base import HandModel, HandModelConfig, he_initialization
 from hf_handdiff.models.hand_framing import NUM_KEYPOINTS, HandFrame, HandFramingNet, frame_around_keypoints
+from hf_handdiff.models.hand_landmark_backbone import (
+    TRUNK_CHANNELS,
+    TRUNK_STRIDE,
+    HandLandmarkBackbone,
+    HandLandmarkTrunk,
+)
+from hf_handdiff.models.image_backbone import (
+    FeatureFusion,
+    TransformersBackbone,
+    patch_size_of,
+    to_backbone_config,
+)
 
-# The converted backbone: (kernel size, stride of the first block, output channels, hidden channels of every
-# block). It is EfficientNet-Lite0 without the squeeze-and-excite layers; the first hidden width of 64 is the
-# original's.
-BACKBONE_STAGES = {
-    "stage1": (3, 2, 24, (64, 144)),
-    "stage2": (5, 2, 40, (144, 240)),
-    "stage3": (3, 2, 80, (240, 480, 480)),
-    "stage4": (5, 1, 112, (480, 672, 672)),
-    "stage5": (5, 2, 192, (672, 1152, 1152, 1152)),
-}
-STEM_CHANNELS = (24, 16)
-POOLED_CHANNELS = 1152
+FEATURE_STRIDE, COARSEST_STRIDE = 8, 32
+"""Pixels a cell of the fused feature map, and of the coarsest map of the built-in backbone."""
+FRAMING_STRIDE = 2 * TRUNK_STRIDE
+"""Pixels a cell of the framing pass, which looks at half the resolution."""
+UNTRAINED_HEAD_SCALE = 0.1
+"""Size of the landmarks (crop units) and 3D points (m) that heads on a foreign backbone begin with, roughly."""
 INITIAL_SCORE_LOGIT = 2.0
+"""Of the keypoint scores before training."""
 
 
-class HandImageEncoderConfig(PretrainedConfig):
+@strict
+class HandImageEncoderConfig(HandModelConfig):
     """Configuration of [`HandImageEncoder`].
 
     Fields you may want to change:
-        feature_channels: channels C of the fused feature map (B, C, H/8, W/8) that later stages sample.
-        global_dim: size G of the global feature vector (B, G).
+        point_feature_size: channels C of the fused feature map (B, C, S/8, S/8), which later stages sample at points.
+        global_feature_size: size G of the global feature vector (B, G).
         prior_std: standard deviation, in crop units, of the Gaussian prior round each initial landmark.  The
             refinement can comfortably move a keypoint two to three times this far.
-        refinement_steps: how often the square is cut anew round the keypoints that the last look found.
+        refinement_steps: how often the square is cut anew round the keypoints that were found in the last one.
+
+    A backbone of one's own:
+        backbone_config: None is the built-in hand landmark network. The configuration of any model that
+            transformers' `AutoBackbone` knows, or its fields with `model_type`; its `out_features` name the maps
+            that are fused, from fine to coarse, and the mean of the last one feeds the heads.
+        image_mean, image_std: of the RGB values 0..1 that the backbone expects to be subtracted and divided by.
+            None: 0 and 1 for the built-in network, those of ImageNet for any other.
 
     Fields that follow from the converted weights:
-        image_size: side in pixels of the square input, a multiple of 32.  The backbone was trained at 224;
-            another size runs, but its landmarks are worth less.
+        image_size: side S in pixels of the square input, a multiple of 32.  The built-in backbone was trained at
+            224; another size runs, but its landmarks are worth less.
+
+    Sizes of the heads:
+        fusion_norm_groups: groups of the normalisation of the fused map; they divide `point_feature_size`.
+        score_hidden_size: width of the head of keypoint scores.
+        framing_channels: channels to which the framing pass reduces its map.
+        framing_hidden_size: width of its hidden layer.
+
+    Raises:
+        InputError: a field is outside of its range, or `AutoBackbone` knows no such backbone.
     """
 
-    model_type = "hand_image_encoder"
+    model_type = "handdiff_image_encoder"
+    former_model_type = "hand_image_encoder"
+    sub_configs = {"backbone_config": AutoConfig}
+    attribute_map = {
+        "feature_channels": "point_feature_size",
+        "global_dim": "global_feature_size",
+        "more_looks": "refinement_steps",
+    }
 
-    def __init__(
-        self,
-        image_size: int = 224,
-        feature_channels: int = 64,
-        global_dim: int = 256,
-        prior_std: float = 0.06,
-        refinement_steps: int = 1,
-        **kwargs,
-    ):
-        if image_size <= 0 or image_size % 32:
-            raise ValueError(f"image_size must be a positive multiple of 32, got {image_size}")
-        if feature_channels <= 0 or feature_channels % 8:
-            raise ValueError(f"feature_channels must be a positive multiple of 8, got {feature_channels}")
-        if prior_std <= 0:
-            raise ValueError(f"prior_std must be positive, got {prior_std}")
-        self.image_size = image_size
-        self.feature_channels = feature_channels
-        self.global_dim = global_dim
-        if refinement_steps < 0:
-            raise ValueError(f"refinement_steps must be 0 or more, got {refinement_steps}")
-        self.prior_std = prior_std
-        self.refinement_steps = refinement_steps
-        super().__init__(**kwargs)
+    image_size: int = 224
+    point_feature_size: int = 64
+    global_feature_size: int = 256
+    prior_std: float | int = 0.06
+    refinement_steps: int = 1
+    fusion_norm_groups: int = 8
+    score_hidden_size: int = 64
+    framing_channels: int = 32
+    framing_hidden_size: int = 128
+    backbone_config: dict | PreTrainedConfig | None = None
+    image_mean: list[float | int] | tuple[float | int, ...] | None = None
+    image_std: list[float | int] | tuple[float | int, ...] | None = None
+
+    def __post_init__(self, **kwargs):
+        self.backbone_config = to_backbone_config(self.backbone_config)
+        super().__post_init__(**kwargs)
+        built_in = self.backbone_config is None
+        if self.image_mean is None:
+            self.image_mean = [0.0] * 3 if built_in else list(IMAGENET_DEFAULT_MEAN)
+        if self.image_std is None:
+            self.image_std = [1.0] * 3 if built_in else list(IMAGENET_DEFAULT_STD)
+        self._check()
+
+    def _check(self) -> None:
+        """Raise an InputError that names the field that is out of its range."""
+        if self.image_size <= 0 or self.image_size % COARSEST_STRIDE:
+            raise InputError(f"image_size must be a positive multiple of {COARSEST_STRIDE}, got {self.image_size}")
+        groups, channels = self.fusion_norm_groups, self.point_feature_size
+        if groups <= 0 or channels <= 0 or channels % groups:
+            raise InputError(
+                f"point_feature_size must be a positive multiple of fusion_norm_groups ({groups}), got {channels}"
+            )
+        if self.prior_std <= 0:
+            raise InputError(f"prior_std must be positive, got {self.prior_std}")
+        if self.refinement_steps < 0:
+            raise InputError(f"refinement_steps must be 0 or more, got {self.refinement_steps}")
+        for name, values in (("image_mean", self.image_mean), ("image_std", self.image_std)):
+            if len(values) != 3 or (name == "image_std" and min(values) <= 0):
+                raise InputError(f"{name} must be three numbers, positive ones for image_std, got {values}")
+        patch = 1 if self.backbone_config is None else patch_size_of(self.backbone_config)
+        if self.image_size % patch:
+            raise InputError(
+                f"image_size must be a multiple of the patches of backbone_config ({patch}), got {self.image_size}"
+            )
 
     @property
     def feature_size(self) -> int:
         """Side of the feature map and of the heatmaps: 28 for an image of 224."""
-        return self.image_size // 8
+        return self.image_size // FEATURE_STRIDE
 
 
 @dataclass
@@ -114,129 +168,15 @@ class HandImageEncoderOutput(ModelOutput):
     frame: HandFrame | None = None
 
 
-class SameConv2d(nn.Conv2d):
-    """Padded as TensorFlow's "SAME" pads an even-sized input: with stride 2, one row more at the far side."""
-
-    def __init__(self, in_channels: int, out_channels: int, kernel_size: int, stride: int = 1, groups: int = 1):
-        symmetric = (kernel_size - 1) // 2 if stride == 1 else 0
-        super().__init__(in_channels, out_channels, kernel_size, stride, padding=symmetric, groups=groups)
-        total = kernel_size - stride
-        self.far_side_padding = None if stride == 1 else (total // 2, total - total // 2) * 2
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """(B, C, H, W) -> (B, C', H / stride, W / stride)."""
-        if self.far_side_padding is not None:
-            x = F.pad(x, self.far_side_padding)
-        return super().forward(x)
-
-
-class InvertedResidual(nn.Module):
-    """Expand (1x1), filter (depthwise), project (1x1), a skip where the shape allows; norms are folded in."""
-
-    def __init__(self, in_channels: int, hidden_channels: int, out_channels: int, kernel_size: int, stride: int):
-        super().__init__()
-        self.expand = nn.Conv2d(in_channels, hidden_channels, 1)
-        self.depthwise = SameConv2d(hidden_channels, hidden_channels, kernel_size, stride, groups=hidden_channels)
-        self.project = nn.Conv2d(hidden_channels, out_channels, 1)
-        self.has_skip = stride == 1 and in_channels == out_channels
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """(B, C, H, W) -> (B, C', H / stride, W / stride)."""
-        y = F.relu6(self.expand(x))
-        y = F.relu6(self.depthwise(y))
-        y = self.project(y)
-        return x + y if self.has_skip else y
-
-
-class HandLandmarkTrunk(nn.Module):
-    """The first part of MediaPipe's hand landmark network: images to maps at a quarter, an eighth, a sixteenth."""
-
-    last_stage = 4
-
-    def __init__(self):
-        super().__init__()
-        width, channels = STEM_CHANNELS
-        self.stem = SameConv2d(3, width, 3, stride=2)
-        self.stem_depthwise = SameConv2d(width, width, 3, groups=width)
-        self.stem_project = nn.Conv2d(width, channels, 1)
-        for name, (kernel_size, stride, out_channels, hidden_widths) in list(BACKBONE_STAGES.items())[
-            : self.last_stage
-        ]:
-            blocks = []
-            for index, hidden in enumerate(hidden_widths):
-                blocks.append(
-                    InvertedResidual(channels, hidden, out_channels, kernel_size, stride if index == 0 else 1)
-                )
-                channels = out_channels
-            self.add_module(name, nn.Sequential(*blocks))
-
-    def maps(self, x: torch.Tensor) -> list[torch.Tensor]:
-        """(B, 3, S, S) -> maps of 24, 40, 112 channels at S/4, S/8, S/16."""
-        x = F.relu6(self.stem(x))
-        x = F.relu6(self.stem_depthwise(x))
-        quarter = self.stage1(self.stem_project(x))
-        eighth = self.stage2(quarter)
-        return [quarter, eighth, self.stage4(self.stage3(eighth))]
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """(B, 3, S, S) -> (B, 112, S/16, S/16)."""
-        return self.maps(x)[-1]
-
-
-class HandLandmarkBackbone(HandLandmarkTrunk):
-    """The whole trunk of MediaPipe's hand landmark network: images to maps at four scales and a pooled vector."""
-
-    last_stage = 5
-
-    def __init__(self):
-        super().__init__()
-        channels = BACKBONE_STAGES["stage5"][2]
-        self.final_expand = nn.Conv2d(channels, POOLED_CHANNELS, 1)
-        self.final_depthwise = SameConv2d(POOLED_CHANNELS, POOLED_CHANNELS, 3, groups=POOLED_CHANNELS)
-
-    def forward(self, x: torch.Tensor) -> tuple[list[torch.Tensor], torch.Tensor]:
-        """(B, 3, S, S) -> maps of 24, 40, 112, 192 channels at S/4, S/8, S/16, S/32; pooled (B, 1152)."""
-        maps = self.maps(x)
-        maps.append(self.stage5(maps[-1]))
-        x = F.relu6(self.final_expand(maps[-1]))
-        x = F.relu6(self.final_depthwise(x))
-        return maps, x.mean(dim=(2, 3))
-
-
-class FeatureFusion(nn.Module):
-    """Brings the four maps to one at S/8 by lateral 1x1 convolutions and a sum, then mixes it."""
-
-    def __init__(self, channels: int):
-        super().__init__()
-        self.lateral_quarter = nn.Conv2d(24, channels, 1)
-        self.lateral_eighth = nn.Conv2d(40, channels, 1)
-        self.lateral_sixteenth = nn.Conv2d(112, channels, 1)
-        self.lateral_thirty_second = nn.Conv2d(192, channels, 1)
-        self.norm = nn.GroupNorm(8, channels)
-        self.mix = nn.Conv2d(channels, channels, 3, padding=1)
-
-    def forward(self, maps: list[torch.Tensor]) -> torch.Tensor:
-        """The backbone's four maps -> (B, C, S/8, S/8)."""
-        quarter, eighth, sixteenth, thirty_second = maps
-        size = eighth.shape[-2:]
-        coarse = self.lateral_sixteenth(sixteenth) + _resize(
-            self.lateral_thirty_second(thirty_second), sixteenth.shape[-2:]
-        )
-        fused = self.lateral_eighth(eighth) + _resize(coarse, size)
-        fused = fused + self.lateral_quarter(F.avg_pool2d(quarter, 2))
-        fused = F.silu(self.norm(fused))
-        return fused + F.silu(self.mix(fused))
-
-
 class KeypointScoreHead(nn.Module):
     """Logit per keypoint from the features under it, the global features and which joint it is."""
 
-    def __init__(self, feature_channels: int, global_dim: int, hidden_dim: int = 64):
+    def __init__(self, point_feature_size: int, global_feature_size: int, hidden_size: int):
         super().__init__()
-        self.local = nn.Linear(feature_channels, hidden_dim)
-        self.context = nn.Linear(global_dim, hidden_dim)
-        self.joint = nn.Embedding(NUM_KEYPOINTS, hidden_dim)
-        self.out = nn.Linear(hidden_dim, 1)
+        self.local = nn.Linear(point_feature_size, hidden_size)
+        self.context = nn.Linear(global_feature_size, hidden_size)
+        self.joint = nn.Embedding(NUM_KEYPOINTS, hidden_size)
+        self.out = nn.Linear(hidden_size, 1)
 
     def forward(self, local: torch.Tensor, context: torch.Tensor) -> torch.Tensor:
         """local (B, 21, C), context (B, G) -> logits (B, 21)."""
@@ -251,26 +191,38 @@ class HandImageEncoder(HandModel):
     filter_memory_format = torch.channels_last
     main_input_name = "pixel_values"
     base_model_prefix = "hand_image_encoder"
+    _supports_sdpa = _supports_flash_attn = True  # if the backbone does
 
     def __init__(self, config: HandImageEncoderConfig):
         super().__init__(config)
-        channels = config.feature_channels
-        self.backbone = HandLandmarkBackbone()
+        channels = config.point_feature_size
+        if config.backbone_config is None:
+            self.backbone = HandLandmarkBackbone()
+        else:
+            self.backbone = TransformersBackbone(config.backbone_config)
+            self.filter_memory_format = torch.contiguous_format
+        pooled = self.backbone.pooled_channels
         self.framing = HandFramingNet(
-            HandLandmarkTrunk(), trunk_channels=BACKBONE_STAGES["stage4"][2], trunk_size=config.image_size // 32
+            HandLandmarkTrunk(),
+            trunk_channels=TRUNK_CHANNELS,
+            trunk_size=config.image_size // FRAMING_STRIDE,
+            channels=config.framing_channels,
+            hidden_size=config.framing_hidden_size,
         )
-        # Heads of the original network. Landmarks are kept in crop units, 3D points in metres.
-        self.landmark_head = nn.Linear(POOLED_CHANNELS, NUM_KEYPOINTS * 2)
-        self.world_head = nn.Linear(POOLED_CHANNELS, NUM_KEYPOINTS * 3)
-        self.presence_head = nn.Linear(POOLED_CHANNELS, 1)
+        # Heads that the converted network has too. Landmarks are kept in crop units, 3D points in metres.
+        self.landmark_head = nn.Linear(pooled, NUM_KEYPOINTS * 2)
+        self.world_head = nn.Linear(pooled, NUM_KEYPOINTS * 3)
+        self.presence_head = nn.Linear(pooled, 1)
         # New parts.
-        self.fusion = FeatureFusion(channels)
+        self.fusion = FeatureFusion(
+            self.backbone.out_features, self.backbone.channels, channels, config.fusion_norm_groups
+        )
         self.heatmap_hidden = nn.Conv2d(channels, channels, 3, padding=1)
         self.heatmap_out = nn.Conv2d(channels, NUM_KEYPOINTS, 1)
-        self.global_projection = nn.Linear(POOLED_CHANNELS, config.global_dim)
-        self.global_norm = nn.LayerNorm(config.global_dim)
-        self.world_correction = nn.Linear(config.global_dim, NUM_KEYPOINTS * 3)
-        self.score_head = KeypointScoreHead(channels, config.global_dim)
+        self.global_projection = nn.Linear(pooled, config.global_feature_size)
+        self.global_norm = nn.LayerNorm(config.global_feature_size)
+        self.world_correction = nn.Linear(config.global_feature_size, NUM_KEYPOINTS * 3)
+        self.score_head = KeypointScoreHead(channels, config.global_feature_size, config.score_hidden_size)
         self.post_init()
 
     def _init_weights(self, module: nn.Module) -> None:
@@ -281,21 +233,33 @@ class HandImageEncoder(HandModel):
         elif module is self.score_head.out:
             init.zeros_(module.weight)
             init.constant_(module.bias, INITIAL_SCORE_LOGIT)
-        elif isinstance(module, nn.Conv2d):
-            init.kaiming_normal_(module.weight, mode="fan_in", nonlinearity="relu")
-            init.zeros_(module.bias)
-        elif isinstance(module, nn.Linear):
-            init.normal_(module.weight, std=module.in_features**-0.5)
-            init.zeros_(module.bias)
-        elif isinstance(module, nn.Embedding):
-            init.normal_(module.weight, std=0.1)
-        elif isinstance(module, (nn.GroupNorm, nn.LayerNorm)):
-            init.ones_(module.weight)
-            init.zeros_(module.bias)
+        else:
+            he_initialization(module)
+        if self.config.backbone_config is not None and module in (self.landmark_head, self.world_head):
+            init.normal_(module.weight, std=UNTRAINED_HEAD_SCALE * module.in_features**-0.5)
+            init.constant_(module.bias, 0.5 if module is self.landmark_head else 0.0)  # the middle of the crop
+
+    @classmethod
+    def from_backbone(cls, backbone: PreTrainedModel, **fields) -> "HandImageEncoder":
+        """A new encoder on a copy of a pretrained backbone; everything else starts untrained.
+
+        Args:
+            backbone: of `transformers.AutoBackbone.from_pretrained`.
+            **fields: of `HandImageEncoderConfig`.
+
+        Raises:
+            InputError: it is no backbone, or a field is out of its range.
+        """
+        model = cls(HandImageEncoderConfig(backbone_config=copy.deepcopy(backbone.config), **fields))
+        model.backbone.model.load_state_dict(backbone.state_dict())
+        return model
 
     def pretrained_parameters(self) -> list[nn.Parameter]:
-        """Parameters that come from the converted network: fine-tune them with a small learning rate."""
-        modules = (self.backbone, self.framing.trunk, self.landmark_head, self.world_head, self.presence_head)
+        """Parameters of the backbone and of what else the converted network has: fine-tune them with a small learning
+        rate.  Heads on a foreign backbone are not among them."""
+        modules = [self.backbone, self.framing.trunk]
+        if self.config.backbone_config is None:
+            modules += [self.landmark_head, self.world_head, self.presence_head]
         return [parameter for module in modules for parameter in module.parameters()]
 
     def new_parameters(self) -> list[nn.Parameter]:
@@ -327,7 +291,7 @@ class HandImageEncoder(HandModel):
         """
         size = self.config.image_size
         if pixel_values.ndim != 4 or pixel_values.shape[1:] != (3, size, size):
-            raise ValueError(f"pixel_values must be (B, 3, {size}, {size}), got {tuple(pixel_values.shape)}")
+            raise InputError(f"pixel_values must be (B, 3, {size}, {size}), got {tuple(pixel_values.shape)}")
         batch = len(pixel_values)
         if framed:
             whole = torch.zeros(batch, 5, device=pixel_values.device)
@@ -340,15 +304,22 @@ class HandImageEncoder(HandModel):
             output = self._encode_square(frame.crop(pixel_values), frame)
         return output.to_tuple() if return_dict is False else output
 
+    def _features(self, squares: torch.Tensor) -> tuple[list[torch.Tensor], torch.Tensor]:
+        """The backbone's maps and pooled features of squares (B, 3, S, S) RGB in 0..1, black where there is nothing."""
+        mean, std = self.config.image_mean, self.config.image_std
+        if any(mean) or any(value != 1 for value in std):
+            squares = (squares - squares.new_tensor(mean).view(3, 1, 1)) / squares.new_tensor(std).view(3, 1, 1)
+        return self.backbone(squares)
+
     def _landmarks(self, squares: torch.Tensor) -> torch.Tensor:
         """The landmark head alone: squares (B, 3, S, S) -> (B, 21, 2) in units of the square."""
-        _, pooled = self.backbone(squares)
+        _, pooled = self._features(squares)
         return _linears_float32([self.landmark_head], pooled)[0].unflatten(1, (NUM_KEYPOINTS, 2))
 
     def _encode_square(self, squares: torch.Tensor, frame: HandFrame) -> HandImageEncoderOutput:
         """All that there is to say of squares (B, 3, S, S), which `frame` cut from the crops."""
-        maps, pooled = self.backbone(squares)
-        feature_map = self.fusion(maps)
+        maps, pooled = self._features(squares)
+        feature_map = self.fusion(maps, self.config.feature_size)
 
         # 1. All that reads the pooled features, in float32: half precision would cost the landmarks a pixel.
         heads = (self.landmark_head, self.world_head, self.presence_head, self.global_projection)
@@ -439,7 +410,3 @@ def _linears_float32(layers: Sequence[nn.Linear], x: torch.Tensor) -> tuple[torc
         weight = torch.cat([layer.weight.float() for layer in layers])
         bias = torch.cat([layer.bias.float() for layer in layers])
         return F.linear(x.float(), weight, bias).split([layer.out_features for layer in layers], dim=-1)
-
-
-def _resize(x: torch.Tensor, size: torch.Size) -> torch.Tensor:
-    return F.interpolate(x, size=size, mode="bilinear", align_corners=False)

@@ -1,13 +1,18 @@
 """Stage 1's network: from noisy 3D joints and 2D conditions to clean 3D joints."""
 
 import torch
-from transformers import PretrainedConfig
+from huggingface_hub.dataclasses import strict
 
-from hf_handdiff.models.base import HandModel
+from hf_handdiff.models.base import HandModel, HandModelConfig
 from hf_handdiff.models.residual_mlp import ResidualMLP
 
+LOG_VIEW_SCALE_OFFSET = 2.0
+"""Added to the logarithm of the view scale, which is about -2 on average."""
+SMALLEST_VIEW_SCALE = 1e-3
 
-class JointDenoiserConfig(PretrainedConfig):
+
+@strict
+class JointDenoiserConfig(HandModelConfig):
     """Configuration of a [`JointDenoiser`].
 
     You will most likely change `hidden_size` and `num_blocks`; the rest belongs to the data.
@@ -23,21 +28,11 @@ class JointDenoiserConfig(PretrainedConfig):
 
     model_type = "handdiff_joint_denoiser"
 
-    def __init__(
-        self,
-        hidden_size=704,
-        num_blocks=4,
-        time_embedding_size=128,
-        num_joints=21,
-        joint_scale=0.07,
-        **kwargs,
-    ):
-        self.hidden_size = hidden_size
-        self.num_blocks = num_blocks
-        self.time_embedding_size = time_embedding_size
-        self.num_joints = num_joints
-        self.joint_scale = joint_scale
-        super().__init__(**kwargs)
+    hidden_size: int = 704
+    num_blocks: int = 4
+    time_embedding_size: int = 128
+    num_joints: int = 21
+    joint_scale: float | int = 0.07
 
 
 class JointDenoiser(HandModel):
@@ -97,6 +92,11 @@ class JointDenoiser(HandModel):
         known = condition_mask.to(sample.dtype)[:, None]  # (B, 1)
         scores = keypoint_scores.to(sample.dtype) * known
         points = torch.where(scores[..., None] > 0, keypoints, 0).to(sample.dtype)
-        log_scale = view_scale.to(sample.dtype).clamp_min(1e-3).log()[:, None] + 2.0  # about zero on average
+        log_scale = log_view_scale(view_scale.to(sample.dtype))
         features = torch.cat([sample.flatten(1), points.flatten(1), scores, log_scale * known, known], dim=-1)
         return self.trunk(features, timestep).view(batch, self.config.num_joints, 3)
+
+
+def log_view_scale(view_scale: torch.Tensor) -> torch.Tensor:
+    """View scales (B,) as the denoisers read them: (B, 1), about zero on average."""
+    return view_scale.clamp_min(SMALLEST_VIEW_SCALE).log()[:, None] + LOG_VIEW_SCALE_OFFSET

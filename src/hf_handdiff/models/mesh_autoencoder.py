@@ -1,13 +1,15 @@
 """The learned latent space of hand meshes: vertices -> a few latent tokens -> vertices."""
 
 import torch
+from huggingface_hub.dataclasses import strict
 from torch import nn
-from transformers import PretrainedConfig
 
-from hf_handdiff.models.base import HandModel
+from hf_handdiff.errors import InputError
+from hf_handdiff.models.base import HandModel, HandModelConfig
 
 
-class MeshAutoencoderConfig(PretrainedConfig):
+@strict
+class MeshAutoencoderConfig(HandModelConfig):
     """Configuration of a [`MeshAutoencoder`].
 
     You will most likely change `latent_tokens` and `latent_channels` (the size of the latent space), and for a
@@ -21,53 +23,57 @@ class MeshAutoencoderConfig(PretrainedConfig):
         latent_channels: channels of each token.
         ladder: tokens of the decoder's rungs, each about twice the last, ending at `num_vertices`.
         ladder_channels: channels on each rung, one more than `ladder` (the latent's rung comes first).
+        rung_expansion: width of the MLP of a rung, over the rung's channels.
         encoder_hidden_size: width of the encoder's non-linear branch.
         vertex_scale: metres per unit of the network's input and output.
         latent_mean: `latent_tokens * latent_channels` means of the raw latent over training meshes.
         latent_std: their standard deviations. Diffusion sees (raw - mean) / std; training writes both.
+
+    Raises:
+        InputError: the ladder does not reach the vertices, or has not one entry less than its channels.
     """
 
     model_type = "handdiff_mesh_autoencoder"
 
-    def __init__(
-        self,
-        num_vertices=778,
-        num_faces=1538,
-        num_joints=21,
-        latent_tokens=24,
-        latent_channels=4,
-        ladder=(48, 97, 194, 389, 778),
-        ladder_channels=(64, 64, 48, 32, 16, 8),
-        encoder_hidden_size=384,
-        vertex_scale=0.07,
-        latent_mean=None,
-        latent_std=None,
-        **kwargs,
-    ):
-        self.num_vertices = num_vertices
-        self.num_faces = num_faces
-        self.num_joints = num_joints
-        self.latent_tokens = latent_tokens
-        self.latent_channels = latent_channels
-        self.ladder = list(ladder)
-        self.ladder_channels = list(ladder_channels)
-        self.encoder_hidden_size = encoder_hidden_size
-        self.vertex_scale = vertex_scale
-        self.latent_mean = latent_mean if latent_mean is not None else [0.0] * (latent_tokens * latent_channels)
-        self.latent_std = latent_std if latent_std is not None else [1.0] * (latent_tokens * latent_channels)
-        super().__init__(**kwargs)
+    num_vertices: int = 778
+    num_faces: int = 1538
+    num_joints: int = 21
+    latent_tokens: int = 24
+    latent_channels: int = 4
+    ladder: list[int] | tuple[int, ...] = (48, 97, 194, 389, 778)
+    ladder_channels: list[int] | tuple[int, ...] = (64, 64, 48, 32, 16, 8)
+    rung_expansion: int = 2
+    encoder_hidden_size: int = 384
+    vertex_scale: float | int = 0.07
+    latent_mean: list[float] | None = None
+    latent_std: list[float] | None = None
+
+    def __post_init__(self, **kwargs):
+        super().__post_init__(**kwargs)
+        self.ladder, self.ladder_channels = list(self.ladder), list(self.ladder_channels)
+        if self.latent_mean is None:
+            self.latent_mean = [0.0] * (self.latent_tokens * self.latent_channels)
+        if self.latent_std is None:
+            self.latent_std = [1.0] * (self.latent_tokens * self.latent_channels)
+        if self.ladder[-1:] != [self.num_vertices] or len(self.ladder_channels) != len(self.ladder) + 1:
+            raise InputError(
+                "config: ladder must end at num_vertices and ladder_channels must have one entry more than "
+                f"ladder, got ladder={self.ladder}, ladder_channels={self.ladder_channels}"
+            )
 
 
 class LadderRung(nn.Module):
     """Climbs from `tokens_in` to `tokens_out` tokens: a learned mix over tokens, then an MLP over channels."""
 
-    def __init__(self, tokens_in: int, tokens_out: int, channels_in: int, channels_out: int):
+    def __init__(self, tokens_in: int, tokens_out: int, channels_in: int, channels_out: int, expansion: int):
         super().__init__()
         self.channels = nn.Linear(channels_in, channels_out)
         self.tokens = nn.Linear(tokens_in, tokens_out)
         self.norm = nn.LayerNorm(channels_out)
         self.mlp = nn.Sequential(
-            nn.Linear(channels_out, 2 * channels_out), nn.GELU(), nn.Linear(2 * channels_out, channels_out)
+            nn.Linear(channels_out, expansion * channels_out),
+            nn.GELU(),
+            nn.Linear(expansion * channels_out, channels_out),
         )
 
     def forward(self, tokens: torch.Tensor) -> torch.Tensor:
@@ -93,11 +99,6 @@ class MeshAutoencoder(HandModel):
 
     def __init__(self, config: MeshAutoencoderConfig):
         super().__init__(config)
-        if config.ladder[-1] != config.num_vertices or len(config.ladder_channels) != len(config.ladder) + 1:
-            raise ValueError(
-                "config: ladder must end at num_vertices and ladder_channels must have one entry more than "
-                f"ladder, got ladder={config.ladder}, ladder_channels={config.ladder_channels}"
-            )
         coordinates, latent = config.num_vertices * 3, config.latent_tokens * config.latent_channels
         self.encode_linear = nn.Linear(coordinates, latent)
         self.encode_residual = nn.Sequential(
@@ -109,7 +110,8 @@ class MeshAutoencoder(HandModel):
         tokens, channels = [config.latent_tokens, *config.ladder], config.ladder_channels
         self.lift = nn.Linear(config.latent_channels, channels[0])
         self.rungs = nn.ModuleList(
-            LadderRung(tokens[i], tokens[i + 1], channels[i], channels[i + 1]) for i in range(len(config.ladder))
+            LadderRung(tokens[i], tokens[i + 1], channels[i], channels[i + 1], config.rung_expansion)
+            for i in range(len(config.ladder))
         )
         self.to_vertices = nn.Linear(channels[-1], 3)
         for branch_end in (self.encode_residual[-1], self.to_vertices):  # both branches begin at zero

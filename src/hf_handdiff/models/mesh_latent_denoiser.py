@@ -3,15 +3,16 @@
 from dataclasses import dataclass
 
 import torch
+from huggingface_hub.dataclasses import strict
 from torch import nn
-from transformers import PretrainedConfig
 
-from hf_handdiff.models.base import HandModel
-from hf_handdiff.models.joint_denoiser import JointDenoiser
+from hf_handdiff.models.base import HandModel, HandModelConfig
+from hf_handdiff.models.joint_denoiser import JointDenoiser, log_view_scale
 from hf_handdiff.models.residual_mlp import ResidualMLP
 
 
-class MeshLatentDenoiserConfig(PretrainedConfig):
+@strict
+class MeshLatentDenoiserConfig(HandModelConfig):
     """Configuration of a [`MeshLatentDenoiser`].
 
     You will most likely change `hidden_size` and `num_blocks`; the other sizes follow from the autoencoder and
@@ -28,35 +29,27 @@ class MeshLatentDenoiserConfig(PretrainedConfig):
         point_feature_size: channels of the encoder's feature map, sampled at each 2D keypoint.
         point_projection_size: channels to which each sampled feature is reduced.
         global_feature_size: size of the encoder's global feature.
+        global_projection_size: size to which the global feature is reduced; None: a quarter of `hidden_size`.
     """
 
     model_type = "handdiff_mesh_latent_denoiser"
 
-    def __init__(
-        self,
-        hidden_size=704,
-        num_blocks=4,
-        time_embedding_size=128,
-        latent_tokens=24,
-        latent_channels=4,
-        num_joints=21,
-        joint_scale=0.07,
-        point_feature_size=64,
-        point_projection_size=32,
-        global_feature_size=256,
-        **kwargs,
-    ):
-        self.hidden_size = hidden_size
-        self.num_blocks = num_blocks
-        self.time_embedding_size = time_embedding_size
-        self.latent_tokens = latent_tokens
-        self.latent_channels = latent_channels
-        self.num_joints = num_joints
-        self.joint_scale = joint_scale
-        self.point_feature_size = point_feature_size
-        self.point_projection_size = point_projection_size
-        self.global_feature_size = global_feature_size
-        super().__init__(**kwargs)
+    hidden_size: int = 704
+    num_blocks: int = 4
+    time_embedding_size: int = 128
+    latent_tokens: int = 24
+    latent_channels: int = 4
+    num_joints: int = 21
+    joint_scale: float | int = 0.07
+    point_feature_size: int = 64
+    point_projection_size: int = 32
+    global_feature_size: int = 256
+    global_projection_size: int | None = None
+
+    def __post_init__(self, **kwargs):
+        super().__post_init__(**kwargs)
+        if self.global_projection_size is None:  # so it was in checkpoints that do not name it
+            self.global_projection_size = self.hidden_size // 4
 
 
 @dataclass
@@ -106,9 +99,9 @@ class MeshLatentDenoiser(HandModel):
         )
         self.reduce_global = nn.Sequential(
             nn.LayerNorm(config.global_feature_size),
-            nn.Linear(config.global_feature_size, config.hidden_size // 4),
+            nn.Linear(config.global_feature_size, config.global_projection_size),
         )
-        self._image_size = joints * config.point_projection_size + config.hidden_size // 4 + joints * 3
+        self._image_size = joints * config.point_projection_size + config.global_projection_size + joints * 3
         self._points_size = joints * 3 + 1
         # noisy latent, joints, 2D points, flags that joints and points are known; the image, the flag that it is known
         self.trunk = ResidualMLP(
@@ -233,7 +226,7 @@ class MeshLatentDenoiser(HandModel):
         use_image = use_points * image.has_image.to(dtype)[:, None]
         scores = image.keypoint_scores.to(dtype)
         points = torch.where(scores[..., None] > 0, image.keypoints, 0).to(dtype)
-        scale = image.view_scale.to(dtype).clamp_min(1e-3).log()[:, None] + 2.0
+        scale = log_view_scale(image.view_scale.to(dtype))
         point_conditions = torch.cat([points.flatten(1), scores, scale], dim=-1) * use_points
         image_conditions = [
             self.reduce_points(image.point_features.to(dtype)).flatten(1),

@@ -62,8 +62,8 @@ def keypoint_conditions(config, view: camera.KeypointView) -> ImageConditions:
     batch, joints = view.points.shape[:2]
     return ImageConditions(
         has_image=torch.zeros(batch),
-        point_features=torch.zeros(batch, joints, config.feature_channels),
-        global_features=torch.zeros(batch, config.global_dim),
+        point_features=torch.zeros(batch, joints, config.point_feature_size),
+        global_features=torch.zeros(batch, config.global_feature_size),
         encoder_joints=torch.zeros(batch, joints, 3),
         keypoints=view.points,
         keypoint_scores=view.scores,

@@ -9,6 +9,7 @@ from typing import Protocol
 import numpy as np
 
 from hf_handdiff.camera import box_of_whole_image
+from hf_handdiff.models.boxes import intersection_over_union
 from hf_handdiff.models.hand_search import DetectedHand
 
 DETECT_EVERY = 15
@@ -24,7 +25,7 @@ _SAME_HAND = 0.6
 
 
 class Detector(Protocol):
-    """What finds hands in a frame, see `detection.BuiltinHandDetector`."""
+    """What finds hands in a frame, see `hand_search.BuiltinHandDetector`."""
 
     def detect(self, image: np.ndarray) -> list[DetectedHand]:
         """The hands of an (H, W, 3) uint8 frame."""
@@ -140,7 +141,7 @@ class HandTracker:
 
     def _take_in(self, hand: DetectedHand) -> None:
         """Count a detection for the hand that is followed there, or begin to follow another."""
-        overlaps = [intersection_over_union(track.box, hand.box) for track in self._tracks]
+        overlaps = [float(intersection_over_union(track.box, hand.box)) for track in self._tracks]
         if overlaps and max(overlaps) >= _SAME_PLACE:
             track = self._tracks[int(np.argmax(overlaps))]
         elif len(self._tracks) < getattr(self._detector, "max_hands", np.inf):
@@ -152,14 +153,6 @@ class HandTracker:
         if track.missed:
             track.box = hand.box
         track.votes[self._handedness or hand.handedness] += hand.score
-
-
-def intersection_over_union(a: np.ndarray, b: np.ndarray) -> float:
-    """Of two boxes (4,) x0, y0, x1, y1."""
-    width, height = np.minimum(a[2:], b[2:]) - np.maximum(a[:2], b[:2])
-    shared = max(float(width), 0.0) * max(float(height), 0.0)
-    union = float(np.prod(a[2:] - a[:2]) + np.prod(b[2:] - b[:2])) - shared
-    return shared / union if union > 0 else 0.0
 
 
 def _in_the_picture(box: np.ndarray, image_size: tuple[int, int]) -> bool:
