@@ -14,7 +14,7 @@ from PIL import Image, ImageOps
 from hf_handdiff.cli.predict import HandToPredict, prediction_record
 from hf_handdiff.errors import InputError
 from hf_handdiff.hand.topology import JOINT_NAMES
-from hf_handdiff.images import load_image
+from hf_handdiff.images import load_image, open_image
 from hf_handdiff.models.hand_search import BuiltinHandDetector
 from hf_handdiff.viz import PlacedHand, place_prediction
 from hf_handdiff.viz.overlay import LOW_HAND_SCORE
