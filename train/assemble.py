@@ -13,7 +13,7 @@ import argparse
 from pathlib import Path
 
 import torch
-from loop import save_aside
+from handdiff_training.loop import save_aside
 
 from hf_handdiff import (
     CascadedHandPipeline,

@@ -4,9 +4,9 @@ accelerate launch train/autoencoder.py --config train/configs/autoencoder.yaml
 """
 
 import torch
-from loop import argument_parser, parse, train
-from pictures import mesh_sheet
-from posed_hands import PosedHands
+from handdiff_training.loop import argument_parser, parse, train
+from handdiff_training.pictures import mesh_sheet
+from handdiff_training.posed_hands import PosedHands
 
 from hf_handdiff.hand import HandLayer
 from hf_handdiff.models import MeshAutoencoder, MeshAutoencoderConfig

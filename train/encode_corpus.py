@@ -11,9 +11,9 @@ import argparse
 
 import numpy as np
 import torch
-from conditions import Conditions, ConditionWriter
-from image_batches import CorpusBatches
-from loop import step_generator
+from handdiff_training.conditions import Conditions, ConditionWriter
+from handdiff_training.image_batches import CorpusBatches
+from handdiff_training.loop import step_generator
 from tqdm.auto import tqdm
 
 from hf_handdiff.camera import crop_to_pixels, view_from_keypoints

@@ -8,9 +8,9 @@ It may run before, after or beside image_encoder.py, which trains the rest and l
 
 import numpy as np
 import torch
-from cpu_depthwise import use_quick_backward
-from image_batches import CorpusBatches
-from loop import argument_parser, parse, train
+from handdiff_training.cpu_depthwise import use_quick_backward
+from handdiff_training.image_batches import CorpusBatches
+from handdiff_training.loop import argument_parser, parse, train
 from PIL import Image, ImageDraw
 
 from hf_handdiff.data.augmentation import FRAMING, augment_batch

@@ -15,10 +15,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from cpu_depthwise import use_quick_backward
-from encoder_loss import LossWeights, encoder_loss, view_joints
-from image_batches import CorpusBatches
-from loop import argument_parser, parse, save_aside, train
+from handdiff_training.cpu_depthwise import use_quick_backward
+from handdiff_training.encoder_loss import LossWeights, encoder_loss, view_joints
+from handdiff_training.image_batches import CorpusBatches
+from handdiff_training.loop import argument_parser, parse, save_aside, train
 from PIL import Image, ImageDraw
 
 from hf_handdiff.data.augmentation import FRAMED, augment_batch, centre_crop_batch

@@ -21,9 +21,9 @@ from pathlib import Path
 import numpy as np
 import torch
 from datasets import Dataset, Features, Sequence, Value
-from encoder_loss import view_joints
-from image_batches import CorpusBatches
-from joint_definitions import DefinitionMap, fit_definition_map, lay_upon
+from handdiff_training.encoder_loss import view_joints
+from handdiff_training.image_batches import CorpusBatches
+from handdiff_training.joint_definitions import DefinitionMap, fit_definition_map, lay_upon
 from PIL import Image
 from tqdm.auto import tqdm
 

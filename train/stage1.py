@@ -7,11 +7,11 @@ share of every batch carries what the image encoder really said of rendered imag
 """
 
 import torch
-from conditions import ConditionCache
-from loop import argument_parser, parse, train
-from pictures import skeleton_sheet
-from posed_hands import PosedHands
-from synthetic_views import synthetic_views
+from handdiff_training.conditions import ConditionCache
+from handdiff_training.loop import argument_parser, parse, train
+from handdiff_training.pictures import skeleton_sheet
+from handdiff_training.posed_hands import PosedHands
+from handdiff_training.synthetic_views import synthetic_views
 
 from hf_handdiff.evaluation.metrics import pa_error
 from hf_handdiff.hand import HandLayer

@@ -5,19 +5,19 @@ in the config) or fresh samples of the frozen stage 1 (`fresh`), with a share of
 A share of every batch are hands made on the fly, without an image: there is no end of them. The image encoder, the
 autoencoder and stage 1 stay as they are.
 
-`--joint_source`, `--space`, `--deterministic` and `--start` make the variants that ablate.py compares it with.
+`--joint_source`, `--space`, `--deterministic` and `--start` make the variants that it is compared with (ablations/).
 
     accelerate launch train/stage2.py --config train/configs/stage2.yaml
 """
 
 import torch
-from ablation_models import MeshRegressor, VertexSpace, sample_variant
-from conditions import ConditionCache, Conditions
-from joint_sources import JOINT_SOURCES, JointSource
-from loop import argument_parser, parse, step_generator, train
-from pictures import skeleton_sheet
-from posed_hands import PosedHands
-from synthetic_views import synthetic_views
+from ablations.models import MeshRegressor, VertexSpace, sample_variant
+from handdiff_training.conditions import ConditionCache, Conditions
+from handdiff_training.joint_sources import JOINT_SOURCES, JointSource
+from handdiff_training.loop import argument_parser, parse, step_generator, train
+from handdiff_training.pictures import skeleton_sheet
+from handdiff_training.posed_hands import PosedHands
+from handdiff_training.synthetic_views import synthetic_views
 
 from hf_handdiff.evaluation.metrics import pa_error
 from hf_handdiff.hand import HandLayer

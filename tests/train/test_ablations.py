@@ -2,17 +2,17 @@
 
 import json
 
-import ablate
-import ablation_table
 import pytest
 import stage1
 import stage2
 import torch
-from ablation_models import MeshRegressor
-from conditions import ConditionCache, Conditions, ConditionWriter
-from joint_sources import JOINT_SOURCES, JointSource
-from posed_hands import PosedHands
-from synthetic_views import synthetic_views
+from ablations import ablate
+from ablations import table as ablation_table
+from ablations.models import MeshRegressor
+from handdiff_training.conditions import ConditionCache, Conditions, ConditionWriter
+from handdiff_training.joint_sources import JOINT_SOURCES, JointSource
+from handdiff_training.posed_hands import PosedHands
+from handdiff_training.synthetic_views import synthetic_views
 
 from hf_handdiff.hand import HandLayer
 from hf_handdiff.models import (

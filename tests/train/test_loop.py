@@ -9,7 +9,7 @@ import pytest
 import stage1
 import torch
 import yaml
-from loop import argument_parser, parse, step_generator
+from handdiff_training.loop import argument_parser, parse, step_generator
 from safetensors.torch import load_file
 
 TRAIN = Path(stage1.__file__).parent

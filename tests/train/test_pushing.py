@@ -4,10 +4,10 @@ import socket
 import sys
 from pathlib import Path
 
-import loop
 import pytest
 import stage1
 import yaml
+from handdiff_training import loop
 
 from hf_handdiff.errors import StorageError
 

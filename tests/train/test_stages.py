@@ -9,7 +9,7 @@ import pytest
 import stage1
 import stage2
 import torch
-from conditions import ConditionCache
+from handdiff_training.conditions import ConditionCache
 
 from hf_handdiff.models import HandImageEncoder, HandImageEncoderConfig, MeshAutoencoder
 

@@ -8,10 +8,10 @@ from types import SimpleNamespace
 
 import numpy as np
 import torch
-from ablation_models import MeshRegressor, VertexSpace, sample_variant
-from conditions import ConditionCache, Conditions
+from handdiff_training.conditions import ConditionCache, Conditions
 from tqdm.auto import tqdm
 
+from ablations.models import MeshRegressor, VertexSpace, sample_variant
 from hf_handdiff.evaluation import metrics
 from hf_handdiff.evaluation.protocol import (
     EvaluationSettings,

@@ -1,33 +1,36 @@
 """Train the variants that the cascade is compared with, score them all alike, and try numbers of steps and hypotheses.
 
-    python train/ablate.py --conditions corpora/conditions \
+    python train/ablations/ablate.py --conditions corpora/conditions \
         --score_on synthetic=corpora/conditions:test realistic=corpora/realistic:test
 
 Data, steps and parameters are equal: see the configs in train/configs/ablations. What is there already is not made
 again, a stopped training goes on where it stood, and several of these commands can share the work of one folder:
 each takes what no other has taken. Flags after `--` go to all trainings.
 
-Writes NAME-seedS/model, NAME-seedS/scores.json and cascade-seedS/grid.json; ablation_table.py makes tables of them.
+Writes NAME-seedS/model, NAME-seedS/scores.json and cascade-seedS/grid.json; table.py makes tables of them.
 """
 
 import argparse
 import fcntl
 import json
+import sys
 import time
 from collections.abc import Callable, Iterable
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).parents[1]))  # train/, where the training scripts lie
+
 import stage1
 import stage2
-from ablation_scores import Sampler, grid_scores, load_sampler, split_scores
-from conditions import ConditionCache
+from handdiff_training.conditions import ConditionCache
 from tqdm.auto import tqdm
 
+from ablations.scores import Sampler, grid_scores, load_sampler, split_scores
 from hf_handdiff.files import replace_file
 
-CONFIGS = Path(__file__).parent / "configs" / "ablations"
+CONFIGS = Path(__file__).parents[1] / "configs" / "ablations"
 VARIANTS = (
     "cascade",
     "single_stage",
@@ -171,7 +174,7 @@ class Ablations:
         return {
             "name": name,
             "seed": seed,
-            "command": f"python train/ablate.py --only {name} --seeds {seed}",
+            "command": f"python train/ablations/ablate.py --only {name} --seeds {seed}",
             "stage1": "given" if self.args.joint_denoiser else "trained",
             "train_steps_stage2": steps,
             "parameters": sampler.parameter_counts(),
