@@ -50,7 +50,7 @@ def check_script(words: list[str]) -> None:
     script = ROOT / script_of(words)
     source = script.read_text()
     if "from handdiff_training.loop import" in source:
-        source += (ROOT / "train" / "handdiff_training" / "loop.py").read_text()
+        source += (ROOT / "train" / "handdiff_training" / "flags.py").read_text()
     for word in words:
         if word.startswith("--"):
             named = (f'"{word}"', f'"{word[2:]}"')  # the second: flags that are added in a loop over names

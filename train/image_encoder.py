@@ -8,7 +8,7 @@ A share of every batch are photos (`--photos`, a corpus of label_photos.py), no 
 
 The converted part learns at `--pretrained_lr_factor` times the learning rate.  Every validation also leaves
 the averaged model in `output_dir/validation/model`, for `scripts/check_real_keypoints.py`: watch that photos
-are not forgotten.
+are not forgotten. Without a flag it trains shortly, from the bundled encoder on a small corpus.
 """
 
 from pathlib import Path
@@ -17,8 +17,10 @@ import numpy as np
 import torch
 from handdiff_training.cpu_depthwise import use_quick_backward
 from handdiff_training.encoder_loss import LossWeights, encoder_loss, view_joints
+from handdiff_training.flags import argument_parser, load_model, needed, or_none, parse, run
 from handdiff_training.image_batches import CorpusBatches
-from handdiff_training.loop import argument_parser, parse, save_aside, train
+from handdiff_training.loop import save_aside, train
+from handdiff_training.small_corpus import corpus_source
 from PIL import Image, ImageDraw
 
 from hf_handdiff.data.augmentation import FRAMED, augment_batch, centre_crop_batch
@@ -30,16 +32,23 @@ from hf_handdiff.models.image_encoder import HandImageEncoder
 class ImageEncoderTask:
     """2D keypoints, their visibility, presence of a hand and encoder's 3D points, from augmented renders."""
 
+    real_training = (
+        "accelerate launch train/image_encoder.py --config train/configs/image_encoder.yaml --corpus CORPUS "
+        "--initial LANDMARK_NETWORK"
+    )
+
     def __init__(self, args):
         self.args = args
         self.weights = LossWeights()
-        self.model = HandImageEncoder.from_pretrained(args.initial).to(memory_format=torch.channels_last)
-        self.corpus = CorpusBatches(args.corpus, "train")
-        self.unseen = CorpusBatches(args.corpus, args.validation_split, limit=args.num_validation_images)
+        self.model = load_model(HandImageEncoder, args.initial, "initial").to(memory_format=torch.channels_last)
+        corpus = corpus_source(args.corpus)
+        self.corpus = CorpusBatches(corpus, "train")
+        self.unseen = CorpusBatches(corpus, args.validation_split, limit=args.num_validation_images)
         self.photos = self.unseen_photos = None
         if args.photos:
-            self.photos = CorpusBatches(args.photos, "train", more_columns=["keypoint_weight"])
-            self.unseen_photos = CorpusBatches(args.photos, "validation", more_columns=["keypoint_weight"])
+            photos = {"more_columns": ["keypoint_weight"], "flag": "--photos"}
+            self.photos = CorpusBatches(args.photos, "train", **photos)
+            self.unseen_photos = CorpusBatches(args.photos, "validation", **photos)
             self.photo_odds = capped_odds(self.photos.column("source"), args.photo_source_cap)
         self.model.framing.requires_grad_(False)  # the framing pass is trained by itself: hand_framing.py
         if args.quick_cpu_backward:
@@ -181,11 +190,11 @@ def keypoint_sheet(batch: dict[str, torch.Tensor], estimate: torch.Tensor, colum
 
 def main(argv=None):
     """Parse the flags and train."""
-    parser = argument_parser(__doc__)
+    parser = argument_parser(__doc__, "image_encoder")
     add = parser.add_argument
-    add("--corpus", help="folder of Parquet shards, or a Hub id")
-    add("--initial", help="checkpoint to start from: see scripts/convert_hand_landmark.py")
-    add("--photos", help="corpus of label_photos.py; default: none")
+    add("--corpus", help="folder of Parquet shards, Hub id, or small")
+    add("--initial", help="encoder to start from: folder (see scripts/convert_hand_landmark.py), Hub id or bundled")
+    add("--photos", type=or_none, help="corpus of label_photos.py; default: none")
     add("--photo_share", type=float, default=0.3, help="share of photos in a batch")
     add("--photo_source_cap", type=int, default=300, help="rows that a source of photos counts for at the most")
     add("--validation_split", default="validation", help="split of the corpus that is never trained on")
@@ -198,12 +207,10 @@ def main(argv=None):
     )
     add("--quick_cpu_backward", action="store_true", help="see cpu_depthwise.py; for CPUs with bfloat16 units")
     args = parse(parser, argv)
-    for flag in ("corpus", "initial"):
-        if getattr(args, flag) is None:
-            parser.error(f"--{flag} is needed, on the command line or in the file of --config")
+    needed(args, parser, "corpus", "initial")
     torch.manual_seed(args.seed)
     return train(ImageEncoderTask(args), args)
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -12,7 +12,6 @@ training, not for evaluation.
 
 from __future__ import annotations
 
-import argparse
 import io
 import json
 from dataclasses import dataclass
@@ -22,17 +21,18 @@ import numpy as np
 import torch
 from datasets import Dataset, Features, Sequence, Value
 from handdiff_training.encoder_loss import view_joints
+from handdiff_training.flags import BUNDLED, FlagParser, load_model, run
 from handdiff_training.image_batches import CorpusBatches
 from handdiff_training.joint_definitions import DefinitionMap, fit_definition_map, lay_upon
 from PIL import Image
 from tqdm.auto import tqdm
 
-from hf_handdiff import DEFAULT_CHECKPOINT
 from hf_handdiff.camera import default_intrinsics, fit_translation
 from hf_handdiff.data.annotated_rows import annotated_row
 from hf_handdiff.data.augmentation import centre_crop_batch
 from hf_handdiff.data.features import CORPUS_FEATURES
 from hf_handdiff.data.shards import shard_name
+from hf_handdiff.errors import InputError
 from hf_handdiff.models.hand_framing import HandFrame, frame_around_keypoints
 from hf_handdiff.models.image_encoder import HandImageEncoder
 
@@ -158,18 +158,20 @@ def corpus_rows(names: list[str], images: torch.Tensor, labels: Labels):
 
 def main(argv=None) -> None:
     """Parse the flags, label, write."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = FlagParser(__doc__)
     add = parser.add_argument
     add("photos", type=Path, help="folder with mediapipe.jsonl")
     add("--renders", required=True, help="corpus whose validation split the joints' definitions are fitted on")
     add("--landmark_network", required=True, help="see scripts/convert_hand_landmark.py")
-    add("--image_encoder", default=str(Path(DEFAULT_CHECKPOINT) / "image_encoder"), help="folder or Hub id")
+    add("--image_encoder", default=BUNDLED, help="folder, Hub id or bundled")
     add("--out", type=Path, required=True, help="folder for the corpus")
     add("--validation_sources", nargs="*", default=[], help="sources that are the validation split, never trained on")
     args = parser.parse_args(argv)
-    teacher = HandImageEncoder.from_pretrained(args.landmark_network).eval()
-    encoder = HandImageEncoder.from_pretrained(args.image_encoder).eval()
-    maps = fit_definitions(teacher, CorpusBatches(args.renders, "validation"))
+    teacher = load_model(HandImageEncoder, args.landmark_network, "landmark_network").eval()
+    encoder = load_model(HandImageEncoder, args.image_encoder, "image_encoder").eval()
+    maps = fit_definitions(teacher, CorpusBatches(args.renders, "validation", flag="--renders"))
+    if not (args.photos / "mediapipe.jsonl").is_file():
+        raise InputError(f"photos: expected a folder with mediapipe.jsonl, got {args.photos}")
     lines = [json.loads(line) for line in (args.photos / "mediapipe.jsonl").read_text().splitlines()]
     splits = {"train": [], "validation": []}
     for line in lines:
@@ -188,4 +190,4 @@ def main(argv=None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

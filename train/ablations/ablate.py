@@ -24,10 +24,12 @@ sys.path.insert(0, str(Path(__file__).parents[1]))  # train/, where the training
 
 import stage1
 import stage2
-from handdiff_training.conditions import ConditionCache
+from handdiff_training.conditions import ConditionData
+from handdiff_training.flags import FlagParser, run
 from tqdm.auto import tqdm
 
 from ablations.scores import Sampler, grid_scores, load_sampler, split_scores
+from hf_handdiff.errors import InputError
 from hf_handdiff.files import replace_file
 
 CONFIGS = Path(__file__).parents[1] / "configs" / "ablations"
@@ -161,13 +163,13 @@ class Ablations:
         args = stage2.parse_flags(self.flags(name, seed))
         return load_sampler(args, self.folder(name, seed) / "model")
 
-    def _sets(self) -> Iterable[tuple[str, ConditionCache]]:
+    def _sets(self) -> Iterable[tuple[str, ConditionData]]:
         for entry in self.args.score_on or [f"validation={self.args.conditions}:validation"]:
             label, _, place = entry.partition("=")
             folder, _, split = place.rpartition(":")
             if not (label and folder and split):
-                raise SystemExit(f"--score_on: expected LABEL=FOLDER:SPLIT, got {entry!r}")
-            yield label, ConditionCache(folder, split)
+                raise InputError(f"--score_on: expected LABEL=FOLDER:SPLIT, got {entry!r}")
+            yield label, ConditionData(folder, split, "--score_on")
 
     def _about(self, name: str, seed: int, sampler: Sampler) -> dict:
         steps = stage2.parse_flags(self.flags(name, seed)).max_train_steps
@@ -188,7 +190,7 @@ def _write(path: Path, values: dict) -> None:
 
 def parse_flags(argv=None) -> tuple[argparse.Namespace, list[str]]:
     """The flags of this script, and those that are meant for the trainings."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = FlagParser(__doc__)
     add = parser.add_argument
     add("--conditions", default="corpora/conditions", help="folder of encode_corpus.py with train and validation")
     add("--mesh_autoencoder", default="runs/autoencoder/model", help="folder of the frozen autoencoder")
@@ -230,4 +232,4 @@ def main(argv=None):
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

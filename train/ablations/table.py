@@ -3,7 +3,6 @@
 python train/ablations/table.py --runs runs/ablations --into BENCHMARKS.md
 """
 
-import argparse
 import json
 import sys
 from collections.abc import Callable
@@ -12,7 +11,10 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # train/, where the package `ablations` lies
 
+from handdiff_training.flags import FlagParser, run
+
 from ablations.ablate import VARIANTS
+from hf_handdiff.errors import InputError
 from hf_handdiff.evaluation.report import Table
 from hf_handdiff.files import replace_between_marks
 
@@ -174,7 +176,7 @@ def render(folder: Path) -> str:
     """All tables of a folder of runs."""
     runs = load_runs(folder, "scores.json")
     if not runs:
-        raise SystemExit(f"--runs: expected a folder with NAME-seedS/scores.json of ablate.py, got {folder}")
+        raise InputError(f"--runs: expected a folder with NAME-seedS/scores.json of ablate.py, got {folder}")
     labels = list(dict.fromkeys(label for seeds in runs.values() for run in seeds for label in run["sets"]))
     tables = [make(runs, label) for label in labels for make in (variants_table, occlusion_table)]
     grids = load_runs(folder, "grid.json").get("cascade")
@@ -184,7 +186,7 @@ def render(folder: Path) -> str:
 
 def main(argv=None):
     """Parse the flags and write the tables."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = FlagParser(__doc__)
     parser.add_argument("--runs", type=Path, default=Path("runs/ablations"), help="--out of ablate.py")
     parser.add_argument("--into", type=Path, help="Markdown file with the two marks")
     args = parser.parse_args(argv)
@@ -195,4 +197,4 @@ def main(argv=None):
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

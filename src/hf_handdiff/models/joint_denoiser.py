@@ -3,6 +3,7 @@
 import torch
 from transformers import PretrainedConfig
 
+from hf_handdiff.camera import log_view_scale
 from hf_handdiff.models.base import HandModel
 from hf_handdiff.models.residual_mlp import ResidualMLP
 
@@ -97,6 +98,6 @@ class JointDenoiser(HandModel):
         known = condition_mask.to(sample.dtype)[:, None]  # (B, 1)
         scores = keypoint_scores.to(sample.dtype) * known
         points = torch.where(scores[..., None] > 0, keypoints, 0).to(sample.dtype)
-        log_scale = view_scale.to(sample.dtype).clamp_min(1e-3).log()[:, None] + 2.0  # about zero on average
+        log_scale = log_view_scale(view_scale.to(sample.dtype))[:, None]
         features = torch.cat([sample.flatten(1), points.flatten(1), scores, log_scale * known, known], dim=-1)
         return self.trunk(features, timestep).view(batch, self.config.num_joints, 3)
