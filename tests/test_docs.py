@@ -49,8 +49,8 @@ def check_script(words: list[str]) -> None:
     """The script is there and has every flag; its parser is not built, for that would load what it trains with."""
     script = ROOT / script_of(words)
     source = script.read_text()
-    if "from loop import" in source:
-        source += (ROOT / "train" / "loop.py").read_text()
+    if "from handdiff_training.loop import" in source:
+        source += (ROOT / "train" / "handdiff_training" / "flags.py").read_text()
     for word in words:
         if word.startswith("--"):
             named = (f'"{word}"', f'"{word[2:]}"')  # the second: flags that are added in a loop over names

@@ -168,7 +168,8 @@ def test_a_killed_prediction_leaves_nothing_when_it_was_resumed(tiny_pipeline, t
 
 def test_a_killed_training_leaves_nothing_when_it_was_resumed(tmp_path):
     out = tmp_path / "run"
-    flags = "--hidden_size 256 --num_blocks 6 --train_batch_size 4 --cpu --validation_samples 4 --lr_warmup_steps 1"
+    flags = "--config none --hidden_size 256 --num_blocks 6 --train_batch_size 4 --cpu --validation_samples 4"
+    flags += " --lr_warmup_steps 1"
     flags += f" --report_to none --validation_steps 9 --checkpointing_steps 1 --output_dir {out}"
     command = [sys.executable, str(TRAIN / "stage1.py"), *flags.split(), "--resume_from_checkpoint", "latest"]
     process = subprocess.Popen(

@@ -9,11 +9,11 @@ Then fit the uncertainty on validation data:
     handdiff evaluate --checkpoint checkpoints/mine --data CORPUS --split validation --write-calibration --out runs/fit
 """
 
-import argparse
 from pathlib import Path
 
 import torch
-from loop import save_aside
+from handdiff_training.flags import BUNDLED, FlagParser, load_model, run
+from handdiff_training.loop import save_aside
 
 from hf_handdiff import (
     CascadedHandPipeline,
@@ -28,11 +28,14 @@ from hf_handdiff.pipelines.schedulers import default_scheduler
 
 def main(argv=None):
     """Parse the flags and write the checkpoint."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = FlagParser(__doc__)
     add = parser.add_argument
     for name in ("image_encoder", "joint_denoiser", "mesh_autoencoder", "mesh_latent_denoiser"):
-        add(f"--{name}", required=True, help="folder of the trained model")
-    add("--hand_detector", help="folder of the hand detector (scripts/convert_palm_detection.py); default: none")
+        add(f"--{name}", default=BUNDLED, help="the trained model: folder, Hub id or bundled")
+    add(
+        "--hand_detector",
+        help="folder (scripts/convert_palm_detection.py), Hub id or bundled; default: none",
+    )
     add("--num_inference_steps", type=int, default=10, help="default of stage 1")
     add("--num_mesh_inference_steps", type=int, default=5, help="default of stage 2")
     add("--guidance_scale", type=float, default=1.0)
@@ -42,17 +45,17 @@ def main(argv=None):
     args = parser.parse_args(argv)
 
     pipeline = CascadedHandPipeline(
-        image_encoder=HandImageEncoder.from_pretrained(args.image_encoder),
-        joint_denoiser=JointDenoiser.from_pretrained(args.joint_denoiser),
-        mesh_autoencoder=MeshAutoencoder.from_pretrained(args.mesh_autoencoder),
-        mesh_latent_denoiser=MeshLatentDenoiser.from_pretrained(args.mesh_latent_denoiser),
+        image_encoder=load_model(HandImageEncoder, args.image_encoder, "image_encoder"),
+        joint_denoiser=load_model(JointDenoiser, args.joint_denoiser, "joint_denoiser"),
+        mesh_autoencoder=load_model(MeshAutoencoder, args.mesh_autoencoder, "mesh_autoencoder"),
+        mesh_latent_denoiser=load_model(MeshLatentDenoiser, args.mesh_latent_denoiser, "mesh_latent_denoiser"),
         joint_scheduler=default_scheduler(),
         mesh_scheduler=default_scheduler(),
         num_inference_steps=args.num_inference_steps,
         num_mesh_inference_steps=args.num_mesh_inference_steps,
         guidance_scale=args.guidance_scale,
         joint_noise_scale=args.joint_noise_scale,
-        hand_detector=HandDetector.from_pretrained(args.hand_detector) if args.hand_detector else None,
+        hand_detector=load_model(HandDetector, args.hand_detector, "hand_detector") if args.hand_detector else None,
     )
     if args.half:
         pipeline.to(torch.float16)
@@ -63,4 +66,4 @@ def main(argv=None):
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -1,12 +1,16 @@
 """Train the mesh autoencoder on posed hands that are made on the fly; no corpus is needed.
 
-accelerate launch train/autoencoder.py --config train/configs/autoencoder.yaml
+    accelerate launch train/autoencoder.py
+    accelerate launch train/autoencoder.py --config train/configs/autoencoder.yaml
+
+The first is short and starts from the bundled weights; the second is a real training.
 """
 
 import torch
-from loop import argument_parser, parse, train
-from pictures import mesh_sheet
-from posed_hands import PosedHands
+from handdiff_training.flags import BUNDLED, argument_parser, load_model, or_none, parse, run
+from handdiff_training.loop import train
+from handdiff_training.pictures import mesh_sheet
+from handdiff_training.posed_hands import PosedHands
 
 from hf_handdiff.hand import HandLayer
 from hf_handdiff.models import MeshAutoencoder, MeshAutoencoderConfig
@@ -15,22 +19,32 @@ from hf_handdiff.models import MeshAutoencoder, MeshAutoencoderConfig
 class AutoencoderTask:
     """Reconstruct meshes in any pose, shape and rotation."""
 
+    real_training = "accelerate launch train/autoencoder.py --config train/configs/autoencoder.yaml"
+
     def __init__(self, args):
         layer = HandLayer.from_mano_file(args.mano_file) if args.mano_file else HandLayer.open_hand()
         self.hands = PosedHands(layer)
+        if args.init_from:
+            self.model = load_model(MeshAutoencoder, args.init_from, "init_from")
+        else:
+            self.model = self._new_model(layer, args)
+        # Unseen by training: its generators are seeded differently (see loop.step_generator).
+        self.unseen = self.hands.vertices(2000, torch.Generator().manual_seed(987654321))
+
+    def _new_model(self, layer, args):
+        """One that begins as the principal components of many hands."""
         config = MeshAutoencoderConfig(
             num_vertices=layer.num_vertices,
             num_faces=len(layer.faces),
             latent_tokens=args.latent_tokens,
             latent_channels=args.latent_channels,
         )
-        self.model = MeshAutoencoder(config)
-        self.model.faces.copy_(layer.faces)
-        self.model.joint_regressor.copy_(layer.mesh_to_joints)
+        model = MeshAutoencoder(config)
+        model.faces.copy_(layer.faces)
+        model.joint_regressor.copy_(layer.mesh_to_joints)
         start = self.hands.vertices(args.principal_component_samples, torch.Generator().manual_seed(1))
-        self.model.start_from_principal_components(start)
-        # Unseen by training: its generators are seeded differently (see loop.step_generator).
-        self.unseen = self.hands.vertices(2000, torch.Generator().manual_seed(987654321))
+        model.start_from_principal_components(start)
+        return model
 
     def parameter_groups(self, learning_rate):
         """The linear branches start as principal components: steps of Adam's usual size would only blur them."""
@@ -72,15 +86,18 @@ class AutoencoderTask:
 
 def main(argv=None):
     """Parse the flags and train."""
-    parser = argument_parser(__doc__)
+    parser = argument_parser(__doc__, "autoencoder")
+    parser.add_argument("--init_from", type=or_none, help="a MeshAutoencoder to go on from: folder, Hub id or bundled")
     parser.add_argument("--mano_file", help="train for MANO_RIGHT.pkl (yours, by its licence) instead of the open hand")
     parser.add_argument("--latent_tokens", type=int, default=24)
     parser.add_argument("--latent_channels", type=int, default=4)
     parser.add_argument("--principal_component_samples", type=int, default=6000)
     args = parse(parser, argv)
+    if args.mano_file and args.init_from == BUNDLED:
+        parser.error("--mano_file: the bundled autoencoder is that of the open hand; give --init_from none with it")
     torch.manual_seed(args.seed)
     return train(AutoencoderTask(args), args)
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

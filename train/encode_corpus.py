@@ -7,53 +7,21 @@ Best are samples that the image encoder was *not* trained on (another seed, or `
 on its errors are smaller than on new images, and the stages behind it learn to trust it too much.
 """
 
-import argparse
+from handdiff_training.encoding import encode_split
+from handdiff_training.flags import BUNDLED, FlagParser, load_model, run
+from handdiff_training.small_corpus import corpus_source
 
-import numpy as np
-import torch
-from conditions import Conditions, ConditionWriter
-from image_batches import CorpusBatches
-from loop import step_generator
-from tqdm.auto import tqdm
-
-from hf_handdiff.camera import crop_to_pixels, view_from_keypoints
-from hf_handdiff.data.augmentation import FRAMING, augment_batch, whole_image_batch
 from hf_handdiff.models import HandImageEncoder
-from hf_handdiff.pipelines.image_encoding import image_conditions
-
-
-@torch.no_grad()
-def conditions_of_batch(
-    image_encoder: HandImageEncoder, batch: dict[str, torch.Tensor], half: bool = False
-) -> Conditions:
-    """Conditions and ground truth, in the view frame, of those crops of an augmented batch that show a hand."""
-    batch = {name: value[batch["has_hand"]] for name, value in batch.items()}
-    parameter = next(image_encoder.parameters())
-    pixels = batch["pixel_values"].to(parameter.device, parameter.dtype)
-    with torch.autocast(parameter.device.type, torch.bfloat16, enabled=half):
-        encoded = image_encoder(pixels.contiguous(memory_format=torch.channels_last))
-    size = batch["pixel_values"].shape[-1]
-    crops = torch.tensor([size / 2, size / 2, size], dtype=torch.float32).expand(len(batch["joints_m"]), 3)
-    keypoints = crop_to_pixels(encoded.keypoints.float().cpu(), crops)
-    view = view_from_keypoints(keypoints, encoded.keypoint_scores.float().cpu(), batch["intrinsics_px"])
-    wrist = batch["joints_m"][:, :1]
-    to_view = view.rotation.transpose(-1, -2)
-    return Conditions(
-        image=image_conditions(image_encoder, encoded, keypoints, crops, batch["intrinsics_px"], view),
-        joints=(batch["joints_m"] - wrist) @ to_view,
-        vertices=(batch["vertices_m"] - wrist) @ to_view,
-        visible=batch["keypoints_visible"],
-    )
 
 
 def main(argv=None):
-    """Parse the flags and write the cache."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    """Parse the flags and write the data set."""
+    parser = FlagParser(__doc__)
     add = parser.add_argument
-    add("--corpus", required=True, help="folder or Hub id of a corpus")
+    add("--corpus", required=True, help="folder or Hub id of a corpus; small: that of a first training")
     add("--split", default="train")
-    add("--image_encoder", required=True, help="folder of the trained HandImageEncoder")
-    add("--out", required=True)
+    add("--image_encoder", default=BUNDLED, help="folder or Hub id of the trained HandImageEncoder")
+    add("--out", required=True, help="folder; other splits in it stay")
     add("--out_split", help="name of the split in --out; default: --split")
     add("--plain", action="store_true", help="images as they are, as handdiff evaluate sees them: for scoring")
     add("--passes", type=int, default=1, help="augmented passes over the corpus")
@@ -62,22 +30,10 @@ def main(argv=None):
     add("--half", action="store_true", help="run the encoder in bfloat16: twice as fast on CPUs that have it")
     add("--batch_size", type=int, default=64)
     add("--seed", type=int, default=0)
-    args = parser.parse_args(argv)
-
-    image_encoder = HandImageEncoder.from_pretrained(args.image_encoder).eval().to(memory_format=torch.channels_last)
-    batches = CorpusBatches(args.corpus, args.split, with_vertices=True)
-    stop = len(batches) if args.num_samples is None else min(len(batches), args.skip + args.num_samples)
-    rows = np.tile(np.arange(args.skip, stop), args.passes)
-    writer = ConditionWriter(args.out, args.out_split or args.split)
-    starts = range(0, len(rows), args.batch_size)
-    for number, start in enumerate(tqdm(starts, unit="batch")):
-        raw = batches.rows(rows[start : start + args.batch_size])
-        seen = (
-            whole_image_batch(raw) if args.plain else augment_batch(raw, step_generator(args.seed, number, 0), FRAMING)
-        )
-        writer.add(conditions_of_batch(image_encoder, seen, args.half))
-    writer.close(**{key: value for key, value in vars(args).items() if value is not None})
+    args = vars(parser.parse_args(argv))
+    encoder = load_model(HandImageEncoder, args.pop("image_encoder"), "image_encoder").eval()
+    encode_split(encoder, corpus_source(args.pop("corpus")), args.pop("split"), args.pop("out"), **args)
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -4,13 +4,17 @@ It may run before, after or beside image_encoder.py, which trains the rest and l
 
     accelerate launch train/hand_framing.py --config train/configs/hand_framing.yaml --corpus CORPUS \
         --image_encoder runs/image_encoder/model
+
+Without a flag it trains shortly, from the bundled encoder on a small corpus.
 """
 
 import numpy as np
 import torch
-from cpu_depthwise import use_quick_backward
-from image_batches import CorpusBatches
-from loop import argument_parser, parse, train
+from handdiff_training.cpu_depthwise import use_quick_backward
+from handdiff_training.flags import argument_parser, load_model, needed, parse, run
+from handdiff_training.image_batches import CorpusBatches
+from handdiff_training.loop import train
+from handdiff_training.small_corpus import corpus_source
 from PIL import Image, ImageDraw
 
 from hf_handdiff.data.augmentation import FRAMING, augment_batch
@@ -46,12 +50,18 @@ def framing_loss(raw: torch.Tensor, batch: dict[str, torch.Tensor]) -> tuple[tor
 class HandFramingTask:
     """Find the turned square."""
 
+    real_training = (
+        "accelerate launch train/hand_framing.py --config train/configs/hand_framing.yaml --corpus CORPUS "
+        "--image_encoder runs/image_encoder/model"
+    )
+
     def __init__(self, args):
         self.args = args
-        self.encoder = HandImageEncoder.from_pretrained(args.image_encoder)
+        self.encoder = load_model(HandImageEncoder, args.image_encoder, "image_encoder")
         self.model = self.encoder.framing.to(memory_format=torch.channels_last)
-        self.corpus = CorpusBatches(args.corpus, "train")
-        self.unseen = CorpusBatches(args.corpus, args.validation_split, limit=args.num_validation_images)
+        corpus = corpus_source(args.corpus)
+        self.corpus = CorpusBatches(corpus, "train")
+        self.unseen = CorpusBatches(corpus, args.validation_split, limit=args.num_validation_images)
         if args.quick_cpu_backward:
             use_quick_backward(self.model)
 
@@ -121,21 +131,19 @@ def frame_sheet(pixels: torch.Tensor, found: HandFrame, truth: HandFrame, column
 
 def main(argv=None):
     """Parse the flags and train."""
-    parser = argument_parser(__doc__)
+    parser = argument_parser(__doc__, "hand_framing")
     add = parser.add_argument
-    add("--corpus", help="folder of Parquet shards, or a Hub id")
-    add("--image_encoder", help="encoder whose framing pass is trained")
+    add("--corpus", help="folder of Parquet shards, Hub id, or small")
+    add("--image_encoder", help="encoder whose framing pass is trained: folder, Hub id or bundled")
     add("--validation_split", default="validation")
     add("--num_validation_images", type=int, default=512)
     add("--pretrained_lr_factor", type=float, default=0.3, help="rate of the trunk over that of the head")
     add("--quick_cpu_backward", action="store_true", help="see cpu_depthwise.py; for CPUs with bfloat16 units")
     args = parse(parser, argv)
-    for flag in ("corpus", "image_encoder"):
-        if getattr(args, flag) is None:
-            parser.error(f"--{flag} is needed, on the command line or in the file of --config")
+    needed(args, parser, "corpus", "image_encoder")
     torch.manual_seed(args.seed)
     return train(HandFramingTask(args), args)
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -1,22 +1,26 @@
-"""Fine-tune the image encoder's landmark pass on a synthetic corpus, from the converted landmark network.
+"""Fine-tune the image encoder's landmark pass on renders and on labelled photos, from the converted landmark network.
 
     python scripts/convert_hand_landmark.py mediapipe-0.10.21-*.whl --out checkpoints/image_encoder_initial
     accelerate launch train/image_encoder.py --config train/configs/image_encoder.yaml --corpus CORPUS \
         --initial checkpoints/image_encoder_initial
 
+A share of every batch are photos (`--photos`, a corpus of label_photos.py), no source of them more than its cap.
+
 The converted part learns at `--pretrained_lr_factor` times the learning rate.  Every validation also leaves
 the averaged model in `output_dir/validation/model`, for `scripts/check_real_keypoints.py`: watch that photos
-are not forgotten.
+are not forgotten. Without a flag it trains shortly, from the bundled encoder on a small corpus.
 """
 
 from pathlib import Path
 
 import numpy as np
 import torch
-from cpu_depthwise import use_quick_backward
-from encoder_loss import LossWeights, encoder_loss, view_joints
-from image_batches import CorpusBatches
-from loop import argument_parser, parse, save_aside, train
+from handdiff_training.cpu_depthwise import use_quick_backward
+from handdiff_training.encoder_loss import LossWeights, encoder_loss, view_joints
+from handdiff_training.flags import argument_parser, load_model, needed, or_none, parse, run
+from handdiff_training.image_batches import CorpusBatches
+from handdiff_training.loop import save_aside, train
+from handdiff_training.small_corpus import corpus_source
 from PIL import Image, ImageDraw
 
 from hf_handdiff.data.augmentation import FRAMED, augment_batch, centre_crop_batch
@@ -28,12 +32,24 @@ from hf_handdiff.models.image_encoder import HandImageEncoder
 class ImageEncoderTask:
     """2D keypoints, their visibility, presence of a hand and encoder's 3D points, from augmented renders."""
 
+    real_training = (
+        "accelerate launch train/image_encoder.py --config train/configs/image_encoder.yaml --corpus CORPUS "
+        "--initial LANDMARK_NETWORK"
+    )
+
     def __init__(self, args):
         self.args = args
         self.weights = LossWeights()
-        self.model = HandImageEncoder.from_pretrained(args.initial)  # its filters lie as it computes fastest
-        self.corpus = CorpusBatches(args.corpus, "train")
-        self.unseen = CorpusBatches(args.corpus, args.validation_split, limit=args.num_validation_images)
+        self.model = load_model(HandImageEncoder, args.initial, "initial")  # its filters lie as it computes fastest
+        corpus = corpus_source(args.corpus)
+        self.corpus = CorpusBatches(corpus, "train")
+        self.unseen = CorpusBatches(corpus, args.validation_split, limit=args.num_validation_images)
+        self.photos = self.unseen_photos = None
+        if args.photos:
+            photos = {"more_columns": ["keypoint_weight"], "flag": "--photos"}
+            self.photos = CorpusBatches(args.photos, "train", **photos)
+            self.unseen_photos = CorpusBatches(args.photos, "validation", **photos)
+            self.photo_odds = capped_odds(self.photos.column("source"), args.photo_source_cap)
         self.model.framing.requires_grad_(False)  # the framing pass is trained by itself: hand_framing.py
         if args.quick_cpu_backward:
             use_quick_backward(self.model)
@@ -49,9 +65,14 @@ class ImageEncoderTask:
         ]
 
     def batch(self, batch_size, generator):
-        """Rows drawn with replacement, augmented."""
-        index = torch.randint(len(self.corpus), (batch_size,), generator=generator)
-        return augment_batch(self.corpus.rows(index), generator, FRAMED)
+        """Rows of renders and photos, drawn with replacement, augmented."""
+        num_photos = round(batch_size * self.args.photo_share) if self.photos else 0
+        index = torch.randint(len(self.corpus), (batch_size - num_photos,), generator=generator)
+        renders = augment_batch(self.corpus.rows(index), generator, FRAMED)
+        if not num_photos:
+            return renders
+        chosen = self.photos.rows(torch.multinomial(self.photo_odds, num_photos, True, generator=generator))
+        return _joined(renders, _augmented_photos(chosen, generator))
 
     def loss(self, model, batch, generator):
         """See `encoder_loss`."""
@@ -74,6 +95,11 @@ class ImageEncoderTask:
             answer = {key: torch.cat([output[key] for output in outputs]) for key in outputs[0]}
             figures |= {f"{name}_{key}": value for key, value in keypoint_figures(answer, truth).items()}
             picture = keypoint_sheet(batches[0], outputs[0]["keypoints"])
+        if self.photos:
+            generator = torch.Generator().manual_seed(20240607)
+            batches = [_augmented_photos(rows, generator) for rows in self.unseen_photos.in_order()]
+            answers = [self._answer(model, batch)["keypoints"] for batch in batches]
+            figures |= photo_figures(batches, answers)
         folder = Path(self.args.output_dir) / "validation" / "model"
         folder.parent.mkdir(parents=True, exist_ok=True)
         save_aside(folder, model.save_pretrained)
@@ -89,6 +115,37 @@ class ImageEncoderTask:
         output = model(batch["pixel_values"].to(device).contiguous(memory_format=torch.channels_last), framed=True)
         names = ("keypoints", "initial_keypoints", "keypoint_scores", "hand_logit", "joints")
         return {name: output[name].float().cpu() for name in names}
+
+
+def capped_odds(sources: list[str], cap: int) -> torch.Tensor:
+    """Odds (n,) of rows to be drawn: a source with more than `cap` rows counts as `cap`."""
+    return torch.tensor([min(1.0, cap / sources.count(source)) for source in sources])
+
+
+def _augmented_photos(rows: dict, generator: torch.Generator) -> dict[str, torch.Tensor]:
+    """Rows of a corpus of photos as `encoder_loss` takes them."""
+    batch = augment_batch(rows, generator, FRAMED)
+    no_size = torch.zeros(len(batch["has_hand"]), dtype=torch.bool)
+    return {**batch, "keypoint_weight": rows["keypoint_weight"], "is_metric": no_size}
+
+
+def _joined(renders: dict[str, torch.Tensor], photos: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """One batch of both."""
+    known = torch.ones_like(renders["keypoints"][..., 0])
+    renders = {**renders, "keypoint_weight": known, "is_metric": torch.ones_like(renders["has_hand"])}
+    return {name: torch.cat([renders[name], photos[name]]) for name in renders}
+
+
+def photo_figures(batches: list[dict], answers: list[torch.Tensor]) -> dict[str, float]:
+    """Mean and median distance from the labels of photos, in % of the hand's box, where the networks agree on them."""
+    values = []
+    for batch, found in zip(batches, answers, strict=True):
+        truth = batch["keypoints"]
+        box = (truth.amax(1) - truth.amin(1)).amax(-1)[:, None]
+        sure = (batch["keypoint_weight"] > 0.5) & batch["has_hand"][:, None]
+        values.append((100 * (found - truth).norm(dim=-1) / box)[sure])
+    values = torch.cat(values)
+    return {"photos_%": values.mean().item(), "photos_median_%": values.median().item()}
 
 
 def keypoint_figures(answer: dict[str, torch.Tensor], truth: dict[str, torch.Tensor]) -> dict[str, float]:
@@ -133,10 +190,13 @@ def keypoint_sheet(batch: dict[str, torch.Tensor], estimate: torch.Tensor, colum
 
 def main(argv=None):
     """Parse the flags and train."""
-    parser = argument_parser(__doc__)
+    parser = argument_parser(__doc__, "image_encoder")
     add = parser.add_argument
-    add("--corpus", help="folder of Parquet shards, or a Hub id")
-    add("--initial", help="checkpoint to start from: see scripts/convert_hand_landmark.py")
+    add("--corpus", help="folder of Parquet shards, Hub id, or small")
+    add("--initial", help="encoder to start from: folder (see scripts/convert_hand_landmark.py), Hub id or bundled")
+    add("--photos", type=or_none, help="corpus of label_photos.py; default: none")
+    add("--photo_share", type=float, default=0.3, help="share of photos in a batch")
+    add("--photo_source_cap", type=int, default=300, help="rows that a source of photos counts for at the most")
     add("--validation_split", default="validation", help="split of the corpus that is never trained on")
     add("--num_validation_images", type=int, default=512)
     add(
@@ -147,12 +207,10 @@ def main(argv=None):
     )
     add("--quick_cpu_backward", action="store_true", help="see cpu_depthwise.py; for CPUs with bfloat16 units")
     args = parse(parser, argv)
-    for flag in ("corpus", "initial"):
-        if getattr(args, flag) is None:
-            parser.error(f"--{flag} is needed, on the command line or in the file of --config")
+    needed(args, parser, "corpus", "initial")
     torch.manual_seed(args.seed)
     return train(ImageEncoderTask(args), args)
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -3,15 +3,20 @@
 Hands are made on the fly with detector-like noise on their 2D points; with `--conditions` (see encode_corpus.py) a
 share of every batch carries what the image encoder really said of rendered images.
 
-    accelerate launch train/stage1.py --config train/configs/stage1.yaml
+    accelerate launch train/stage1.py
+    accelerate launch train/stage1.py --config train/configs/stage1.yaml --conditions CONDITIONS
+
+The first is short and starts from the bundled weights; the second is a real training.
 """
 
 import torch
-from conditions import ConditionCache
-from loop import argument_parser, parse, train
-from pictures import skeleton_sheet
-from posed_hands import PosedHands
-from synthetic_views import synthetic_views
+from handdiff_training.conditions import ConditionData
+from handdiff_training.flags import argument_parser, load_model, or_none, parse, run, set_network_size
+from handdiff_training.loop import train
+from handdiff_training.pictures import skeleton_sheet
+from handdiff_training.posed_hands import PosedHands
+from handdiff_training.small_corpus import conditions_source
+from handdiff_training.synthetic_views import synthetic_views
 
 from hf_handdiff.evaluation.metrics import pa_error
 from hf_handdiff.hand import HandLayer
@@ -26,16 +31,19 @@ _PARENTS = list(JOINT_PARENTS[1:])  # of each joint but the wrist
 class Stage1Task:
     """Denoise joints, given 2D conditions."""
 
+    real_training = "accelerate launch train/stage1.py --config train/configs/stage1.yaml --conditions CONDITIONS"
+
     def __init__(self, args):
         self.args = args
         self.hands = PosedHands(HandLayer.open_hand())
         self.scheduler = default_scheduler()
         if args.init_from:
-            self.model = JointDenoiser.from_pretrained(args.init_from)
+            self.model = load_model(JointDenoiser, args.init_from, "init_from")
         else:
             self.model = JointDenoiser(JointDenoiserConfig(hidden_size=args.hidden_size, num_blocks=args.num_blocks))
-        self.conditions = ConditionCache(args.conditions, "train") if args.conditions else None
-        self.unseen_conditions = ConditionCache(args.conditions, "validation") if args.conditions else None
+        source = conditions_source(args.conditions)
+        self.conditions = ConditionData(source, "train") if source else None
+        self.unseen_conditions = ConditionData(source, "validation") if source else None
         self.unseen = synthetic_views(self.hands, args.validation_samples, torch.Generator().manual_seed(987654321))
 
     def parameter_groups(self, learning_rate):
@@ -49,14 +57,8 @@ class Stage1Task:
         parts = [(synthetic.view.points, synthetic.view.scores, synthetic.view.scale, synthetic.joints)]
         if from_images:
             conditions = self.conditions.sample(from_images, generator)
-            parts.append(
-                (
-                    conditions.image.keypoints,
-                    conditions.image.keypoint_scores,
-                    conditions.image.view_scale,
-                    conditions.joints,
-                )
-            )
+            image = conditions.image
+            parts.append((image.keypoints, image.keypoint_scores, image.view_scale, conditions.joints))
         return [torch.cat(field) for field in zip(*parts, strict=True)]
 
     def loss(self, model, batch, generator):
@@ -109,20 +111,25 @@ class Stage1Task:
 
 def main(argv=None):
     """Parse the flags and train."""
-    parser = argument_parser(__doc__)
+    parser = argument_parser(__doc__, "stage1")
     add = parser.add_argument
-    add("--hidden_size", type=int, default=704)
-    add("--num_blocks", type=int, default=4)
+    add("--hidden_size", type=int, help="of a new network; default: 704")
+    add("--num_blocks", type=int, help="of a new network; default: 4")
     add("--condition_dropout", type=float, default=0.05, help="share of samples that see no 2D conditions")
     add("--bone_weight", type=float, default=0.5, help="weight of the loss on bone vectors")
-    add("--conditions", help="folder written by encode_corpus.py: the image encoder's answers on a corpus")
+    add(
+        "--conditions",
+        type=or_none,
+        help="the encoder's answers: folder of encode_corpus.py, Hub id, or small",
+    )
     add("--encoded_share", type=float, default=0.4, help="share of each batch that comes from --conditions")
     add("--validation_samples", type=int, default=1000)
-    add("--init_from", help="folder of a JointDenoiser to go on from")
+    add("--init_from", type=or_none, help="a JointDenoiser to go on from: folder, Hub id or bundled")
     args = parse(parser, argv)
+    set_network_size(args, parser)
     torch.manual_seed(args.seed)
     return train(Stage1Task(args), args)
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -5,19 +5,24 @@ in the config) or fresh samples of the frozen stage 1 (`fresh`), with a share of
 A share of every batch are hands made on the fly, without an image: there is no end of them. The image encoder, the
 autoencoder and stage 1 stay as they are.
 
-`--joint_source`, `--space`, `--deterministic` and `--start` make the variants that ablate.py compares it with.
+`--joint_source`, `--space`, `--deterministic` and `--start` make the variants that it is compared with (ablations/).
 
-    accelerate launch train/stage2.py --config train/configs/stage2.yaml
+    accelerate launch train/stage2.py
+    accelerate launch train/stage2.py --config train/configs/stage2.yaml --conditions CONDITIONS
+
+The first is short and starts from the bundled weights; the second is a real training.
 """
 
 import torch
-from ablation_models import MeshRegressor, VertexSpace, sample_variant
-from conditions import ConditionCache, Conditions
-from joint_sources import JOINT_SOURCES, JointSource
-from loop import argument_parser, parse, step_generator, train
-from pictures import skeleton_sheet
-from posed_hands import PosedHands
-from synthetic_views import synthetic_views
+from ablations.models import MeshRegressor, VertexSpace, sample_variant
+from handdiff_training.conditions import ConditionData, Conditions
+from handdiff_training.flags import argument_parser, load_model, or_none, parse, run, set_network_size
+from handdiff_training.joint_sources import JOINT_SOURCES, JointSource
+from handdiff_training.loop import step_generator, train
+from handdiff_training.pictures import skeleton_sheet
+from handdiff_training.posed_hands import PosedHands
+from handdiff_training.small_corpus import conditions_source
+from handdiff_training.synthetic_views import synthetic_views
 
 from hf_handdiff.evaluation.metrics import pa_error
 from hf_handdiff.hand import HandLayer
@@ -30,15 +35,22 @@ from hf_handdiff.pipelines.schedulers import default_scheduler
 class Stage2Task:
     """Denoise mesh latents, given joints and the image's conditions."""
 
+    real_training = (
+        "accelerate launch train/stage2.py --config train/configs/stage2.yaml --conditions CONDITIONS "
+        "--joint_denoiser runs/stage1/model --mesh_autoencoder runs/autoencoder/model"
+    )
+
     def __init__(self, args):
         self.args = args
         self.scheduler = default_scheduler()
         self.joint_scheduler = default_scheduler()
-        self.stage1 = JointDenoiser.from_pretrained(args.joint_denoiser).eval().requires_grad_(False)
-        self.autoencoder = MeshAutoencoder.from_pretrained(args.mesh_autoencoder).eval().requires_grad_(False)
+        self.stage1 = load_model(JointDenoiser, args.joint_denoiser, "joint_denoiser").eval().requires_grad_(False)
+        self.autoencoder = load_model(MeshAutoencoder, args.mesh_autoencoder, "mesh_autoencoder")
+        self.autoencoder.eval().requires_grad_(False)
         self.hands = PosedHands(HandLayer.open_hand())
-        self.conditions = ConditionCache(args.conditions, "train")
-        self.unseen = ConditionCache(args.conditions, "validation")
+        source = conditions_source(args.conditions)
+        self.conditions = ConditionData(source, "train")
+        self.unseen = ConditionData(source, "validation")
         self.joints = JointSource(
             args.joint_source,
             self.stage1,
@@ -62,7 +74,7 @@ class Stage2Task:
         """The network: a saved one, or a new one that begins as `--start` says."""
         network = MeshRegressor if args.deterministic else MeshLatentDenoiser
         if args.init_from:
-            return network.from_pretrained(args.init_from)
+            return load_model(network, args.init_from, "init_from")
         features = self.conditions.first(1).image
         config = MeshLatentDenoiserConfig(
             hidden_size=args.hidden_size,
@@ -91,11 +103,8 @@ class Stage2Task:
     def _synthetic(self, count, generator) -> Conditions:
         views = synthetic_views(self.hands, count, generator, with_vertices=True)
         image = empty_conditions(self.model.config, count)
-        image.keypoints, image.keypoint_scores, image.view_scale = (
-            views.view.points,
-            views.view.scores,
-            views.view.scale,
-        )
+        view = views.view
+        image.keypoints, image.keypoint_scores, image.view_scale = view.points, view.scores, view.scale
         no_row = torch.full((count,), -1)
         return Conditions(image, views.joints, views.vertices, views.view.scores > 0.5, no_row)
 
@@ -204,13 +213,13 @@ def _spread_mm(samples: torch.Tensor) -> float:
 
 def parse_flags(argv=None):
     """The flags of this script."""
-    parser = argument_parser(__doc__)
+    parser = argument_parser(__doc__, "stage2")
     add = parser.add_argument
-    add("--conditions", default="corpora/conditions", help="folder written by encode_corpus.py")
-    add("--joint_denoiser", default="runs/stage1/model", help="folder of the frozen stage 1")
-    add("--mesh_autoencoder", default="runs/autoencoder/model", help="folder of the frozen autoencoder")
-    add("--hidden_size", type=int, default=704, help="as stage 1 has it, and --num_blocks: it starts from that")
-    add("--num_blocks", type=int, default=4)
+    add("--conditions", default="corpora/conditions", help="folder of encode_corpus.py, Hub id, or small")
+    add("--joint_denoiser", default="runs/stage1/model", help="frozen stage 1: folder, Hub id or bundled")
+    add("--mesh_autoencoder", default="runs/autoencoder/model", help="frozen: folder, Hub id or bundled")
+    add("--hidden_size", type=int, help="of a new network, as stage 1 has it: it starts from that; default: 704")
+    add("--num_blocks", type=int, help="likewise; default: 4")
     add("--joint_sampling_steps", type=int, default=4, help="denoising steps of the fresh samples of stage 1")
     add("--true_joints_share", type=float, default=0.1, help="share of samples that get true joints")
     add("--joints_dropout", type=float, default=0.1, help="share of samples that see no joints")
@@ -222,12 +231,13 @@ def parse_flags(argv=None):
     add("--vertex_weight", type=float, default=1.0, help="weight of the loss on decoded vertices and joints")
     add("--decoded_rows", type=int, default=128, help="rows of each batch that are decoded for that loss")
     add("--validation_samples", type=int, default=500)
-    add("--init_from", help="folder of a MeshLatentDenoiser to go on from")
+    add("--init_from", type=or_none, help="a MeshLatentDenoiser to go on from: folder, Hub id or bundled")
     add("--joint_source", choices=JOINT_SOURCES, default="fresh", help="see joint_sources.py; none: a single stage")
     add("--space", choices=["latent", "vertices"], default="latent", help="what is diffused")
     add("--deterministic", action="store_true", help="a regressor without noise, time and joints: one answer")
     add("--start", choices=["joint_denoiser", "scratch"], default="joint_denoiser", help="what a new network begins as")
     args = parse(parser, argv)
+    set_network_size(args, parser)
     if args.deterministic and (args.joint_source != "none" or args.start != "scratch"):
         parser.error("--deterministic: expected with it --joint_source none --start scratch")
     return args
@@ -241,4 +251,4 @@ def main(argv=None):
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -24,6 +24,11 @@ DEFAULT_FIELD_OF_VIEW_DEG = 25.0
 """Angle that a crop is taken to span where the caller gives no intrinsics: a hand at arm's length or a little
 more, photographed so that it fills most of the crop."""
 
+UNKNOWN_VIEW_SCALE = 0.2
+"""Tangent of the half angle that keypoints are taken to span where none are known."""
+
+_LEAST_VIEW_SCALE = 1e-3
+
 
 LARGEST_PLAIN_SHRINK = 1.25
 """Squares up to so many times larger than their crop are sampled once a pixel."""
@@ -192,6 +197,11 @@ class KeypointView:
     rotation: torch.Tensor
 
 
+def log_view_scale(view_scale: torch.Tensor) -> torch.Tensor:
+    """The scale of a view as the networks read it: its logarithm, moved to be about zero on average."""
+    return view_scale.clamp_min(_LEAST_VIEW_SCALE).log() + 2.0
+
+
 def view_from_keypoints(keypoints_px: torch.Tensor, scores: torch.Tensor, intrinsics: torch.Tensor) -> KeypointView:
     """Turn cameras towards the middle of their keypoints and measure the points there.
 
@@ -201,7 +211,8 @@ def view_from_keypoints(keypoints_px: torch.Tensor, scores: torch.Tensor, intrin
         intrinsics: (B, 3, 3) px.
 
     Returns:
-        The view; where no point is seen it looks along the camera's axis with scale 0.2 and all scores 0.
+        The view; where no point is seen it looks along the camera's axis, with scale `UNKNOWN_VIEW_SCALE` and
+        all scores 0.
     """
     seen = torch.isfinite(keypoints_px).all(-1) & (scores > 0)  # (B, 21)
     rays = rays_of_pixels(torch.where(seen[..., None], keypoints_px, 0), intrinsics)
@@ -214,7 +225,7 @@ def view_from_keypoints(keypoints_px: torch.Tensor, scores: torch.Tensor, intrin
     rotation = roll @ rotation
     tangents = tangents @ roll[:, :2, :2].transpose(-1, -2)
     middle, half = _extent(tangents, seen)
-    half = torch.where(seen.sum(-1) >= 2, half, torch.full_like(half, 0.2)).clamp_min(1e-3)
+    half = torch.where(seen.sum(-1) >= 2, half, torch.full_like(half, UNKNOWN_VIEW_SCALE)).clamp_min(_LEAST_VIEW_SCALE)
     points = (tangents - middle[:, None]) / half[:, None, None]
     return KeypointView(
         points=torch.where(seen[..., None], points, 0),

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from datasets import Dataset
+from datasets import Dataset, IterableDataset
 
 from hf_handdiff.data.features import CORPUS_FEATURES
 from hf_handdiff.errors import InputError
@@ -19,6 +19,7 @@ from hf_handdiff.evaluation.protocol import (
     sample_prior_baseline,
 )
 from hf_handdiff.evaluation.report import render_report, summarise, write_report
+from hf_handdiff.evaluation.row_reading import RowReader
 
 NUM_ROWS = CHUNK_SIZE + 14  # of the fixture `rows`; the last two have no hand
 
@@ -207,6 +208,23 @@ def test_a_stream_of_unknown_length(rows, tmp_path):
     plain = run(KnownPredictor(), rows[:9], tmp_path / "plain")
     for scores in (stored, streamed):
         np.testing.assert_allclose(scores["pa_joint_error"], plain["pa_joint_error"], atol=1e-6)
+
+
+def test_a_stream_is_read_once():
+    """Chunk after chunk, with gaps as a process that shares the work leaves them; only going back opens it anew."""
+    made = []
+
+    def numbers():
+        for number in range(100):
+            made.append(number)
+            yield {"number": number}
+
+    reader = RowReader(IterableDataset.from_generator(numbers))
+    for start in (0, 10, 30, 60, 95):
+        found = [row["number"] for row in reader.rows(start, start + 10)]
+        assert found == list(range(start, min(start + 10, 100)))
+    assert len(made) <= 101
+    assert [row["number"] for row in reader.rows(5, 7)] == [5, 6]
 
 
 def test_bad_data_gets_a_clear_answer(rows, tmp_path):

@@ -2,17 +2,17 @@
 
 import json
 
-import ablate
-import ablation_table
 import pytest
 import stage1
 import stage2
 import torch
-from ablation_models import MeshRegressor
-from conditions import ConditionCache, Conditions, ConditionWriter
-from joint_sources import JOINT_SOURCES, JointSource
-from posed_hands import PosedHands
-from synthetic_views import synthetic_views
+from ablations import ablate
+from ablations import table as ablation_table
+from ablations.models import MeshRegressor
+from handdiff_training.conditions import ConditionData, Conditions, write_conditions
+from handdiff_training.joint_sources import JOINT_SOURCES, JointSource
+from handdiff_training.posed_hands import PosedHands
+from handdiff_training.synthetic_views import synthetic_views
 
 from hf_handdiff.hand import HandLayer
 from hf_handdiff.models import (
@@ -41,9 +41,8 @@ def parts(tmp_path_factory):
     """Conditions, an autoencoder and a stage 1."""
     folder = tmp_path_factory.mktemp("parts")
     for split, seed in (("train", 1), ("validation", 2)):
-        writer = ConditionWriter(folder / "conditions", split)
-        writer.add(synthetic_conditions(12, seed))
-        writer.close()
+        with write_conditions(folder / "conditions", split) as writer:
+            writer.add(synthetic_conditions(12, seed))
     torch.manual_seed(0)
     autoencoder = MeshAutoencoder(MeshAutoencoder.config_class())
     autoencoder.joint_regressor[torch.arange(21), 37 * torch.arange(21)] = 1.0  # any vertices
@@ -103,7 +102,7 @@ def test_parameter_budgets_agree():
 
 def test_sources_do_what_they_say(parts):
     stage1_model = JointDenoiser.from_pretrained(parts / "stage1").eval()
-    cache = ConditionCache(parts / "conditions", "train")
+    cache = ConditionData(parts / "conditions", "train")
     conditions = cache.first(12)
 
     def joints(kind, generator_seed, batch=conditions):
@@ -126,7 +125,7 @@ def test_sources_do_what_they_say(parts):
 @pytest.mark.parametrize("kind", JOINT_SOURCES)
 def test_what_is_drawn_later_does_not_depend_on_the_source(parts, kind):
     stage1_model = JointDenoiser.from_pretrained(parts / "stage1").eval()
-    conditions = ConditionCache(parts / "conditions", "train").first(4)
+    conditions = ConditionData(parts / "conditions", "train").first(4)
     generator, reference = torch.Generator().manual_seed(1), torch.Generator().manual_seed(1)
     JointSource(kind, stage1_model, 2, 0.1, 12, 0)(conditions, generator, "cpu")
     JointSource("fresh", stage1_model, 2, 0.1, 12, 0)(conditions, reference, "cpu")

@@ -2,8 +2,8 @@ import copy
 
 import pytest
 import torch
-from cpu_depthwise import use_quick_backward
-from encoder_loss import LossWeights, encoder_loss, heatmap_divergence, view_joints
+from handdiff_training.cpu_depthwise import use_quick_backward
+from handdiff_training.encoder_loss import LossWeights, encoder_loss, heatmap_divergence, view_joints
 from transformers import ConvNextConfig, Dinov2Config, ResNetConfig
 
 from hf_handdiff.camera import project

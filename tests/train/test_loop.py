@@ -9,13 +9,14 @@ import pytest
 import stage1
 import torch
 import yaml
-from loop import argument_parser, parse, step_generator
+from handdiff_training.flags import argument_parser, parse
+from handdiff_training.loop import step_generator
 from safetensors.torch import load_file
 
 TRAIN = Path(stage1.__file__).parent
 TINY = (
     "--hidden_size 32 --num_blocks 1 --train_batch_size 8 --lr_warmup_steps 1 --cpu "
-    "--validation_steps 1000 --validation_samples 8"
+    "--validation_steps 1000 --validation_samples 8 --config none"
 ).split()
 
 
@@ -61,11 +62,11 @@ def test_checkpoints_rotate_and_pictures_are_written(tmp_path):
 def test_yaml_gives_defaults_and_flags_win(tmp_path):
     config = tmp_path / "config.yaml"
     config.write_text(yaml.safe_dump({"learning_rate": 0.25, "seed": 3}))
-    args = parse(argument_parser("x"), ["--config", str(config), "--seed", "4"])
+    args = parse(argument_parser("x", "stage1"), ["--config", str(config), "--seed", "4"])
     assert (args.learning_rate, args.seed) == (0.25, 4)
     config.write_text("lerning_rate: 1")
     with pytest.raises(SystemExit):
-        parse(argument_parser("x"), ["--config", str(config)])
+        parse(argument_parser("x", "stage1"), ["--config", str(config)])
 
 
 def test_step_generators_are_independent():

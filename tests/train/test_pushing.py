@@ -4,10 +4,10 @@ import socket
 import sys
 from pathlib import Path
 
-import loop
 import pytest
 import stage1
 import yaml
+from handdiff_training import loop
 
 from hf_handdiff.errors import StorageError
 
@@ -18,7 +18,7 @@ from running import start_hub  # noqa: E402
 
 TINY = (
     "--hidden_size 32 --num_blocks 1 --train_batch_size 8 --lr_warmup_steps 1 --cpu --max_train_steps 2 "
-    "--validation_samples 8"
+    "--validation_samples 8 --config none"
 ).split()
 
 

@@ -9,11 +9,15 @@ import pytest
 import stage1
 import stage2
 import torch
-from conditions import ConditionCache
+from handdiff_training.conditions import ConditionData
 
+from hf_handdiff.errors import InputError
 from hf_handdiff.models import HandImageEncoder, HandImageEncoderConfig, MeshAutoencoder
 
-FEW = "--max_train_steps 2 --train_batch_size 8 --lr_warmup_steps 1 --cpu --report_to none --validation_steps 9".split()
+FEW = (
+    "--max_train_steps 2 --train_batch_size 8 --lr_warmup_steps 1 --cpu --report_to none --validation_steps 9 "
+    "--config none"
+).split()
 
 
 @pytest.fixture(scope="module")
@@ -46,19 +50,19 @@ def conditions(corpus, encoder, tmp_path_factory):
 
 
 def test_conditions_are_in_the_view_frame(conditions):
-    cache = ConditionCache(conditions, "train")
+    cache = ConditionData(conditions, "train")
     assert 5 <= len(cache) <= 10
     batch = cache.first(10)
     assert batch.joints[:, 0].abs().max() == 0  # wrist-relative
     assert batch.image.point_features.shape == (len(cache), 21, 64)
     palm = (batch.vertices - batch.joints[:, :1]).norm(dim=-1)
     assert palm.max() < 0.35  # a hand, in metres
-    assert json.loads((conditions / "train" / "meta.json").read_text())["rows"] == len(cache)
+    assert json.loads((conditions / "train.json").read_text())["rows"] == len(cache)
 
 
 def test_a_folder_without_conditions_is_refused(tmp_path):
-    with pytest.raises(FileNotFoundError, match="--conditions: expected a folder written by encode_corpus.py"):
-        ConditionCache(tmp_path, "train")
+    with pytest.raises(InputError, match="--conditions: expected what encode_corpus.py wrote"):
+        ConditionData(tmp_path, "train")
 
 
 def test_framing_leaves_the_rest_alone(corpus, encoder, tmp_path):

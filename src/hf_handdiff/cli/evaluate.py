@@ -325,7 +325,7 @@ def _true_mesh(dataset: Any, made_by: dict[str, Any]) -> str | None:
     """Whose vertices the meshes of a data set have; None where its first rows have none."""
     import numpy as np
 
-    from hf_handdiff.evaluation.protocol import rows_between
+    from hf_handdiff.evaluation.row_reading import RowReader
     from hf_handdiff.hand.open_hand import mesh_of_points
     from hf_handdiff.hand.topology import MANO, OPEN_HAND
 
@@ -337,7 +337,7 @@ def _true_mesh(dataset: Any, made_by: dict[str, Any]) -> str | None:
     if not set(columns) <= set(dataset.column_names or columns):
         return None
     rows = dataset.select_columns(columns).with_format("numpy")
-    for row in rows_between(rows, 0, _ROWS_LOOKED_AT):
+    for row in RowReader(rows).rows(0, _ROWS_LOOKED_AT):
         if row["has_hand"] and np.isfinite(row["vertices_m"]).all():
             return mesh_of_points(row["vertices_m"], row["joints_m"])
     return None
@@ -431,20 +431,25 @@ def draw_sheets(predict: Predictor, dataset: Any, scores: Scores, seed: int, out
     """Overlays of the `count` best and worst hands by PA-MPJPE, predicted once more with their own seeds."""
     import numpy as np
 
-    from hf_handdiff.evaluation.protocol import collate, rows_between
+    from hf_handdiff.evaluation.protocol import collate
+    from hf_handdiff.evaluation.row_reading import RowReader
     from hf_handdiff.files import replace_file
     from hf_handdiff.viz import contact_sheet, draw_prediction
 
     errors = scores["pa_joint_error"].mean(axis=1)
     order = [sample for sample in np.argsort(errors) if np.isfinite(errors[sample])]
+    sheets = {"best": order[:count], "worst": order[::-1][:count]}
+    reader, rows = RowReader(dataset), {}
+    for index in sorted({int(scores["index"][sample]) for chosen in sheets.values() for sample in chosen}):
+        rows[index] = list(reader.rows(index, index + 1))  # in order: a stream is read once
     written = []
-    for name, chosen in (("best", order[:count]), ("worst", order[::-1][:count])):
+    for name, chosen in sheets.items():
         if not chosen:
             continue
         pictures, labels = [], []
         for sample in chosen:
             index = int(scores["index"][sample])
-            batch = collate(list(rows_between(dataset, index, index + 1)), index, seed)
+            batch = collate(rows[index], index, seed)
             picture = draw_prediction(
                 batch.images[0], predict(batch), intrinsics=batch.intrinsics_px[0].numpy(), panel=300
             )

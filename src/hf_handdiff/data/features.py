@@ -1,11 +1,12 @@
-"""The schema that every corpus of this package has: one row is one crop with one right hand, or with none.
+"""The schemas of this package's data sets: corpora of images, and what the frozen image encoder said of a corpus.
 
+A row of a corpus is one crop with one right hand, or with none.
 What a data set does not tell is NaN, such as `visible_share` in FreiHAND. `vertices_m`, `pose_rad`, `shape` and
 `translation_m` belong to the hand of the data set: the open hand in the synthetic corpus, MANO's in FreiHAND and
 HO3D. Both have 778 vertices, but not the same ones.
 """
 
-from datasets import Array2D, Features, Image, Sequence, Value
+from datasets import Array2D, Features, Image, List, Sequence, Value
 
 from hf_handdiff.data.photo_feature import CheckedPhoto
 
@@ -29,3 +30,35 @@ CORPUS_FEATURES = Features(
 
 LOADED_FEATURES = Features({**CORPUS_FEATURES, "image": CheckedPhoto()})
 """What `load_corpus` gives: the same columns, whose images are decoded with care."""
+
+
+def condition_features(
+    point_feature_size: int = 64, global_feature_size: int = 256, num_vertices: int = 778
+) -> Features:
+    """The schema of a data set of conditions: what the frozen image encoder said of a crop with a hand, and the truth.
+
+    All is in the view frame of the estimated keypoints (`hf_handdiff.camera.view_from_keypoints`), points relative to
+    the wrist. What is large is float16.
+
+    Args:
+        point_feature_size: image features a keypoint, of the image encoder.
+        global_feature_size: image features of the whole crop, of the image encoder.
+        num_vertices: of the mesh.
+    """
+    return Features(
+        {
+            "keypoints": Array2D((21, 2), "float32"),  # in units of which the hand's box is 2 wide
+            "keypoint_scores": List(Value("float32"), length=21),  # 0..1
+            "view_scale": Value("float32"),  # tangent of the half angle that the keypoints span
+            "point_features": Array2D((21, point_feature_size), "float16"),
+            "global_features": List(Value("float16"), length=global_feature_size),
+            "encoder_joints_m": Array2D((21, 3), "float32"),  # the encoder's own estimate
+            "joints_m": Array2D((21, 3), "float32"),  # the truth, here and below
+            "vertices_m": Array2D((num_vertices, 3), "float16"),
+            "keypoints_visible": List(Value("bool"), length=21),
+        }
+    )
+
+
+CONDITION_FEATURES = condition_features()
+"""That of the bundled image encoder."""

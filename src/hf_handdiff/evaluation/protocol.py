@@ -30,6 +30,7 @@ from hf_handdiff.errors import InputError
 from hf_handdiff.evaluation import metrics
 from hf_handdiff.evaluation.official import F_SCORE_THRESHOLDS_M, Answer, OfficialLayout, absolute_answer
 from hf_handdiff.evaluation.processes import ALL_OF_IT, ProcessShare
+from hf_handdiff.evaluation.row_reading import RowReader
 from hf_handdiff.files import replace_file
 from hf_handdiff.hand.topology import OPEN_HAND
 from hf_handdiff.images import load_image
@@ -215,15 +216,6 @@ def collate(rows: list[Mapping[str, Any]], first_index: int, seed: int) -> HandB
         wrist=wrist[:, 0],
         skin_tone=stack("skin_tone", -1.0).float(),
     )
-
-
-def rows_between(dataset: Any, start: int, stop: int) -> Iterator[Mapping[str, Any]]:
-    """Rows start to stop - 1 of a `datasets.Dataset`, an `IterableDataset` or a plain list."""
-    if hasattr(dataset, "select"):
-        return iter(dataset.select(range(start, min(stop, len(dataset)))))
-    if hasattr(dataset, "skip"):
-        return iter(dataset.skip(start).take(stop - start))
-    return iter(dataset[start:stop])
 
 
 # -- measuring ---------------------------------------------------------------------------------------------
@@ -441,6 +433,7 @@ def run_protocol(
         from hf_handdiff.data.photo_feature import with_checked_photos
 
         dataset = with_checked_photos(dataset).with_format("numpy")  # nested lists are hundreds of times slower to read
+    reader = RowReader(dataset)
     size = len(dataset) if hasattr(dataset, "__len__") else None
     if size == 0:
         raise InputError("data: expected at least one sample, the data set is empty")
@@ -465,7 +458,7 @@ def run_protocol(
                 measured = len(_load_chunk(path)["index"])
                 progress.update(measured)
             else:
-                rows = rows_between(dataset, start, stop)
+                rows = reader.rows(start, stop)
                 found = _run_chunk(predict, rows, start, settings, batch_size, prior, answers_for, progress)
                 if found is None:  # a stream of unknown length has ended
                     break

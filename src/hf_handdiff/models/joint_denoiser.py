@@ -3,12 +3,9 @@
 import torch
 from huggingface_hub.dataclasses import strict
 
+from hf_handdiff.camera import log_view_scale
 from hf_handdiff.models.base import HandModel, HandModelConfig
 from hf_handdiff.models.residual_mlp import ResidualMLP
-
-LOG_VIEW_SCALE_OFFSET = 2.0
-"""Added to the logarithm of the view scale, which is about -2 on average."""
-SMALLEST_VIEW_SCALE = 1e-3
 
 
 @strict
@@ -92,11 +89,6 @@ class JointDenoiser(HandModel):
         known = condition_mask.to(sample.dtype)[:, None]  # (B, 1)
         scores = keypoint_scores.to(sample.dtype) * known
         points = torch.where(scores[..., None] > 0, keypoints, 0).to(sample.dtype)
-        log_scale = log_view_scale(view_scale.to(sample.dtype))
+        log_scale = log_view_scale(view_scale.to(sample.dtype))[:, None]
         features = torch.cat([sample.flatten(1), points.flatten(1), scores, log_scale * known, known], dim=-1)
         return self.trunk(features, timestep).view(batch, self.config.num_joints, 3)
-
-
-def log_view_scale(view_scale: torch.Tensor) -> torch.Tensor:
-    """View scales (B,) as the denoisers read them: (B, 1), about zero on average."""
-    return view_scale.clamp_min(SMALLEST_VIEW_SCALE).log()[:, None] + LOG_VIEW_SCALE_OFFSET

@@ -6,8 +6,9 @@ import torch
 from huggingface_hub.dataclasses import strict
 from torch import nn
 
+from hf_handdiff.camera import log_view_scale
 from hf_handdiff.models.base import HandModel, HandModelConfig
-from hf_handdiff.models.joint_denoiser import JointDenoiser, log_view_scale
+from hf_handdiff.models.joint_denoiser import JointDenoiser
 from hf_handdiff.models.residual_mlp import ResidualMLP
 
 
@@ -226,7 +227,7 @@ class MeshLatentDenoiser(HandModel):
         use_image = use_points * image.has_image.to(dtype)[:, None]
         scores = image.keypoint_scores.to(dtype)
         points = torch.where(scores[..., None] > 0, image.keypoints, 0).to(dtype)
-        scale = log_view_scale(image.view_scale.to(dtype))
+        scale = log_view_scale(image.view_scale.to(dtype))[:, None]
         point_conditions = torch.cat([points.flatten(1), scores, scale], dim=-1) * use_points
         image_conditions = [
             self.reduce_points(image.point_features.to(dtype)).flatten(1),

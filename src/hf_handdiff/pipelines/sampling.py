@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable
 import numpy as np
 import torch
 
+from hf_handdiff.camera import UNKNOWN_VIEW_SCALE
 from hf_handdiff.errors import InputError
 from hf_handdiff.models.mesh_latent_denoiser import ImageConditions
 
@@ -232,5 +233,5 @@ def empty_conditions(config, batch: int) -> ImageConditions:
         encoder_joints=torch.zeros(batch, config.num_joints, 3),
         keypoints=torch.zeros(batch, config.num_joints, 2),
         keypoint_scores=torch.zeros(batch, config.num_joints),
-        view_scale=torch.full((batch,), 0.2),
+        view_scale=torch.full((batch,), UNKNOWN_VIEW_SCALE),
     )

@@ -8,10 +8,10 @@ from types import SimpleNamespace
 
 import numpy as np
 import torch
-from ablation_models import MeshRegressor, VertexSpace, sample_variant
-from conditions import ConditionCache, Conditions
+from handdiff_training.conditions import ConditionData, Conditions
 from tqdm.auto import tqdm
 
+from ablations.models import MeshRegressor, VertexSpace, sample_variant
 from hf_handdiff.evaluation import metrics
 from hf_handdiff.evaluation.protocol import (
     EvaluationSettings,
@@ -76,7 +76,7 @@ class Sampler:
         return sample_variant(self.model, self.space, self.scheduler, noise, joints, image, steps)
 
     def milliseconds(
-        self, conditions: ConditionCache, images: int, count: int, joint_steps: int, mesh_steps: int
+        self, conditions: ConditionData, images: int, count: int, joint_steps: int, mesh_steps: int
     ) -> float:
         """Median over a few images of the time that sampling takes for one image."""
         seconds = []
@@ -110,7 +110,7 @@ def _parameters(model) -> int:
     return 0 if model is None else sum(parameter.numel() for parameter in model.parameters())
 
 
-def _batches(conditions: ConditionCache, limit: int | None, name: str):
+def _batches(conditions: ConditionData, limit: int | None, name: str):
     """Row numbers, seeds and conditions, batch by batch."""
     count = len(conditions) if limit is None else min(limit, len(conditions))
     for start in tqdm(range(0, count, BATCH_SIZE), desc=name, unit="batch", leave=False):
@@ -118,7 +118,7 @@ def _batches(conditions: ConditionCache, limit: int | None, name: str):
         yield rows, conditions.rows(rows)
 
 
-def split_scores(sampler: Sampler, conditions: ConditionCache, label: str, args) -> dict:
+def split_scores(sampler: Sampler, conditions: ConditionData, label: str, args) -> dict:
     """All results of the package's report, overall and by the share of joints that are visible.
 
     Args:
@@ -177,7 +177,7 @@ def _truth(conditions: Conditions, rows: np.ndarray, seeds: list[int]) -> HandBa
     )
 
 
-def grid_scores(sampler: Sampler, conditions: ConditionCache, num_samples: int, seed: int) -> list[dict]:
+def grid_scores(sampler: Sampler, conditions: ConditionData, num_samples: int, seed: int) -> list[dict]:
     """A cell of figures for each number of hypotheses and of denoising steps of both stages.
 
     N hypotheses are the first N of the most: the same noise everywhere.

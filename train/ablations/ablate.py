@@ -1,33 +1,38 @@
 """Train the variants that the cascade is compared with, score them all alike, and try numbers of steps and hypotheses.
 
-    python train/ablate.py --conditions corpora/conditions \
+    python train/ablations/ablate.py --conditions corpora/conditions \
         --score_on synthetic=corpora/conditions:test realistic=corpora/realistic:test
 
 Data, steps and parameters are equal: see the configs in train/configs/ablations. What is there already is not made
 again, a stopped training goes on where it stood, and several of these commands can share the work of one folder:
 each takes what no other has taken. Flags after `--` go to all trainings.
 
-Writes NAME-seedS/model, NAME-seedS/scores.json and cascade-seedS/grid.json; ablation_table.py makes tables of them.
+Writes NAME-seedS/model, NAME-seedS/scores.json and cascade-seedS/grid.json; table.py makes tables of them.
 """
 
 import argparse
 import fcntl
 import json
+import sys
 import time
 from collections.abc import Callable, Iterable
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).parents[1]))  # train/, where the training scripts lie
+
 import stage1
 import stage2
-from ablation_scores import Sampler, grid_scores, load_sampler, split_scores
-from conditions import ConditionCache
+from handdiff_training.conditions import ConditionData
+from handdiff_training.flags import FlagParser, run
 from tqdm.auto import tqdm
 
+from ablations.scores import Sampler, grid_scores, load_sampler, split_scores
+from hf_handdiff.errors import InputError
 from hf_handdiff.files import replace_file
 
-CONFIGS = Path(__file__).parent / "configs" / "ablations"
+CONFIGS = Path(__file__).parents[1] / "configs" / "ablations"
 VARIANTS = (
     "cascade",
     "single_stage",
@@ -158,20 +163,20 @@ class Ablations:
         args = stage2.parse_flags(self.flags(name, seed))
         return load_sampler(args, self.folder(name, seed) / "model")
 
-    def _sets(self) -> Iterable[tuple[str, ConditionCache]]:
+    def _sets(self) -> Iterable[tuple[str, ConditionData]]:
         for entry in self.args.score_on or [f"validation={self.args.conditions}:validation"]:
             label, _, place = entry.partition("=")
             folder, _, split = place.rpartition(":")
             if not (label and folder and split):
-                raise SystemExit(f"--score_on: expected LABEL=FOLDER:SPLIT, got {entry!r}")
-            yield label, ConditionCache(folder, split)
+                raise InputError(f"--score_on: expected LABEL=FOLDER:SPLIT, got {entry!r}")
+            yield label, ConditionData(folder, split, "--score_on")
 
     def _about(self, name: str, seed: int, sampler: Sampler) -> dict:
         steps = stage2.parse_flags(self.flags(name, seed)).max_train_steps
         return {
             "name": name,
             "seed": seed,
-            "command": f"python train/ablate.py --only {name} --seeds {seed}",
+            "command": f"python train/ablations/ablate.py --only {name} --seeds {seed}",
             "stage1": "given" if self.args.joint_denoiser else "trained",
             "train_steps_stage2": steps,
             "parameters": sampler.parameter_counts(),
@@ -185,7 +190,7 @@ def _write(path: Path, values: dict) -> None:
 
 def parse_flags(argv=None) -> tuple[argparse.Namespace, list[str]]:
     """The flags of this script, and those that are meant for the trainings."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = FlagParser(__doc__)
     add = parser.add_argument
     add("--conditions", default="corpora/conditions", help="folder of encode_corpus.py with train and validation")
     add("--mesh_autoencoder", default="runs/autoencoder/model", help="folder of the frozen autoencoder")
@@ -227,4 +232,4 @@ def main(argv=None):
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

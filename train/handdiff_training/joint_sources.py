@@ -1,8 +1,8 @@
 """What stage 2 is given as its joint hypothesis while it trains."""
 
 import torch
-from conditions import Conditions
 
+from handdiff_training.conditions import Conditions
 from hf_handdiff.pipelines.sampling import sample_joints
 from hf_handdiff.pipelines.schedulers import default_scheduler
 

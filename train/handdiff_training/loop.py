@@ -1,8 +1,8 @@
-"""The training loop that all four scripts share: Accelerate, EMA, checkpoints, exact resume, validation.
+"""The training loop that all scripts share: Accelerate, EMA, checkpoints, exact resume, validation.
 
 A script describes *what* is trained as a `Task`; `train(task, args)` does the rest. Every random number of a step
-comes from a generator seeded by (seed, micro-step, rank), so that a run that was stopped and resumed is equal to
-the bit to one that was not.
+comes from a generator seeded by (seed, micro-step, rank): a DataLoader's workers make the batches of any steps, and a
+run that was stopped and resumed is equal to the bit to one that was not.
 """
 
 import argparse
@@ -19,16 +19,17 @@ from typing import Protocol
 
 import numpy as np
 import torch
-import yaml
 from accelerate import Accelerator
 from accelerate.utils import ProjectConfiguration
 from diffusers.optimization import get_scheduler
 from diffusers.training_utils import EMAModel
 from PIL import Image
 from safetensors import SafetensorError
+from torch.utils.data import DataLoader, Dataset
 from tqdm.auto import tqdm
 
-from hf_handdiff.errors import StorageError
+from handdiff_training.flags import is_quick_start
+from hf_handdiff.errors import InputError, StorageError, first_line
 from hf_handdiff.files import held_folder, remove_leftovers, replace_file, replace_folder
 from hf_handdiff.hub.errors import why_not_written
 from hf_handdiff.hub.push import prepare_repository
@@ -42,12 +43,13 @@ class Task(Protocol):
     """What a script trains."""
 
     model: torch.nn.Module
+    real_training: str  # the command of a real training, for those who ran a short one
 
     def parameter_groups(self, learning_rate: float) -> list[dict]:
         """Groups for AdamW, each with its own learning rate."""
 
     def batch(self, batch_size: int, generator: torch.Generator):
-        """One batch on the CPU; all randomness from `generator`."""
+        """One batch on the CPU; all randomness from `generator`. A worker process may call it: it changes nothing."""
 
     def loss(self, model, batch, generator: torch.Generator) -> tuple[torch.Tensor, dict[str, float]]:
         """Loss to minimise and figures to log; `model` may be wrapped for several processes."""
@@ -59,61 +61,43 @@ class Task(Protocol):
         """Write the finished model into `folder`."""
 
 
-def argument_parser(description: str) -> argparse.ArgumentParser:
-    """The flags that every training script has, named as in diffusers' examples."""
-    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
-    add = parser.add_argument
-    add("--config", help="YAML file of flag: value, `base`: a file to build on; flags win over it")
-    add("--output_dir", default="runs/run", help="checkpoints, logs, pictures and the finished model go here")
-    add("--seed", type=int, default=0)
-    add("--train_batch_size", type=int, default=256, help="samples per process and micro-step")
-    add("--gradient_accumulation_steps", type=int, default=1)
-    add("--max_train_steps", type=int, default=10000, help="optimiser steps")
-    add("--learning_rate", type=float, default=5e-4)
-    add("--lr_scheduler", default="cosine", help="one of diffusers' schedules")
-    add("--lr_warmup_steps", type=int, default=300)
-    add("--adam_weight_decay", type=float, default=0.01)
-    add("--max_grad_norm", type=float, default=1.0)
-    add("--mixed_precision", choices=["no", "bf16", "fp16"], default="no")
-    add("--use_ema", action=argparse.BooleanOptionalAction, default=True)
-    add("--ema_decay", type=float, default=0.999)
-    add("--checkpointing_steps", type=int, default=1000)
-    add("--checkpoints_total_limit", type=int, default=2, help="older checkpoints are removed")
-    add("--resume_from_checkpoint", help="a checkpoint's folder, or 'latest'")
-    add("--validation_steps", type=int, default=1000)
-    add("--logging_steps", type=int, default=50)
-    add("--report_to", default="tensorboard", help="tensorboard, trackio, wandb … or none")
-    add("--cpu", action="store_true", help="train on the CPU even where there is a GPU")
-    add("--push_to_hub", action="store_true", help="push model, card, flags, logs and figures to the Hub in the end")
-    add("--hub_model_id", help="repository owner/name; default: the name of --output_dir in your own namespace")
-    add("--hub_token", help="default: that of `hf auth login`, or of the variable HF_TOKEN")
-    add("--hub_private_repo", action="store_true", help="a new repository is private")
-    return parser
-
-
-def parse(parser: argparse.ArgumentParser, argv=None) -> argparse.Namespace:
-    """Flags over YAML over defaults; an unknown key of the YAML file is an error."""
-    config = parser.parse_known_args(argv)[0].config
-    if config is not None:
-        values = _config_values(Path(config))
-        unknown = sorted(set(values) - {action.dest for action in parser._actions})
-        if unknown:
-            parser.error(f"--config {config}: unknown keys {', '.join(unknown)}")
-        parser.set_defaults(**values)
-    return parser.parse_args(argv)
-
-
-def _config_values(path: Path) -> dict:
-    """The file's values over those of the file that its key `base` names, relative to its own folder."""
-    values = yaml.safe_load(path.read_text()) or {}
-    base = values.pop("base", None)
-    return values if base is None else {**_config_values(path.parent / base), **values}
-
-
 def step_generator(seed: int, micro_step: int, rank: int, device="cpu") -> torch.Generator:
     """The generator of one micro-step of one process; independent of everything that came before."""
     state = np.random.SeedSequence([seed, micro_step, rank]).generate_state(2, np.uint32)
     return torch.Generator(device).manual_seed(int(state[0]) << 31 ^ int(state[1]))
+
+
+class StepBatches(Dataset):
+    """The batches of a training by micro-step, each with the state of its generator after it was drawn.
+
+    Args:
+        task: draws them.
+        batch_size, seed, rank: see `step_generator`.
+    """
+
+    def __init__(self, task: Task, batch_size: int, seed: int, rank: int):
+        self.task, self.batch_size, self.seed, self.rank = task, batch_size, seed, rank
+
+    def __getitem__(self, micro_step: int):
+        generator = step_generator(self.seed, micro_step, self.rank)
+        return self.task.batch(self.batch_size, generator), generator.get_state()
+
+
+def _loader(batches: StepBatches, micro_steps: range, num_workers: int) -> DataLoader:
+    """Batches of these micro-steps in order, made ahead by workers where there are any."""
+    return DataLoader(
+        batches,
+        batch_size=None,
+        sampler=micro_steps,
+        num_workers=num_workers,
+        collate_fn=_as_it_is,
+        generator=torch.Generator(),  # the loader's own draw does not touch the training's random numbers
+        multiprocessing_context="fork" if num_workers and hasattr(os, "fork") else None,
+    )
+
+
+def _as_it_is(batch):
+    return batch
 
 
 @dataclass
@@ -136,9 +120,11 @@ def train(task: Task, args: argparse.Namespace) -> dict[str, float]:
         The last validation's figures (main process; empty elsewhere).
 
     Raises:
+        InputError: the output folder or the checkpoint to resume from cannot be used.
         StorageError: the disk is full, or the Hub refuses what `--push_to_hub` asks for: the token is tried first.
+        FloatingPointError: the loss is not finite.
     """
-    output = Path(args.output_dir)
+    output = _output_folder(args.output_dir)
     accelerator = Accelerator(
         cpu=args.cpu,
         mixed_precision=args.mixed_precision,
@@ -174,9 +160,12 @@ def train(task: Task, args: argparse.Namespace) -> dict[str, float]:
         _resume(accelerator, output, args.resume_from_checkpoint)
 
     metrics: dict[str, float] = {}
+    steps = range(*(step * args.gradient_accumulation_steps for step in (progress.step, args.max_train_steps)))
+    batches = StepBatches(task, args.train_batch_size, args.seed, accelerator.process_index)
+    loader = iter(_loader(batches, steps, args.dataloader_num_workers))
     bar = tqdm(total=args.max_train_steps, initial=progress.step, unit="step", disable=not accelerator.is_main_process)
     while progress.step < args.max_train_steps:
-        figures = _optimiser_step(task, model, optimizer, schedule, accelerator, args, progress.step, parameters)
+        figures = _optimiser_step(task, model, optimizer, schedule, accelerator, args, loader)
         progress.step += 1
         if ema is not None:
             ema.step(parameters)
@@ -198,10 +187,30 @@ def train(task: Task, args: argparse.Namespace) -> dict[str, float]:
             save_aside(output / "model", lambda folder: task.save(accelerator.unwrap_model(model), folder))
         with replace_file(output / "results.json") as file:
             file.write_text(json.dumps({"step": progress.step, **metrics}, indent=2))
+        _say_what_was_made(task, args, output)
     accelerator.end_training()
     if repository is not None:
         _push(output, repository, args)
     return metrics
+
+
+def _output_folder(path: str) -> Path:
+    """Make `--output_dir`, or say why it cannot be written."""
+    try:
+        Path(path).mkdir(parents=True, exist_ok=True)
+        reason = None if os.access(path, os.W_OK) else "permission denied"
+    except OSError as error:
+        reason = error.strerror
+    if reason is not None:
+        raise InputError(f"--output_dir: expected a folder that can be written, got {path} ({reason})")
+    return Path(path)
+
+
+def _say_what_was_made(task: Task, args: argparse.Namespace, output: Path) -> None:
+    print(f"{type(task.model).__name__}: {output / 'model'}, for `from_pretrained`")
+    if is_quick_start(args):
+        print("This was a short training, to see that all works. A real one (see docs/training.md):")
+        print(f"  {task.real_training}")
 
 
 def _repository(args: argparse.Namespace) -> str | None:
@@ -220,19 +229,19 @@ def _push(output: Path, repository: str, args: argparse.Namespace) -> None:
         raise StorageError(f"{error}; the run is whole in {output}: `handdiff push {output} {repository}`") from error
 
 
-def _optimiser_step(task, model, optimizer, schedule, accelerator, args, step, parameters) -> dict[str, float]:
+def _optimiser_step(task, model, optimizer, schedule, accelerator, args, loader) -> dict[str, float]:
     """One optimiser step over `gradient_accumulation_steps` micro-batches."""
+    parameters = [p for p in task.model.parameters() if p.requires_grad]
     model.train()
     figures: dict[str, float] = {}
-    for micro in range(args.gradient_accumulation_steps):
-        micro_step = step * args.gradient_accumulation_steps + micro
-        generator = step_generator(args.seed, micro_step, accelerator.process_index)
-        batch = task.batch(args.train_batch_size, generator)
+    for _ in range(args.gradient_accumulation_steps):
+        batch, state = next(loader)
+        generator = torch.Generator().set_state(state)
         with accelerator.accumulate(model):
             with accelerator.autocast():
                 loss, figures = task.loss(model, batch, generator)
             if not math.isfinite(loss.item()):
-                raise FloatingPointError(f"step {step}: the loss is {loss.item()}; lower --learning_rate")
+                raise FloatingPointError(f"the loss is {loss.item()}; lower --learning_rate")
             accelerator.backward(loss)
             if accelerator.sync_gradients:
                 accelerator.clip_grad_norm_(parameters, args.max_grad_norm)
@@ -323,8 +332,12 @@ def _resume(accelerator, output: Path, which: str) -> None:
     else:
         folder = Path(which)
         if not folder.is_dir():
-            raise FileNotFoundError(f"--resume_from_checkpoint: {which} is not a folder with a checkpoint")
-    accelerator.load_state(str(folder))
+            raise InputError(f"--resume_from_checkpoint: expected a checkpoint's folder or 'latest', got {which}")
+    try:
+        accelerator.load_state(str(folder))
+    except (OSError, RuntimeError, ValueError, KeyError, IndexError, SafetensorError) as error:
+        sentence = f"--resume_from_checkpoint: {folder} holds no checkpoint of this training ({first_line(error)})"
+        raise InputError(sentence) from error
     accelerator.print(f"resumed from {folder}")
 
 

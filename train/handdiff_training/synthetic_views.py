@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 
 import torch
-from keypoint_noise import noisy_keypoints
-from posed_hands import PosedHands
 
+from handdiff_training.keypoint_noise import noisy_keypoints
+from handdiff_training.posed_hands import PosedHands
 from hf_handdiff.camera import KeypointView, project, view_from_keypoints
 
 

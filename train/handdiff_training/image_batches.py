@@ -4,6 +4,7 @@ import numpy as np
 import torch
 
 from hf_handdiff.data.corpus import load_corpus
+from hf_handdiff.errors import InputError, first_line
 
 COLUMNS = ["image", "has_hand", "keypoints_2d_px", "keypoints_visible", "joints_m", "intrinsics_px"]
 
@@ -16,11 +17,22 @@ class CorpusBatches:
         split: "train", "validation" or "test".
         with_vertices: also read the meshes (V, 3), m, camera frame.
         limit: use the first rows only.
+        more_columns: of the corpus' own, such as `keypoint_weight` of photos.
+        flag: of the command line, for messages.
+
+    Raises:
+        InputError: there is no such corpus or split, or it has other columns.
     """
 
-    def __init__(self, path, split: str, with_vertices: bool = False, limit: int | None = None):
-        columns = [*COLUMNS, "vertices_m"] if with_vertices else COLUMNS
-        rows = load_corpus(path, split).select_columns(columns).with_format("torch")
+    def __init__(
+        self, path, split: str, with_vertices: bool = False, limit: int | None = None, more_columns=(), flag="--corpus"
+    ):
+        columns = [*COLUMNS, *(["vertices_m"] if with_vertices else []), *more_columns]
+        try:
+            self._corpus = load_corpus(path, split, columns=columns)
+        except (OSError, ValueError) as error:
+            raise InputError(f"{flag}: {first_line(error).removeprefix('path: ')}") from error
+        rows = self._corpus.select_columns(columns).with_format("torch")
         self._rows = rows if limit is None else rows.select(range(min(limit, len(rows))))
 
     def __len__(self):
@@ -30,6 +42,10 @@ class CorpusBatches:
         """Every column as one tensor, row by row as `index` says; images are (B, 3, H, W) uint8."""
         rows = self._rows[np.asarray(index).tolist()]
         return {name: value if torch.is_tensor(value) else torch.stack(list(value)) for name, value in rows.items()}
+
+    def column(self, name: str) -> list:
+        """One column of all rows."""
+        return list(self._corpus[name][: len(self)])
 
     def in_order(self, batch_size: int = 64):
         """All rows, batch by batch."""

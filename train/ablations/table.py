@@ -1,16 +1,20 @@
 """Markdown tables of what ablate.py wrote, printed and, with --into, put between two marks of a file.
 
-python train/ablation_table.py --runs runs/ablations --into BENCHMARKS.md
+python train/ablations/table.py --runs runs/ablations --into BENCHMARKS.md
 """
 
-import argparse
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from ablate import VARIANTS
+sys.path.insert(0, str(Path(__file__).parents[1]))  # train/, where the package `ablations` lies
 
+from handdiff_training.flags import FlagParser, run
+
+from ablations.ablate import VARIANTS
+from hf_handdiff.errors import InputError
 from hf_handdiff.evaluation.report import Table
 from hf_handdiff.files import replace_between_marks
 
@@ -82,7 +86,7 @@ def _cells(results: list[dict], columns) -> list[str]:
 
 def _command(runs: list[dict]) -> str:
     seeds = " ".join(str(run["seed"]) for run in runs)
-    return f"`python train/ablate.py --only {runs[0]['name']} --seeds {seeds}`"
+    return f"`python train/ablations/ablate.py --only {runs[0]['name']} --seeds {seeds}`"
 
 
 def variants_table(runs: dict[str, list[dict]], label: str) -> Table:
@@ -144,7 +148,7 @@ def grid_tables(grids: list[dict]) -> list[Table]:
             texts = [over_seeds(v, 3 if name == "ece" else 2) for name, v in zip(figures, values, strict=True)]
             rows.append([str(joints), str(meshes), *texts])
     seeds = " ".join(str(grid["seed"]) for grid in grids)
-    command = f"`python train/ablate.py --only cascade --do grid --seeds {seeds}`"
+    command = f"`python train/ablations/ablate.py --only cascade --do grid --seeds {seeds}`"
     header = ["steps of stage 1", "steps of stage 2", *figures.values()]
     steps = Table(f"Denoising steps {where}", header, rows, f"N = {DEFAULT_HYPOTHESES}; {command}")
 
@@ -172,7 +176,7 @@ def render(folder: Path) -> str:
     """All tables of a folder of runs."""
     runs = load_runs(folder, "scores.json")
     if not runs:
-        raise SystemExit(f"--runs: expected a folder with NAME-seedS/scores.json of ablate.py, got {folder}")
+        raise InputError(f"--runs: expected a folder with NAME-seedS/scores.json of ablate.py, got {folder}")
     labels = list(dict.fromkeys(label for seeds in runs.values() for run in seeds for label in run["sets"]))
     tables = [make(runs, label) for label in labels for make in (variants_table, occlusion_table)]
     grids = load_runs(folder, "grid.json").get("cascade")
@@ -182,7 +186,7 @@ def render(folder: Path) -> str:
 
 def main(argv=None):
     """Parse the flags and write the tables."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = FlagParser(__doc__)
     parser.add_argument("--runs", type=Path, default=Path("runs/ablations"), help="--out of ablate.py")
     parser.add_argument("--into", type=Path, help="Markdown file with the two marks")
     args = parser.parse_args(argv)
@@ -193,4 +197,4 @@ def main(argv=None):
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -51,6 +51,11 @@ class VertexSpace(nn.Module):
         """(V, 3)."""
         return tuple(self.mean.shape)
 
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the weights, as models have it."""
+        return self.mean.dtype
+
     def encode(self, vertices: torch.Tensor) -> torch.Tensor:
         """(B, V, 3) m -> (B, V, 3) about unit variance."""
         return (vertices - self.mean) / self.scale

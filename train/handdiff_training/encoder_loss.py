@@ -20,6 +20,7 @@ class LossWeights:
         truth.
     visibility, presence: cross-entropies of the keypoint scores and of the hand score.
     joints: L1 of the auxiliary 3D points, metres.
+    photo_visibility: weight of a visibility on photos, where one on renders has 1.
     hidden, outside: weight of a 2D point that is hidden, or outside of the crop, where a visible one has 1.
     """
 
@@ -29,6 +30,7 @@ class LossWeights:
     visibility: float = 0.2
     presence: float = 0.2
     joints: float = 10.0
+    photo_visibility: float = 0.5
     hidden: float = 0.4
     outside: float = 0.1
     heatmap_std: float = 0.03
@@ -37,26 +39,45 @@ class LossWeights:
 def encoder_loss(
     output: HandImageEncoderOutput, batch: dict[str, torch.Tensor], weights: LossWeights
 ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-    """Weighted sum and the single terms (unweighted means) for a batch of `augment_batch`."""
+    """Weighted sum and the single terms (unweighted means) for a batch of `augment_batch`.
+
+    Photos that networks labelled are in the same batch: `keypoint_weight` (B, 21) says how much each joint's label
+    counts, `is_metric` (B,) whether its 3D points have a size, or a shape alone.  Without the two all count in full.
+    """
+    trust = batch.get("keypoint_weight", torch.ones_like(batch["keypoints"][..., 0]))
+    metric = batch.get("is_metric", torch.ones_like(batch["has_hand"]))
     has_hand = batch["has_hand"].float()  # (B,)
     truth, visible = batch["keypoints"], batch["keypoints_visible"].float()
     in_crop = ((truth >= 0) & (truth <= 1)).all(dim=-1).float()  # (B, 21)
     weight = visible + (1 - visible) * (in_crop * weights.hidden + (1 - in_crop) * weights.outside)
-    weight = weight * has_hand[:, None]
+    weight = weight * has_hand[:, None] * trust
 
     scores = F.binary_cross_entropy_with_logits(output.keypoint_score_logits, visible, reduction="none")
     divergence = heatmap_divergence(output.heatmap_logits, truth, weights.heatmap_std)
-    error_3d = (output.joints - view_joints(batch)).abs().sum(dim=-1)  # (B, 21)
+    error_3d = joint_errors(output.joints, view_joints(batch), metric)
+    # That a joint of a photo is hidden is not labelled: only what an augmentation covers is known.
+    score_weight = has_hand[:, None] * torch.where(metric[:, None], 1.0, weights.photo_visibility * trust)
     terms = {
         "keypoints": _mean((output.keypoints - truth).abs().sum(dim=-1), weight),
         "initial_keypoints": _mean((output.initial_keypoints - truth).abs().sum(dim=-1), weight),
         "heatmap": _mean(divergence, weight * in_crop),
-        "visibility": _mean(scores, has_hand[:, None].expand_as(scores)),
+        "visibility": _mean(scores, score_weight),
         "presence": F.binary_cross_entropy_with_logits(output.hand_logit, has_hand),
-        "joints": _mean(error_3d, has_hand[:, None].expand_as(error_3d)),
+        "joints": _mean(error_3d, has_hand[:, None] * trust),
     }
     total = sum(getattr(weights, name) * value for name, value in terms.items())
     return total, {name: value.detach() for name, value in terms.items()}
+
+
+def joint_errors(found: torch.Tensor, truth: torch.Tensor, is_metric: torch.Tensor) -> torch.Tensor:
+    """L1 errors (B, 21) of 3D points (B, 21, 3), wrist at 0, m.
+
+    Where the truth has no size, both are centred and the truth is brought to the size that was found.
+    """
+    centred, shape = found - found.mean(1, keepdim=True), truth - truth.mean(1, keepdim=True)
+    size = centred.detach().square().sum((1, 2)).sqrt() / shape.square().sum((1, 2)).sqrt().clamp_min(1e-6)
+    scaled = centred - size[:, None, None] * shape
+    return torch.where(is_metric[:, None, None], found - truth, scaled).abs().sum(dim=-1)
 
 
 def heatmap_divergence(logits: torch.Tensor, truth: torch.Tensor, std: float) -> torch.Tensor:

@@ -1,0 +1,1 @@
+"""What the training scripts share: the loop, the data that they draw from, losses and pictures."""

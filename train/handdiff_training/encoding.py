@@ -1,0 +1,86 @@
+"""Running the frozen image encoder over a corpus."""
+
+import numpy as np
+import torch
+from tqdm.auto import tqdm
+
+from handdiff_training.conditions import Conditions, write_conditions
+from handdiff_training.image_batches import CorpusBatches
+from handdiff_training.loop import step_generator
+from hf_handdiff.camera import crop_to_pixels, view_from_keypoints
+from hf_handdiff.data.augmentation import FRAMING, augment_batch, whole_image_batch
+from hf_handdiff.errors import InputError
+from hf_handdiff.models import HandImageEncoder
+from hf_handdiff.pipelines.image_encoding import image_conditions
+
+
+@torch.no_grad()
+def conditions_of_batch(
+    image_encoder: HandImageEncoder, batch: dict[str, torch.Tensor], half: bool = False
+) -> Conditions:
+    """Conditions and ground truth, in the view frame, of those crops of an augmented batch that show a hand."""
+    batch = {name: value[batch["has_hand"]] for name, value in batch.items()}
+    parameter = next(image_encoder.parameters())
+    pixels = batch["pixel_values"].to(parameter.device, parameter.dtype)
+    with torch.autocast(parameter.device.type, torch.bfloat16, enabled=half):
+        encoded = image_encoder(pixels.contiguous(memory_format=torch.channels_last))
+    size = batch["pixel_values"].shape[-1]
+    crops = torch.tensor([size / 2, size / 2, size], dtype=torch.float32).expand(len(batch["joints_m"]), 3)
+    keypoints = crop_to_pixels(encoded.keypoints.float().cpu(), crops)
+    view = view_from_keypoints(keypoints, encoded.keypoint_scores.float().cpu(), batch["intrinsics_px"])
+    wrist = batch["joints_m"][:, :1]
+    to_view = view.rotation.transpose(-1, -2)
+    return Conditions(
+        image=image_conditions(image_encoder, encoded, keypoints, crops, batch["intrinsics_px"], view),
+        joints=(batch["joints_m"] - wrist) @ to_view,
+        vertices=(batch["vertices_m"] - wrist) @ to_view,
+        visible=batch["keypoints_visible"],
+    )
+
+
+def encode_split(
+    image_encoder: HandImageEncoder,
+    corpus,
+    split: str,
+    out,
+    *,
+    out_split: str | None = None,
+    plain: bool = False,
+    passes: int = 1,
+    skip: int = 0,
+    num_samples: int | None = None,
+    half: bool = False,
+    batch_size: int = 64,
+    seed: int = 0,
+) -> None:
+    """Write what the encoder says of a split of a corpus to a data set of conditions.
+
+    Args:
+        image_encoder: frozen.
+        corpus: folder or Hub id.
+        split: of the corpus.
+        out: folder of the conditions.
+        out_split: their split; None: `split`.
+        plain: images as they are, not augmented.
+        passes: augmented passes over the corpus.
+        skip, num_samples: leave out the first; use so many of the others, None: all.
+        half: run the encoder in bfloat16.
+        batch_size: images a step; the augmentation depends on it.
+        seed: of the augmentation.
+
+    Raises:
+        InputError: the corpus or the folder cannot be used.
+    """
+    image_encoder = image_encoder.to(memory_format=torch.channels_last)
+    batches = CorpusBatches(corpus, split, with_vertices=True)
+    stop = len(batches) if num_samples is None else min(len(batches), skip + num_samples)
+    rows = np.tile(np.arange(skip, stop), passes)
+    if len(rows) == 0:
+        raise InputError(f"--skip: expected fewer than the {len(batches)} rows of {corpus}, got {skip}")
+    settings = {"passes": passes, "skip": skip, "plain": plain, "seed": seed, "batch_size": batch_size}
+    with write_conditions(out, out_split or split, **settings) as writer:
+        for number, start in enumerate(tqdm(range(0, len(rows), batch_size), unit="batch")):
+            raw = batches.rows(rows[start : start + batch_size])
+            generator = step_generator(seed, number, 0)
+            seen = whole_image_batch(raw) if plain else augment_batch(raw, generator, FRAMING)
+            writer.add(conditions_of_batch(image_encoder, seen, half))
