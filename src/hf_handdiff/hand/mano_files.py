@@ -10,6 +10,7 @@ from __future__ import annotations
 import io
 import math
 import struct
+import tokenize
 import zipfile
 import zlib
 from pathlib import Path
@@ -160,7 +161,7 @@ def _file_content(path: str | Path) -> bytes:
 
 _BAD_NPZ_ERRORS = (
     ValueError, TypeError, KeyError, IndexError, EOFError, OSError, OverflowError, SyntaxError, RuntimeError,
-    MemoryError, struct.error, zlib.error, zipfile.BadZipFile,
+    MemoryError, struct.error, zlib.error, zipfile.BadZipFile, tokenize.TokenError,
 )  # fmt: skip
 """What zipfile and numpy raise about damaged files."""
 
