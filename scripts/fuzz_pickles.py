@@ -50,7 +50,7 @@ class Counts:
 def read(path: Path) -> str:
     """Read a file by what its name says; the outcome in words."""
     try:
-        if path.name.startswith("ho3d"):
+        if "ho3d" in path.name:
             meta = ho3d._Meta(path)
             meta.joints(), meta.pose_and_shape(), meta.box()
             for name, shapes in _HO3D_FIELDS.items():
@@ -93,7 +93,7 @@ class _Reader:
     """The process that reads, started anew after it was killed."""
 
     def __init__(self, folder: Path):
-        self._folder, self._process = folder, None
+        self._folder, self._process, self._before = folder, None, 0.0
 
     def _start(self) -> None:
         context = multiprocessing.get_context("fork")  # with everything imported
@@ -121,14 +121,13 @@ class _Reader:
             outcome, seconds, grown = self._connection.recv()
         except (EOFError, ConnectionError):
             self._process.join()
-            code, self._process = self._process.exitcode, None
+            code = self._process.exitcode
+            self.stop()
             return f"signal {signal.Signals(-code).name}" if code < 0 else f"exit {code}", waited, 0
         self._before = self._processor_seconds()
         if seconds > SECONDS_A_FILE:
             return "too slow", seconds, grown
         return outcome, seconds, grown
-
-    _before = 0.0
 
     def _processor_seconds(self) -> float:
         fields = Path(f"/proc/{self._process.pid}/stat").read_text().rsplit(")", 1)[1].split()
@@ -170,12 +169,19 @@ def fuzz(num_files: int, seed: int, folder: Path, keep: Path | None = None, prog
 def main() -> int:
     """Print the counts; 1 if a file ended as it must not."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--files", type=int, default=20_000)
+    parser.add_argument("--files", type=int, default=20_000, help="how many to make")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--keep", type=Path, help="folder for the files that ended as they must not")
+    parser.add_argument("--read", type=Path, nargs="+", help="read these files instead and tell what became of each")
     args = parser.parse_args()
     start = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
+        if args.read:
+            reader = _Reader(Path(folder))
+            outcomes = [reader.outcome(path.name, path.read_bytes())[0] for path in args.read]
+            reader.stop()
+            print("\n".join(f"{path.name}: {outcome}" for path, outcome in zip(args.read, outcomes, strict=True)))
+            return int(any(outcome not in (GOOD, SENTENCE) for outcome in outcomes))
         counts = fuzz(args.files, args.seed, Path(folder), args.keep, progress=True)
     for name, count in counts.outcomes.most_common():
         print(f"{count:8d}  {name}")

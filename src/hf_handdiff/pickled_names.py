@@ -17,7 +17,7 @@ from hf_handdiff.pickled_values import (
     encode_latin1,
 )
 
-_STEPS_OF_A_NUMBER_KEY = 50  # a file can choose numbers whose hashes collide, not so texts
+_STEPS_OF_A_NUMBER_KEY = 100  # a file can choose numbers whose hashes collide, not so texts
 
 
 class PickledFunction:

@@ -28,11 +28,12 @@ class Allowance:
     """What reading one file may take, counted down: a small file can ask for work without end.
 
     Args:
-        steps: opcodes, and entries of containers that are copied.
+        steps: opcodes, more for those that make objects, and entries of containers that are copied. A hand whose
+            arrays are written as lists takes 0.8 million.
         num_bytes: bytes of all arrays and texts that are made.
     """
 
-    def __init__(self, steps: int = 500_000, num_bytes: int = 1 << 28):
+    def __init__(self, steps: int = 1_200_000, num_bytes: int = 1 << 28):
         self.steps, self.num_bytes = steps, num_bytes
 
     def spend(self, steps: int = 0, num_bytes: int = 0) -> None:
@@ -190,10 +191,11 @@ def build_array(content: Any, dtype: PickledDtype, shape: Any, order: str, allow
     if not content:
         return np.zeros(shape, dtype.dtype)
     flat = np.frombuffer(content, dtype.dtype)
+    if dtype.dtype.kind in "bU":  # which are looked through
+        allowance.spend(num_bytes=len(content))
     if dtype.dtype.kind == "b" and (np.frombuffer(content, np.uint8) > 1).any():
         raise InputError("an array of truth values holds others than 0 and 1")
     if dtype.dtype.kind == "U":
-        allowance.spend(num_bytes=len(content))
         if (np.frombuffer(content, np.dtype("u4").newbyteorder(dtype.dtype.byteorder)) > 0x10FFFF).any():
             raise InputError("an array of text holds numbers that are no characters")
     return flat.reshape(shape, order=order)

@@ -38,6 +38,7 @@ from hf_handdiff.pickled_values import Allowance, PickledArray, PickledDtype, Pi
 
 _LONGEST_NUMBER = 40  # characters of a number that is written as text
 _MOST_MEMOIZED = 1 << 20
+_STEPS_OF_AN_OBJECT = 20  # a call or a state takes as long as so many plain opcodes
 _NEWEST_PROTOCOL = 5
 
 
@@ -174,6 +175,7 @@ class _Machine:
         self.stack.append({})
 
     def EMPTY_SET(self, _) -> None:
+        self.allowance.spend(steps=_STEPS_OF_AN_OBJECT)
         self.stack.append(set())
 
     def MARK(self, _) -> None:
@@ -213,6 +215,7 @@ class _Machine:
         self.stack.append((first, second, third))
 
     def FROZENSET(self, _) -> None:
+        self.allowance.spend(steps=_STEPS_OF_AN_OBJECT)
         self.stack.append(make_set(self.allowance, self.pop_to_mark()))
 
     def DICT(self, _) -> None:
@@ -288,17 +291,19 @@ class _Machine:
             raise InputError(f"it calls {describe(function)}, which no {self.kind} does")
         if len(arguments) not in function.num_arguments:
             raise InputError(f"it calls a function with {len(arguments)} arguments, which no {self.kind} does")
+        self.allowance.spend(steps=_STEPS_OF_AN_OBJECT)
         self.stack.append(function.call(self.allowance, *arguments))
 
     def NEWOBJ(self, _) -> None:
         arguments, cls = self.pop(), self.pop()
         if arguments != ():
             raise InputError(f"it makes an object with arguments, which no {self.kind} does")
+        self.allowance.spend(steps=_STEPS_OF_AN_OBJECT)
         self.stack.append(new_instance(cls))
 
     def BUILD(self, _) -> None:
-        state = self.pop()
-        value = self.pop()
+        state, value = self.pop(), self.pop()
+        self.allowance.spend(steps=_STEPS_OF_AN_OBJECT)
         if isinstance(value, PickledArray):
             value.set_state(state, self.allowance)
         elif isinstance(value, (PickledDtype, PickledInstance)):
