@@ -39,6 +39,7 @@ from hf_handdiff.pickled_values import Allowance, PickledArray, PickledDtype, Pi
 _LONGEST_NUMBER = 40  # characters of a number that is written as text
 _MOST_MEMOIZED = 1 << 20
 _STEPS_OF_AN_OBJECT = 20  # a call or a state takes as long as so many plain opcodes
+_STEPS_OF_A_GROUP = 3  # tuples and marks, which Python's collector goes through
 _NEWEST_PROTOCOL = 5
 
 
@@ -179,6 +180,7 @@ class _Machine:
         self.stack.append(set())
 
     def MARK(self, _) -> None:
+        self.allowance.spend(steps=_STEPS_OF_A_GROUP)
         self.below_marks.append(self.stack)
         self.stack = []
 
@@ -200,17 +202,21 @@ class _Machine:
         self.stack.append(items)
 
     def TUPLE(self, _) -> None:
+        self.allowance.spend(steps=_STEPS_OF_A_GROUP)
         items = self.pop_to_mark()
         self.stack.append(tuple(items))
 
     def TUPLE1(self, _) -> None:
+        self.allowance.spend(steps=_STEPS_OF_A_GROUP)
         self.stack.append((self.pop(),))
 
     def TUPLE2(self, _) -> None:
+        self.allowance.spend(steps=_STEPS_OF_A_GROUP)
         second, first = self.pop(), self.pop()
         self.stack.append((first, second))
 
     def TUPLE3(self, _) -> None:
+        self.allowance.spend(steps=_STEPS_OF_A_GROUP)
         third, second, first = self.pop(), self.pop(), self.pop()
         self.stack.append((first, second, third))
 
@@ -276,6 +282,7 @@ class _Machine:
         self._name(module, name)
 
     def _name(self, module: str, name: str) -> None:
+        self.allowance.spend(steps=_STEPS_OF_A_GROUP)
         key = (module, name)
         if key in self.classes:
             self.stack.append(PickledClass(self.classes[key]))
