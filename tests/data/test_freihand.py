@@ -136,7 +136,7 @@ def test_versions_can_be_chosen(tree, tmp_path):
 
 def test_training_and_evaluation_read_it(corpus, evaluation_hands, monkeypatch):
     monkeypatch.syspath_prepend(str(TRAIN_SCRIPTS))
-    from image_batches import CorpusBatches
+    from handdiff_training.image_batches import CorpusBatches
 
     from hf_handdiff.data.augmentation import augment_batch
 

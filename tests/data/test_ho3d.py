@@ -164,7 +164,7 @@ def test_truth_in_another_order_is_noticed(tree, tmp_path):
 
 def test_training_and_evaluation_read_it(corpus, monkeypatch, evaluation_hands):
     monkeypatch.syspath_prepend(str(TRAIN_SCRIPTS))
-    from image_batches import CorpusBatches
+    from handdiff_training.image_batches import CorpusBatches
 
     from hf_handdiff.data.augmentation import augment_batch
 

@@ -40,7 +40,8 @@ from hf_handdiff.data.mano_annotations import ManoHand, turn_global_rotation
 from hf_handdiff.data.number_lists import read_number_list
 from hf_handdiff.data.shards import SHARD_ROWS, BadSampleError, NotAnnotatedError, ShardReport, write_shards
 from hf_handdiff.errors import InputError
-from hf_handdiff.hand.pickles import load_restricted_pickle
+from hf_handdiff.hand.pickled_values import Allowance, to_array
+from hf_handdiff.hand.pickles import load_restricted_pickle, read_file_up_to
 from hf_handdiff.hand.topology import HO3D_TO_JOINTS, NUM_JOINTS, NUM_ROTATIONS, NUM_SHAPE
 from hf_handdiff.images import load_image
 
@@ -54,6 +55,7 @@ OPENGL_TO_OPENCV = np.array([1.0, -1.0, -1.0])
 
 _LINE = re.compile(r"[\w.-]+/\w+")
 _LARGEST_ROOT_DISTANCE_M = 0.01  # between the pickle's root joint and the published truth of the frame
+_MOST_PICKLE_BYTES = 1 << 23  # an annotation has some 10 KB
 _IMPORTER_VERSION = 1
 
 
@@ -265,25 +267,27 @@ class _Meta:
         if not path.is_file():
             raise BadSampleError(f"{path} is missing")
         try:
-            self._fields = load_restricted_pickle(path.read_bytes(), "HO3D annotation")
+            self._fields = load_restricted_pickle(read_file_up_to(path, _MOST_PICKLE_BYTES), "HO3D annotation")
         except (ValueError, OSError) as error:
             raise BadSampleError(f"{path} is not a readable HO3D annotation: {error}") from None
 
     def numbers(self, name: str, *shapes: tuple[int, ...]) -> np.ndarray:
         """A field as finite numbers of one of `shapes`, in float64."""
         try:
-            values = np.asarray(self._fields[name], dtype=np.float64)
+            values = to_array(self._fields[name], Allowance())
         except KeyError:
             raise BadSampleError(f"{self.path} has no field {name}") from None
-        except (TypeError, ValueError):
+        except InputError:
             raise BadSampleError(f"{self.path}: {name} does not hold numbers") from None
+        if values.dtype.kind not in "biuf":
+            raise BadSampleError(f"{self.path}: {name} does not hold numbers")
         if values.shape not in shapes:
             raise BadSampleError(
                 f"{self.path}: {name} has shape {values.shape}, expected {' or '.join(map(str, shapes))}"
             )
         if not np.isfinite(values).all():
             raise BadSampleError(f"{self.path}: {name} holds numbers that are not finite")
-        return values
+        return values.astype(np.float64)
 
     def joints(self) -> np.ndarray:
         """(21, 3) or, in the evaluation split, (3,): m, OpenGL axes, MANO's order."""

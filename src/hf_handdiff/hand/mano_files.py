@@ -1,189 +1,207 @@
 """Reading the official MANO files without chumpy and without running anything that is in them.
 
 ``MANO_RIGHT.pkl`` is a Python 2 pickle with chumpy arrays inside; chumpy no longer installs, and unpickling
-runs whatever code the file names.  The unpickler admits numpy arrays, scipy's sparse matrices and inert
-stand-ins for chumpy arrays, and refuses everything else by name.
+runs whatever code the file names.  It is read by ``hf_handdiff.hand.pickles``, which knows arrays of numbers; here
+objects of chumpy and scipy become arrays: their states are stand-ins, and everything in them is checked.
 """
 
 from __future__ import annotations
 
 import io
+import math
+import struct
+import tokenize
 import zipfile
+import zlib
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from hf_handdiff.hand.pickles import (
-    ARRAYS_AND_CONTAINERS,
-    DAMAGED_PICKLE_ERRORS,
-    RefusedPickleError,
-    load_restricted_pickle,
-)
-from hf_handdiff.hand.topology import MANO_FINGERS, MANO_PARENTS, NUM_ROTATIONS, NUM_SHAPE
+from hf_handdiff.errors import InputError, NotFoundError
+from hf_handdiff.hand.pickled_values import Allowance, PickledInstance, to_array
+from hf_handdiff.hand.pickles import RefusedPickleError, load_restricted_pickle, read_file_up_to
+from hf_handdiff.hand.topology import FINGERTIPS, MANO_FINGERS, MANO_PARENTS, NUM_ROTATIONS, NUM_SHAPE
 
 _MANO_VERTICES = 778
 _POSE_FEATURES = 9 * (NUM_ROTATIONS - 1)
 _REQUIRED = ("v_template", "shapedirs", "posedirs", "J_regressor", "weights", "f", "kintree_table")
+_LARGEST_VALUE = 10  # metres, or metres per unit of shape or rotation; joints and weights are averages
+
+_MOST_FILE_BYTES = 1 << 25  # the official file has 3.8 MB
+_MOST_ARRAY_BYTES = 1 << 26  # of an npz file, unpacked
+_MOST_ARRAYS = 1000
+_MOST_CHAINED = 8  # selections of selections
+
+_CHUMPY_ARRAY, _CHUMPY_SELECTION = "a chumpy array", "a chumpy selection"
+_CSC_MATRIX, _CSR_MATRIX = "a csc matrix", "a csr matrix"
+_CLASSES = {
+    ("chumpy.ch", "Ch"): _CHUMPY_ARRAY,
+    ("chumpy", "Ch"): _CHUMPY_ARRAY,
+    ("chumpy.reordering", "Select"): _CHUMPY_SELECTION,
+}
+for _module, _name, _class in (("csc", "csc_matrix", _CSC_MATRIX), ("csr", "csr_matrix", _CSR_MATRIX)):
+    for _path in (f"scipy.sparse.{_module}", f"scipy.sparse._{_module}", "scipy.sparse"):
+        _CLASSES[_path, _name] = _class
 
 
-class _StandIn:
-    """An object of which only the state is kept; it has no behaviour of the class that it stands for."""
+class _Evaluation:
+    """The arrays that chumpy's and scipy's objects stand for; each is worked out once."""
 
-    state: dict[str, Any]
+    def __init__(self, allowance: Allowance):
+        self._allowance = allowance
+        self._known: dict[int, np.ndarray] = {}  # by id; the objects live as long as the pickle's dictionary
+        self._depth = 0
 
-    def __new__(cls, *arguments: Any) -> _StandIn:
-        instance = super().__new__(cls)
-        instance.state = {}
-        return instance
+    def array(self, value: Any) -> np.ndarray:
+        """Numbers or text of any kind that a MANO file holds, as a new array."""
+        return to_array(value, self._allowance, self._evaluate)
 
-    def __init__(self, *arguments: Any):
-        pass  # the state comes by __setstate__
+    def _evaluate(self, instance: PickledInstance) -> np.ndarray:
+        if id(instance) not in self._known:
+            if self._depth >= _MOST_CHAINED:
+                raise InputError(f"{instance.class_name} lies in more than {_MOST_CHAINED} others, or in itself")
+            self._depth += 1
+            evaluate = {_CHUMPY_ARRAY: self._chumpy_array, _CHUMPY_SELECTION: self._selection}
+            self._known[id(instance)] = evaluate.get(instance.class_name, self._sparse_matrix)(instance)
+            self._depth -= 1
+        return self._known[id(instance)]
 
-    def __setstate__(self, state: Any) -> None:
-        if isinstance(state, tuple) and len(state) == 2:  # (dict, slots)
-            parts = [part for part in state if part is not None]
-        else:
-            parts = [state]
-        for part in parts:
-            if not isinstance(part, dict):
-                raise ValueError(f"the state of {self.describe()} is a {type(part).__name__}, not a dict")
-            self.state.update(part)
+    def _chumpy_array(self, instance: PickledInstance) -> np.ndarray:
+        """``chumpy.ch.Ch``: its values are in the field ``x``."""
+        return self.array(instance.field("x"))
 
-    def describe(self) -> str:
-        return "an object"
-
-    def field(self, name: str) -> Any:
-        if name not in self.state:
-            raise ValueError(f"{self.describe()} has no field {name!r}")
-        return self.state[name]
-
-
-class _ChumpyArray(_StandIn):
-    """``chumpy.ch.Ch``: its values are in the field ``x``."""
-
-    def describe(self) -> str:
-        return "a chumpy array"
-
-    def evaluate(self) -> np.ndarray:
-        return _to_array(self.field("x"))
-
-
-class _ChumpySelect(_StandIn):
-    """``chumpy.reordering.Select``: some entries of another array, in another shape."""
-
-    def describe(self) -> str:
-        return "a chumpy selection"
-
-    def evaluate(self) -> np.ndarray:
-        values = _to_array(self.field("a")).ravel()[_to_array(self.field("idxs")).astype(np.int64)]
-        shape = self.state.get("preferred_shape")
-        return values if shape is None else values.reshape(tuple(int(n) for n in shape))
-
-
-class _SparseMatrix(_StandIn):
-    """A compressed sparse matrix of scipy; ``compressed_axis`` is the axis whose indices are pointers."""
-
-    compressed_axis = 0
-
-    def describe(self) -> str:
-        return "a sparse matrix"
-
-    def evaluate(self) -> np.ndarray:
-        shape = self.state.get("_shape", self.state.get("shape"))
+    def _selection(self, instance: PickledInstance) -> np.ndarray:
+        """``chumpy.reordering.Select``: some entries of another array, in another shape."""
+        values = self.array(instance.field("a")).ravel()
+        indices = self._indices(instance, "idxs", len(values))
+        self._allowance.spend(num_bytes=values.itemsize * len(indices))
+        selected = values[indices]
+        shape = instance.field("preferred_shape") if instance.has("preferred_shape") else None
         if shape is None:
-            raise ValueError("a sparse matrix has no shape")
-        shape = tuple(int(n) for n in shape)
-        pointers, indices = (_to_array(self.field(n)).astype(np.int64) for n in ("indptr", "indices"))
-        data = _to_array(self.field("data"))
-        if len(pointers) != shape[self.compressed_axis] + 1:
-            raise ValueError("a sparse matrix has pointers that do not fit its shape")
+            return selected
+        shape = self._shape(instance, shape)
+        if math.prod(shape) != len(selected):
+            raise InputError(f"{instance.class_name} of {len(selected)} values has the shape {shape}")
+        return selected.reshape(shape)
+
+    def _sparse_matrix(self, instance: PickledInstance) -> np.ndarray:
+        """A compressed sparse matrix of scipy as a dense array."""
+        axis = 0 if instance.class_name == _CSR_MATRIX else 1  # whose indices are pointers
+        shape = self._shape(instance, instance.field("_shape" if instance.has("_shape") else "shape"))
+        if len(shape) != 2:
+            raise InputError(f"{instance.class_name} has the shape {shape}, expected two sides")
+        data = self.array(instance.field("data")).ravel()
+        if data.dtype.kind not in "biuf":
+            raise InputError(f"{instance.class_name} has values that are not numbers")
+        indices = self._indices(instance, "indices", shape[1 - axis])
+        pointers = self._indices(instance, "indptr", min(len(indices), len(data)) + 1)
+        if len(pointers) != shape[axis] + 1 or pointers[0] != 0 or (np.diff(pointers) < 0).any():
+            raise InputError(f"{instance.class_name} has pointers that do not fit its shape")
+        self._allowance.spend(num_bytes=data.itemsize * math.prod(shape) + 16 * int(pointers[-1]))
         dense = np.zeros(shape, data.dtype)
-        major = np.repeat(np.arange(shape[self.compressed_axis]), np.diff(pointers))
-        position = (major, indices) if self.compressed_axis == 0 else (indices, major)
-        np.add.at(dense, position, data[: len(major)])
+        major, minor = np.repeat(np.arange(shape[axis]), np.diff(pointers)), indices[: pointers[-1]]
+        np.add.at(dense, (major, minor) if axis == 0 else (minor, major), data[: pointers[-1]])
         return dense
 
+    def _indices(self, instance: PickledInstance, name: str, end: int) -> np.ndarray:
+        """A field as int64 indices, flat, from 0 and below ``end``."""
+        indices = self.array(instance.field(name)).ravel()
+        if indices.dtype.kind not in "iu" or (len(indices) and (indices.min() < 0 or indices.max() >= end)):
+            raise InputError(f"{instance.class_name} has {name} that are not whole numbers from 0 to {end - 1}")
+        self._allowance.spend(num_bytes=8 * len(indices))
+        return indices.astype(np.int64)
 
-class _CsrMatrix(_SparseMatrix):
-    compressed_axis = 0
-
-
-class _CscMatrix(_SparseMatrix):
-    compressed_axis = 1
-
-
-def _reconstruct_stand_in(cls: type, base: type, state: Any) -> _StandIn:
-    """What Python 2's ``copy_reg._reconstructor`` does, for stand-ins only."""
-    if not (isinstance(cls, type) and issubclass(cls, _StandIn)) or base is not object or state is not None:
-        raise ValueError("it rebuilds an object in a way that no MANO file does")
-    return cls()
-
-
-_ADMITTED: dict[tuple[str, str], Any] = ARRAYS_AND_CONTAINERS | {
-    ("chumpy.ch", "Ch"): _ChumpyArray,
-    ("chumpy", "Ch"): _ChumpyArray,
-    ("chumpy.reordering", "Select"): _ChumpySelect,
-    ("__builtin__", "object"): object,
-    ("builtins", "object"): object,
-}
-for _module in ("copy_reg", "copyreg"):
-    _ADMITTED[_module, "_reconstructor"] = _reconstruct_stand_in
-for _module, _name, _class in (("csc", "csc_matrix", _CscMatrix), ("csr", "csr_matrix", _CsrMatrix)):
-    for _path in (f"scipy.sparse.{_module}", f"scipy.sparse._{_module}", "scipy.sparse"):
-        _ADMITTED[_path, _name] = _class
-
-
-def _to_array(value: Any) -> np.ndarray:
-    """Numbers of any admitted kind as a plain array."""
-    if isinstance(value, _StandIn):
-        value = value.evaluate()
-    array = np.asarray(value)
-    if array.dtype == object:
-        raise ValueError("it holds an array of objects where numbers were expected")
-    return array
+    def _shape(self, instance: PickledInstance, shape: Any) -> tuple[int, ...]:
+        sides = self.array(shape)
+        is_shape = sides.ndim == 1 and len(sides) <= 8 and sides.dtype.kind in "iu"
+        if not is_shape or (sides < 0).any() or (sides > _MOST_FILE_BYTES).any():
+            raise InputError(f"{instance.class_name} has a shape that is not a few whole numbers from 0")
+        return tuple(int(side) for side in sides)
 
 
 def read_mano_pickle(path: str | Path) -> dict[str, np.ndarray]:
     """The arrays of an official MANO pickle.
 
-    Nothing in the file is run and nothing is imported for it.
+    Nothing in the file is run and nothing is imported for it; what it may hold is told in ``hf_handdiff.hand.pickles``.
 
     Args:
-        path: ``MANO_RIGHT.pkl`` or a pickle of the same kind.
+        path: ``MANO_RIGHT.pkl`` or a pickle of the same kind, of at most 32 MB.
 
     Returns:
         The entries of the pickled dictionary as arrays; chumpy arrays are evaluated, sparse matrices dense.
 
     Raises:
+        NotFoundError: there is no such file.
         RefusedPickleError: the pickle asks for anything but arrays; the message names it.
-        ValueError: the file is no pickle of a dictionary of arrays.
+        InputError: the file is no pickle of a dictionary of arrays.
     """
-    content = _file_content(path)
+    allowance = Allowance()
     try:
-        pickled = load_restricted_pickle(content, "MANO file", _ADMITTED)
-        return {str(name): _to_array(value) for name, value in pickled.items()}
+        pickled = load_restricted_pickle(_file_content(path), "MANO file", _CLASSES, allowance)
+        evaluation = _Evaluation(allowance)
+        return {name: evaluation.array(value) for name, value in pickled.items()}
+    except NotFoundError:
+        raise
     except RefusedPickleError as error:
         raise RefusedPickleError(f"MANO file {path} was refused: {error}") from None
-    except DAMAGED_PICKLE_ERRORS as error:
-        raise ValueError(f"MANO file {path} is not a readable MANO pickle: {error}") from None
+    except InputError as error:
+        raise InputError(f"MANO file {path} is not a readable MANO pickle: {error}") from None
 
 
 def _file_content(path: str | Path) -> bytes:
     path = Path(path)
     if not path.is_file():
-        raise FileNotFoundError(f"MANO file {path} does not exist")
-    return path.read_bytes()
+        raise NotFoundError(f"MANO file {path} does not exist")
+    return read_file_up_to(path, _MOST_FILE_BYTES)
+
+
+# ---------------------------------------------------------------------------------------------------- npz
+
+_BAD_NPZ_ERRORS = (
+    ValueError, TypeError, KeyError, IndexError, EOFError, OSError, OverflowError, SyntaxError, RuntimeError,
+    MemoryError, struct.error, zlib.error, zipfile.BadZipFile, tokenize.TokenError,
+)  # fmt: skip
+"""What zipfile and numpy raise about damaged files."""
 
 
 def _read_npz(path: str | Path) -> dict[str, np.ndarray]:
     try:
-        with np.load(io.BytesIO(_file_content(path)), allow_pickle=False) as file:
+        content = _file_content(path)
+        _check_npz(content)
+        with np.load(io.BytesIO(content), allow_pickle=False) as file:
             return {name: file[name] for name in file.files}
-    except (ValueError, EOFError, OSError, KeyError, zipfile.BadZipFile) as error:
-        if isinstance(error, FileNotFoundError):
-            raise
-        raise ValueError(f"MANO file {path} is not a readable npz file: {error}") from None
+    except NotFoundError:
+        raise
+    except _BAD_NPZ_ERRORS as error:
+        reason = str(error).split("\n")[0][:200] or type(error).__name__
+        raise InputError(f"MANO file {path} is not a readable npz file: {reason}") from None
+
+
+def _check_npz(content: bytes) -> None:
+    """Refuse archives that unpack to far more than a hand, and arrays that are larger than what is there."""
+    if content.count(b"PK\x01\x02") > _MOST_ARRAYS:
+        raise InputError(f"it has more than {_MOST_ARRAYS} entries")
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        members = archive.infolist()
+        if sum(member.file_size for member in members) > _MOST_ARRAY_BYTES:
+            raise InputError(f"it unpacks to more than {_MOST_ARRAY_BYTES >> 20} MB")
+        for member in members:
+            if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+                raise InputError(f"{ascii(member.filename)} is compressed in a way that numpy does not use")
+            with archive.open(member) as file:
+                version = np.lib.format.read_magic(file)
+                read_header = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+                if version not in read_header:
+                    raise InputError(f"{ascii(member.filename)} is of numpy's format {version}")
+                shape, _, dtype = read_header[version](file)
+                if dtype.kind not in "biufSU":
+                    raise InputError(f"{ascii(member.filename)} holds neither numbers nor text")
+                if min(shape, default=0) < 0 or len(shape) > 8 or math.prod(shape) * dtype.itemsize > member.file_size:
+                    raise InputError(f"{ascii(member.filename)} has shape {shape} and too few bytes")
+
+
+# ------------------------------------------------------------------------------------------------- checks
 
 
 def load_mano_file(path: str | Path) -> dict[str, np.ndarray]:
@@ -196,13 +214,13 @@ def load_mano_file(path: str | Path) -> dict[str, np.ndarray]:
         MANO's arrays under their names.
 
     Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: the file is not a right MANO hand; one sentence says why.
+        NotFoundError: there is no such file.
+        InputError: the file is not a right MANO hand; one sentence says why.
     """
     arrays = _read_npz(path) if Path(path).suffix.lower() == ".npz" else read_mano_pickle(path)
     problem = find_problem(arrays)
     if problem:
-        raise ValueError(f"MANO file {path} is not a right MANO hand: {problem}")
+        raise InputError(f"MANO file {path} is not a right MANO hand: {problem}")
     return arrays
 
 
@@ -226,18 +244,40 @@ def find_problem(arrays: dict[str, np.ndarray]) -> str | None:
     for name, shape in expected.items():
         if name in arrays and np.shape(arrays[name]) != shape:
             return f"{name} has shape {np.shape(arrays[name])}, expected {shape}"
-    shapedirs, faces = np.shape(arrays["shapedirs"]), arrays["f"]
+    shapedirs = np.shape(arrays["shapedirs"])
     if len(shapedirs) != 3 or shapedirs[:2] != (count, 3) or shapedirs[2] < NUM_SHAPE:
         return f"shapedirs has shape {shapedirs}, expected {(count, 3, NUM_SHAPE)}"
-    if np.ndim(faces) != 2 or np.shape(faces)[1] != 3 or faces.min() < 0 or faces.max() >= count:
-        return f"f with shape {np.shape(faces)} does not hold triangles of {count} vertices"
-    for name in ("v_template", "shapedirs", "posedirs", "J_regressor", "weights"):
+    return _find_bad_values(arrays, count)
+
+
+def _find_bad_values(arrays: dict[str, np.ndarray], count: int) -> str | None:
+    """What is wrong with the values of arrays whose shapes are right, in words, or None."""
+    for name in ("v_template", "shapedirs", "posedirs", "J_regressor", "weights", "hands_mean", "mesh_to_joints"):
         values = arrays.get(name, np.zeros(0))
-        if not (np.issubdtype(values.dtype, np.number) and np.isfinite(values).all()):
+        if not (values.dtype.kind in "biuf" and np.isfinite(values).all()):
             return f"{name} holds values that are not finite numbers"
-    if tuple(int(parent) for parent in arrays["kintree_table"][0, 1:]) != MANO_PARENTS[1:]:
+        if values.size and max(values.max(), -values.min()) > _LARGEST_VALUE:
+            return f"{name} holds values of more than {_LARGEST_VALUE}, expected metres, radians or shares"
+    if not np.allclose(arrays["weights"].astype(np.float64).sum(1), 1, atol=0.01):
+        return "weights do not sum to 1 at each vertex"
+    if np.ndim(arrays["f"]) != 2 or np.shape(arrays["f"])[1] != 3 or not _are_indices(arrays["f"], count):
+        return f"f with shape {np.shape(arrays['f'])} does not hold triangles of {count} vertices"
+    tips = arrays.get("tips", np.zeros(len(FINGERTIPS), int))
+    if np.shape(tips) != (len(FINGERTIPS),) or not _are_indices(tips, count):
+        return f"tips are not {len(FINGERTIPS)} of its {count} vertices"
+    parents = arrays["kintree_table"][0, 1:]
+    if not _are_indices(parents, NUM_ROTATIONS) or tuple(int(parent) for parent in parents) != MANO_PARENTS[1:]:
         return "kintree_table is not MANO's tree of joints"
+    if "hands_mean" in arrays and arrays["hands_mean"].size != 3 * (NUM_ROTATIONS - 1):
+        return f"hands_mean has shape {np.shape(arrays['hands_mean'])}, expected {(3 * (NUM_ROTATIONS - 1),)}"
     joints = np.asarray(arrays["J_regressor"], np.float64) @ np.asarray(arrays["v_template"], np.float64)
     if joints[MANO_FINGERS["middle"][0], 0] > joints[0, 0]:
         return "its fingers point along +x as a left hand's do; give MANO_RIGHT"
     return None
+
+
+def _are_indices(values: np.ndarray, end: int) -> bool:
+    """Whether there are values, all of them whole numbers from 0 and below ``end``."""
+    if values.dtype.kind not in "iuf" or not values.size or not np.isfinite(values).all():
+        return False
+    return bool(values.min() >= 0 and values.max() < end and (values == np.floor(values)).all())

@@ -149,7 +149,7 @@ def sample_joints(
         (B, N, 21, 3) m, wrist-relative, view frame, float32.
     """
     batch, count = noise.shape[:2]
-    device, dtype = device or joint_denoiser.device, joint_denoiser.dtype
+    device, dtype = _place(joint_denoiser, device)
     conditions = [value.to(device, dtype).repeat_interleave(count, 0) for value in (keypoints, scores, view_scale)]
     ignored = torch.zeros(batch * count, dtype=torch.bool, device=device)
 
@@ -197,7 +197,7 @@ def sample_meshes(
         float32.
     """
     batch, count = noise.shape[:2]
-    device, dtype = device or mesh_latent_denoiser.device, mesh_latent_denoiser.dtype
+    device, dtype = _place(mesh_latent_denoiser, device)
     rows = batch * count
     use_joints = torch.full((rows,), joints is not None, device=device)
     use_image = torch.full((rows,), conditions is not None, device=device)
@@ -218,10 +218,16 @@ def sample_meshes(
 
     start = noise.flatten(0, 1).to(device, dtype)
     latents = denoise(scheduler, predict, start, num_steps, **loop)
-    vertices = mesh_autoencoder.decode(latents.to(mesh_autoencoder.dtype)).float().cpu()
+    vertices = mesh_autoencoder.decode(latents.to(_place(mesh_autoencoder)[1])).float().cpu()
     joints = mesh_autoencoder.joint_regressor.float().cpu() @ vertices
     vertices, joints = vertices - joints[:, :1], joints - joints[:, :1]
     return vertices.unflatten(0, (batch, count)), joints.unflatten(0, (batch, count))
+
+
+def _place(network: torch.nn.Module, device: torch.device | None = None) -> tuple[torch.device, torch.dtype]:
+    """Where and in which precision a network computes; offloaded weights are elsewhere, so the device may be given."""
+    parameter = next(network.parameters())
+    return device or parameter.device, parameter.dtype
 
 
 def empty_conditions(config, batch: int) -> ImageConditions:
