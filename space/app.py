@@ -23,7 +23,7 @@ from pieces import color_scale, error_table, facts, message
 from style import CSS, SCENE_COLOR, THEME
 from visit import Shown, Steps, hand_choices, in_photo, nearest_joint, pick
 
-from hf_handdiff.cli.predict import load_pipeline
+from hf_handdiff.cli.loading import load_pipeline
 from hf_handdiff.errors import InputError
 from hf_handdiff.hand.topology import JOINT_NAMES
 from hf_handdiff.pipelines.aggregation import AGGREGATIONS

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from answering import Answer
 
-from hf_handdiff.cli.predict import record_as_json
+from hf_handdiff.export.records import record_as_json
 from hf_handdiff.viz import write_glb
 
 KEEP_SECONDS = 3600

@@ -23,8 +23,8 @@ from pieces import error_table, facts
 from PIL import Image, ImageDraw
 from results import ResultFiles, write_results
 
-from hf_handdiff.cli.predict import HandToPredict
 from hf_handdiff.errors import InputError
+from hf_handdiff.export.records import HandToPredict
 from hf_handdiff.viz import draw_panels, panel_window
 
 PANEL = 480

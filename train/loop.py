@@ -31,9 +31,9 @@ from tqdm.auto import tqdm
 from hf_handdiff.errors import StorageError
 from hf_handdiff.files import held_folder, remove_leftovers, replace_file, replace_folder
 from hf_handdiff.hub.errors import why_not_written
+from hf_handdiff.hub.public import public_flags
 from hf_handdiff.hub.push import prepare_repository
 from hf_handdiff.hub.runs import push_run, write_config
-from hf_handdiff.public import public_flags
 
 _ASIDE = re.compile(r"(writing|removing)-\d+")
 

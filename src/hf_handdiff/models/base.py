@@ -3,9 +3,10 @@
 import os
 
 import torch
+from safetensors import SafetensorError
 from transformers import PreTrainedModel
 
-from hf_handdiff.errors import InputError, StorageError
+from hf_handdiff.errors import InputError, StorageError, first_line
 from hf_handdiff.hub.checkpoint_folders import saving
 from hf_handdiff.hub.errors import hub_errors
 
@@ -52,9 +53,9 @@ class HandModel(PreTrainedModel):
                 loaded = super().from_pretrained(source, *args, **kwargs)
         except InputError:
             raise
-        except OSError as error:
+        except (OSError, RuntimeError, SafetensorError) as error:
             where = "/".join(filter(None, (str(source), kwargs.get("subfolder"))))
-            reason = str(error).strip().splitlines()[0]
+            reason = first_line(error)
             raise StorageError(f"checkpoint: {where} holds no {cls.__name__} that can be loaded: {reason}") from error
         model = loaded[0] if isinstance(loaded, tuple) else loaded  # output_loading_info=True gives a pair
         with torch.no_grad():
