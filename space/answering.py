@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageOps
 
-from hf_handdiff.cli.predict import HandToPredict, prediction_record
 from hf_handdiff.errors import InputError
+from hf_handdiff.export.records import HandToPredict, prediction_record
 from hf_handdiff.hand.topology import JOINT_NAMES
 from hf_handdiff.images import load_image, open_image
 from hf_handdiff.models.hand_search import BuiltinHandDetector

@@ -29,7 +29,7 @@ from style import CSS, THEME
 from visit import Steps
 from visitor_files import VisitorFiles
 
-from hf_handdiff.cli.predict import load_pipeline
+from hf_handdiff.cli.loading import load_pipeline
 
 SESSIONS_KEPT = 100  # a session keeps its photo, up to 8 MB
 MOST_EVENTS = 1000  # gradio's own queue; `line.Line` refuses long before, and says when to come again

@@ -8,8 +8,8 @@ import numpy as np
 from answering import Answer, Settings, answer_hand, find_hands, photo_of_frame
 from PIL import Image, ImageOps
 
-from hf_handdiff.cli.predict import HandToPredict
 from hf_handdiff.errors import InputError
+from hf_handdiff.export.records import HandToPredict
 from hf_handdiff.viz import draw_panels
 from hf_handdiff.viz.overlay import LOW_HAND_SCORE
 

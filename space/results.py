@@ -8,7 +8,7 @@ from pathlib import Path
 from answering import Answer
 from PIL import Image
 
-from hf_handdiff.cli.predict import record_as_json
+from hf_handdiff.export.records import record_as_json
 from hf_handdiff.viz import write_glb
 
 

@@ -25,8 +25,8 @@ from reading import whole_number
 from results import ResultFiles, write_picture, write_results
 from visitor_files import VisitorFiles
 
-from hf_handdiff.cli.predict import HandToPredict
 from hf_handdiff.errors import InputError
+from hf_handdiff.export.records import HandToPredict
 from hf_handdiff.viz import draw_panels, panel_window
 
 PANEL = 480

@@ -1,10 +1,11 @@
 """The command line: what `handdiff predict` writes, and how it says no."""
 
 import functools
+import inspect
 import json
+import resource
 import subprocess
 import sys
-import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -15,9 +16,10 @@ import trimesh
 from PIL import Image
 from untrained import randomize_zero_layers
 
-from hf_handdiff import cli
-from hf_handdiff.cli import predict as prediction
-from hf_handdiff.cli.predict_inputs import OutputNames
+from hf_handdiff.cli import loading
+from hf_handdiff.cli.main import build_parser, main
+from hf_handdiff.cli.predict.files import OutputNames
+from hf_handdiff.cli.predict.settings import PredictionSettings
 from hf_handdiff.hand import HandLayer
 from hf_handdiff.models import (
     HandImageEncoder,
@@ -31,7 +33,8 @@ from hf_handdiff.models import (
     mediapipe_hands,
 )
 from hf_handdiff.models.hand_search import DetectedHand
-from hf_handdiff.pipelines import CascadedHandPipeline
+from hf_handdiff.pipelines import CascadedHandPipeline, JointDiffusionPipeline
+from hf_handdiff.pipelines.defaults import AGGREGATIONS
 from hf_handdiff.pipelines.schedulers import default_scheduler
 
 JSON_KEYS = {
@@ -81,10 +84,10 @@ def checkpoint(tmp_path_factory) -> str:
 @pytest.fixture(scope="module", autouse=True)
 def load_each_checkpoint_once():
     """Spare the tests most of their time."""
-    original = prediction.load_pipeline
-    prediction.load_pipeline = functools.cache(original)
+    original = loading.load_pipeline
+    loading.load_pipeline = functools.cache(original)
     yield
-    prediction.load_pipeline = original
+    loading.load_pipeline = original
 
 
 @pytest.fixture
@@ -97,7 +100,7 @@ def photo(tmp_path):
 
 
 def run(*arguments) -> int:
-    return cli.main([str(argument) for argument in arguments])
+    return main([str(argument) for argument in arguments])
 
 
 def predict(checkpoint, out, *arguments) -> int:
@@ -406,6 +409,13 @@ def test_bad_checkpoints(photo, tmp_path, capsys):
         assert len(lines) == 1 and lines[0].startswith("handdiff: error: --checkpoint"), lines
 
 
+def test_a_device_that_is_not_there_is_not_laid_to_the_checkpoint(checkpoint, photo, tmp_path, capsys):
+    for device in ("cuda:99", "nonsense"):
+        assert predict(checkpoint, tmp_path / "out", photo, "--device", device) == 1
+        lines = capsys.readouterr().err.strip().splitlines()
+        assert len(lines) == 1 and lines[0].startswith(f"handdiff: error: --device: '{device}' cannot be used"), lines
+
+
 def test_out_is_a_file(photo, tmp_path, capsys):
     assert run("predict", photo, "--out", photo) == 1
     assert "--out" in capsys.readouterr().err
@@ -427,12 +437,27 @@ def test_help_is_quick_and_loads_no_torch():
         "heavy = {'torch', 'diffusers', 'transformers', 'numpy', 'PIL'} & set(sys.modules)\n"
         "sys.exit(f'loaded {heavy}' if heavy else 0)"
     )
-    start = time.perf_counter()
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert time.perf_counter() - start < 5.0  # some 0.2 s on an idle machine
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 1.0  # seconds of a core; some 0.1
     for command in ("predict", "data", "evaluate", "benchmark", "export", "push"):
         assert command in done.stdout
+
+
+def test_choices_and_defaults_are_the_same_everywhere():
+    parser = build_parser()
+    predicted = vars(parser.parse_args(["predict", "photo.jpg", "--out", "results"]))
+    for name, value in vars(PredictionSettings(Path("results"))).items():
+        assert predicted[name] == value, name
+    evaluated = vars(parser.parse_args(["evaluate", "--data", "corpus", "--out", "results"]))
+    for call in (CascadedHandPipeline.__call__, JointDiffusionPipeline.__call__):
+        for name in ("num_hypotheses", "aggregation"):
+            assert inspect.signature(call).parameters[name].default == predicted[name] == evaluated[name]
+    for method in AGGREGATIONS:
+        parser.parse_args(["predict", "photo.jpg", "--out", "results", "--aggregation", method])
+        parser.parse_args(["evaluate", "--data", "corpus", "--out", "results", "--aggregation", method])
 
 
 def test_version(capsys):

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from hf_handdiff import cli
-from hf_handdiff.cli.predict_inputs import InputFile, Manifest, find_inputs
+from hf_handdiff.cli.main import main
+from hf_handdiff.cli.predict.files import InputFile, find_inputs
+from hf_handdiff.cli.predict.manifest import Manifest
 from hf_handdiff.pipelines import CascadedHandPipeline
 
 NAMES = ("a", "b", "sub/a", "sub/c", "d")
@@ -68,7 +69,7 @@ def arguments(checkpoint, out, *inputs):
 
 
 def predict(*given) -> int:
-    return cli.main(arguments(*given))
+    return main(arguments(*given))
 
 
 def answers(out):

@@ -14,7 +14,7 @@ pytest.importorskip("cv2")
 from datasets import load_dataset
 from huggingface_hub import DatasetCard
 
-from hf_handdiff.cli import data_synthetic as command
+from hf_handdiff.cli.main import build_parser, main
 from hf_handdiff.data.corpus import load_corpus
 from hf_handdiff.data.features import CORPUS_FEATURES, LOADED_FEATURES
 from hf_handdiff.hand.layer import HandLayer
@@ -543,15 +543,15 @@ def test_incomplete_corpora_are_named(corpus, tmp_path):
 
 
 def test_command(tmp_path, capsys):
-    assert command.main(["--out", str(tmp_path), "--num-samples", "2", "--seed", "1", "--quiet"]) == 0
+    command = ["data", "synthetic", "--out", str(tmp_path), "--num-samples", "2", "--seed", "1", "--quiet"]
+    assert main(command) == 0
     assert "2 samples" in capsys.readouterr().out
-    assert command.main(["--out", str(tmp_path), "--num-samples", "2", "--seed", "1", "--shards", "0", "--quiet"]) == 0
+    assert main([*command, "--shards", "0"]) == 0
     assert "shards 0:1" in capsys.readouterr().out
-    assert command.build_parser().parse_args(["--out", "x", "--num-samples", "9", "--shards", "3:7"]).shards == range(
-        3, 7
-    )
-    with pytest.raises(SystemExit):
-        command.main(["--out", str(tmp_path), "--num-samples", "2", "--shards", "first"])
-    assert "expected shards as A:B" in capsys.readouterr().err
-    assert command.main(["--out", str(tmp_path), "--num-samples", "0"]) == 1
-    assert "num_samples must be at least 1" in capsys.readouterr().err
+    assert build_parser().parse_args([*command, "--shards", "3:7"]).shards == range(3, 7)
+    for wrong, words in ((["--shards", "first"], "expected shards as A:B"), (["--num-samples", "0"], "at least 1")):
+        with pytest.raises(SystemExit):
+            main([*command, *wrong])
+        assert words in capsys.readouterr().err
+    assert main([*command, "--shards", "7:9"]) == 1
+    assert "handdiff: error: shards: expected some of 0:1" in capsys.readouterr().err

@@ -9,11 +9,12 @@ import pytest
 import yaml
 from corpus_rows import few_rows
 
+from hf_handdiff.data.pushing import push_corpus
 from hf_handdiff.data.shards import shard_name, write_rows
 from hf_handdiff.errors import InputError
-from hf_handdiff.hub.push import folder_files, push_corpus, push_files
+from hf_handdiff.hub.public import public_checkpoint, public_flags, public_name
+from hf_handdiff.hub.push import folder_files, push_files
 from hf_handdiff.hub.runs import push_run, write_config
-from hf_handdiff.public import public_checkpoint, public_flags, public_name
 
 SECRET = "hf_ann_secret"
 

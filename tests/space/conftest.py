@@ -57,7 +57,7 @@ def two_hands(tmp_path_factory, example):
 @pytest.fixture(scope="session")
 def pipeline():
     """The weights that come with the package."""
-    from hf_handdiff.cli.predict import load_pipeline
+    from hf_handdiff.cli.loading import load_pipeline
 
     return load_pipeline()
 

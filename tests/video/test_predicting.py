@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 import torch
 
-from hf_handdiff import cli
 from hf_handdiff.camera import BOX_MARGIN
-from hf_handdiff.cli import predict_videos as predicting
-from hf_handdiff.cli.predict import PredictionSettings
+from hf_handdiff.cli.main import main
+from hf_handdiff.cli.predict import videos
 from hf_handdiff.errors import InputError
 from hf_handdiff.files import replace_file
 from hf_handdiff.video import tracking
+from hf_handdiff.video.following import follow_hands, make_tracker
 from hf_handdiff.video.reading import VideoReader
 from hf_handdiff.video.tracking import HandTracker, intersection_over_union
 from hf_handdiff.video.writing import VideoWriter
@@ -77,7 +77,7 @@ def lines_of(path):
 
 def predict(clip, out, checkpoint, *more):
     arguments = ["predict", clip, "--out", out, "--checkpoint", checkpoint, "--num-hypotheses", 3, *more]
-    return cli.main([str(argument) for argument in arguments])
+    return main([str(argument) for argument in arguments])
 
 
 def test_a_video_is_read_as_it_was_written(clip):
@@ -146,10 +146,9 @@ def test_only_some_frames_are_kept(clip, pipeline, every_crop_is_a_hand):
                     read.append(number)
                     yield type(frame)(number, number / 25, frame.pixels)
 
-    settings = PredictionSettings(out=None, num_hypotheses=2, steps=1, mesh_steps=1, lookahead=3)
-    tracker = predicting.make_tracker(None, settings)
+    sampling = {"num_hypotheses": 2, "num_inference_steps": 1, "num_mesh_inference_steps": 1, "generator": 0}
     done = []
-    for entry in predicting.follow_hands(frames(), pipeline, tracker, settings):
+    for entry in follow_hands(frames(), pipeline, make_tracker(), lookahead=3, **sampling):
         done.append(entry.frame.number)
         assert read[-1] - done[-1] <= 3
     assert done == read == list(range(3 * FRAMES))
@@ -181,7 +180,7 @@ def test_what_was_there_stays_when_a_video_fails_halfway(clip, checkpoint, tmp_p
             raise OSError("no space left on device")
         return {"frame": frame.number}
 
-    monkeypatch.setattr(predicting, "frame_record", fail)
+    monkeypatch.setattr(videos, "frame_record", fail)
     assert predict(clip[0], tmp_path, checkpoint) == 1
     assert [file.name for file in tmp_path.iterdir()] == ["clip.jsonl"]
     assert (tmp_path / "clip.jsonl").read_text() == "old\n"

@@ -32,9 +32,9 @@ from handdiff_training.flags import is_quick_start
 from hf_handdiff.errors import InputError, StorageError, first_line
 from hf_handdiff.files import held_folder, remove_leftovers, replace_file, replace_folder
 from hf_handdiff.hub.errors import why_not_written
+from hf_handdiff.hub.public import public_flags
 from hf_handdiff.hub.push import prepare_repository
 from hf_handdiff.hub.runs import push_run, write_config
-from hf_handdiff.public import public_flags
 
 _ASIDE = re.compile(r"(writing|removing)-\d+")
 

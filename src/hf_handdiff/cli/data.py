@@ -1,8 +1,23 @@
-"""The commands that turn official downloads into corpora: `handdiff data freihand` and `handdiff data ho3d`."""
+"""`handdiff data`: renders a corpus (`synthetic`), or turns an official download into one (`freihand`, `ho3d`)."""
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from hf_handdiff.cli.arguments import whole_number
+from hf_handdiff.errors import InputError
+
+_SYNTHETIC = """\
+Make a synthetic hand corpus: rendered crops with 2D and 3D joints, mesh, camera and visibility, as Parquet.
+
+Sample i depends on the seed, the split and i alone. A run that was stopped is carried on by the same command.
+Splits share no random stream, light environment, hand shape or recorded signer. When all shards of a split are
+there, the folder gets its dataset card (README.md) with a contact sheet and histograms.
+
+An array job gives each of its tasks a part of the shards: --shards 0:10, --shards 10:20, ...
+"""
 
 _COMMON = """\
 The corpus is Parquet in the schema of all our corpora: 21 joints in FreiHAND's order, OpenCV camera axes, metres.
@@ -34,9 +49,44 @@ annotation are left out and counted.
 """
 
 
-def add_freihand_parser(subparsers) -> None:
-    """Add `freihand` to the subparsers of `handdiff data`; sets `run`, arguments -> exit status."""
-    parser = _add_parser(subparsers, "freihand", "turn the official FreiHAND download into a corpus", _FREIHAND)
+def add_data_parser(subparsers) -> None:
+    """Add `data` to the subparsers of `handdiff`; its own ones set `run`, arguments -> exit status."""
+    parser = subparsers.add_parser("data", help="make data sets, or turn downloaded ones into ours")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    _add_synthetic_parser(commands)
+    _add_freihand_parser(commands)
+    _add_ho3d_parser(commands)
+
+
+def _add_synthetic_parser(subparsers) -> None:
+    parser = _add_parser(subparsers, "synthetic", "render a corpus of hands", _SYNTHETIC)
+    parser.add_argument(
+        "--num-samples", type=whole_number(1), required=True, metavar="N", help="how many samples to make"
+    )
+    parser.add_argument(
+        "--seed", type=whole_number(0), default=0, metavar="S", help="seed of the corpus (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--split",
+        choices=("train", "validation", "test"),
+        default="train",
+        help="whose lights, shapes and signers to use, and the name of the files (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--shards",
+        type=shard_range,
+        metavar="A:B",
+        help="make only shards A to B - 1, as one task of an array job (default: all)",
+    )
+    parser.add_argument(
+        "--shard-rows", type=whole_number(1), default=1000, metavar="R", help="rows of a shard (default: %(default)s)"
+    )
+    _add_worker_arguments(parser, "processes of one thread each")
+    parser.set_defaults(run=run_synthetic)
+
+
+def _add_freihand_parser(subparsers) -> None:
+    parser = _add_import_parser(subparsers, "freihand", "turn the official FreiHAND download into a corpus", _FREIHAND)
     parser.add_argument(
         "--versions",
         type=int,
@@ -49,9 +99,8 @@ def add_freihand_parser(subparsers) -> None:
     parser.set_defaults(run=run_freihand)
 
 
-def add_ho3d_parser(subparsers) -> None:
-    """Add `ho3d` to the subparsers of `handdiff data`; sets `run`, arguments -> exit status."""
-    parser = _add_parser(subparsers, "ho3d", "turn the official HO3D download into a corpus", _HO3D)
+def _add_ho3d_parser(subparsers) -> None:
+    parser = _add_import_parser(subparsers, "ho3d", "turn the official HO3D download into a corpus", _HO3D)
     parser.add_argument("--version", required=True, choices=("v2", "v3"), help="of HO3D")
     parser.add_argument(
         "--margin",
@@ -60,16 +109,13 @@ def add_ho3d_parser(subparsers) -> None:
         help="side of the crops over the longer side of the hand's box (default: 1.4, as `predict` does with boxes; "
         "to train with augmentation, 2 leaves room round the hand)",
     )
-    parser.add_argument("--crop-size", type=_positive, default=224, metavar="PX", help="(default: %(default)s)")
+    parser.add_argument("--crop-size", type=whole_number(1), default=224, metavar="PX", help="(default: %(default)s)")
     parser.set_defaults(run=run_ho3d)
 
 
-def _add_parser(subparsers, name: str, summary: str, description: str) -> argparse.ArgumentParser:
-    parser = subparsers.add_parser(
-        name, help=summary, description=description, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+def _add_import_parser(subparsers, name: str, summary: str, description: str) -> argparse.ArgumentParser:
+    parser = _add_parser(subparsers, name, summary, description)
     parser.add_argument("--root", required=True, metavar="DIR", help="folder of the download")
-    parser.add_argument("--out", required=True, metavar="DIR", help="folder of the corpus; made if missing")
     parser.add_argument(
         "--splits",
         nargs="+",
@@ -83,25 +129,57 @@ def _add_parser(subparsers, name: str, summary: str, description: str) -> argpar
     parser.add_argument(
         "--skip-bad", action="store_true", help="leave samples with missing or damaged files out, and count them"
     )
-    parser.add_argument(
-        "--num-workers",
-        type=_positive,
-        default=1,
-        metavar="W",
-        help="threads; the result does not depend on it (default: %(default)s)",
-    )
-    parser.add_argument("--quiet", action="store_true", help="no progress bar")
+    _add_worker_arguments(parser, "threads")
     return parser
 
 
-def _positive(text: str) -> int:
+def _add_parser(subparsers, name: str, summary: str, description: str) -> argparse.ArgumentParser:
+    parser = subparsers.add_parser(
+        name, help=summary, description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--out", required=True, metavar="DIR", help="folder of the corpus; made if missing")
+    return parser
+
+
+def _add_worker_arguments(parser: argparse.ArgumentParser, what: str) -> None:
+    parser.add_argument(
+        "--num-workers",
+        type=whole_number(1),
+        default=1,
+        metavar="W",
+        help=f"{what}; the result does not depend on it (default: %(default)s)",
+    )
+    parser.add_argument("--quiet", action="store_true", help="no progress bar")
+
+
+def shard_range(text: str) -> range:
+    """`A:B`, or a single number, as the shards that it names."""
+    start, colon, stop = text.partition(":")
     try:
-        value = int(text)
+        return range(int(start), int(stop) if colon else int(start) + 1)
     except ValueError:
-        value = 0
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"expected a whole number of at least 1, got '{text}'")
-    return value
+        raise argparse.ArgumentTypeError(f"expected shards as A:B, such as 0:10, got {text!r}") from None
+
+
+def run_synthetic(arguments: argparse.Namespace) -> int:
+    """`handdiff data synthetic`: returns the exit status."""
+    from hf_handdiff.synthetic import write_corpus
+
+    with _one_sentence(ValueError, RuntimeError):
+        out = write_corpus(
+            arguments.out,
+            arguments.num_samples,
+            arguments.seed,
+            arguments.num_workers,
+            arguments.split,
+            shard_rows=arguments.shard_rows,
+            shards=arguments.shards,
+            progress=not arguments.quiet,
+        )
+    shards = arguments.shards
+    part = "" if shards is None else f", of them shards {shards.start}:{shards.stop}"
+    print(f"{arguments.num_samples} samples{part}: {out}")
+    return 0
 
 
 def run_freihand(arguments: argparse.Namespace) -> int:
@@ -121,9 +199,7 @@ def run_ho3d(arguments: argparse.Namespace) -> int:
 
 
 def _run(importer, arguments: argparse.Namespace, **options) -> int:
-    from hf_handdiff.errors import InputError
-
-    try:
+    with _one_sentence():
         reports = importer(
             arguments.root,
             arguments.out,
@@ -134,9 +210,20 @@ def _run(importer, arguments: argparse.Namespace, **options) -> int:
             progress=not arguments.quiet,
             **options,
         )
-    except OSError as error:  # no room, no permission
-        raise InputError(f"out: {error}") from error
     for report in reports:
         print(report)
     print(f"written: {arguments.out}")
     return 0
+
+
+@contextmanager
+def _one_sentence(*also: type[Exception]) -> Iterator[None]:
+    """Within it, what goes wrong with a file, or is one of `also`, is raised as an `InputError`."""
+    try:
+        yield
+    except InputError:
+        raise
+    except OSError as error:  # no room, no permission
+        raise InputError(f"out: {error}") from error
+    except also as error:
+        raise InputError(str(error)) from error

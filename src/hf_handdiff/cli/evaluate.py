@@ -226,7 +226,7 @@ def run_evaluate(arguments: argparse.Namespace) -> int:
 def _evaluate_share(arguments: argparse.Namespace, share: ProcessShare) -> int:
     """Measure the chunks of this process; the first process also joins and reports."""
     from hf_handdiff import DEFAULT_CHECKPOINT
-    from hf_handdiff.cli.predict import load_pipeline
+    from hf_handdiff.cli.loading import load_pipeline
     from hf_handdiff.evaluation import official, plots, protocol, report
 
     dataset, made_by = _load_data(arguments)
@@ -471,7 +471,7 @@ def run_benchmark(arguments: argparse.Namespace) -> int:
     import numpy as np
 
     from hf_handdiff import DEFAULT_CHECKPOINT
-    from hf_handdiff.cli.predict import load_pipeline
+    from hf_handdiff.cli.loading import load_pipeline
     from hf_handdiff.evaluation import benchmark
     from hf_handdiff.evaluation.onnx_timing import measure_onnx
     from hf_handdiff.evaluation.reference_timings import add_reference_timings

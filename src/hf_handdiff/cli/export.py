@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 
+from hf_handdiff.cli.arguments import add_checkpoint_argument
+
 
 def add_export_parser(subparsers) -> None:
     """Add `export` to the subparsers of `handdiff`; sets `run`, arguments -> exit status."""
@@ -12,14 +14,10 @@ def add_export_parser(subparsers) -> None:
         help="write the networks as ONNX files",
         description="Write the four networks of a checkpoint as ONNX files, which take any number of hands at a time, "
         "and onnx.json, which names their inputs and outputs with shapes and units (needs the extra [onnx]). The "
-        "denoising loop between them is not in the files: it is pipelines/denoising.py of the package.",
+        "denoising loop between them is not in the files: it is pipelines/sampling.py of the package.",
     )
     parser.add_argument("--out", required=True, metavar="DIR", help="folder of the files")
-    parser.add_argument(
-        "--checkpoint",
-        metavar="PATH_OR_REPO",
-        help="checkpoint folder or Hub repository (default: the one in the package)",
-    )
+    add_checkpoint_argument(parser)
     parser.set_defaults(run=run_export)
 
 
@@ -27,7 +25,7 @@ def run_export(arguments: argparse.Namespace) -> int:
     """`handdiff export`: returns the exit status."""
     from hf_handdiff import DEFAULT_CHECKPOINT
     from hf_handdiff.cli.evaluate import checkpoint_digest
-    from hf_handdiff.cli.predict import load_pipeline
+    from hf_handdiff.cli.loading import load_pipeline
     from hf_handdiff.export.onnx_files import export_pipeline
 
     checkpoint = arguments.checkpoint or DEFAULT_CHECKPOINT

@@ -41,7 +41,8 @@ def push(arguments: argparse.Namespace) -> str:
     Raises:
         InputError: the folder holds nothing of ours, or the Hub refuses.
     """
-    from hf_handdiff.hub.push import push_checkpoint, push_corpus
+    from hf_handdiff.data.pushing import push_corpus
+    from hf_handdiff.hub.push import push_checkpoint
     from hf_handdiff.hub.runs import CONFIG_FILE, push_run
 
     folder = Path(arguments.folder)

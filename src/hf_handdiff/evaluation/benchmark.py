@@ -120,7 +120,7 @@ import json, resource, sys, time
 began = time.perf_counter()
 import numpy as np
 import hf_handdiff
-from hf_handdiff.cli.predict import load_pipeline
+from hf_handdiff.cli.loading import load_pipeline
 image_path, checkpoint, device = sys.argv[1:]
 image = np.load(image_path)
 pipeline = load_pipeline(checkpoint, device or None)

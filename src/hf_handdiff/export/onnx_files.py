@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from hf_handdiff import __version__
-from hf_handdiff.errors import InputError
+from hf_handdiff.errors import InputError, first_line
 from hf_handdiff.export.graphs import NamedTensor, NetworkGraph, network_graphs
 from hf_handdiff.files import replace_file
 from hf_handdiff.json_files import read_json_object
@@ -135,8 +135,7 @@ def open_session(path: str | Path, argument: str, threads: int | None = None):
     try:
         return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # its errors have no common class of their own
-        first_line = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise InputError(f"{argument}: {Path(path).name} cannot be loaded: {first_line}") from error
+        raise InputError(f"{argument}: {Path(path).name} cannot be loaded: {first_line(error)}") from error
 
 
 def run_session(session, tensors: tuple[torch.Tensor, ...]) -> list[torch.Tensor]:

@@ -18,7 +18,8 @@ from jinja2 import ChoiceLoader, Environment, FileSystemLoader, StrictUndefined
 from hf_handdiff.errors import InputError
 from hf_handdiff.hand.topology import OPEN_HAND
 from hf_handdiff.hub import figures
-from hf_handdiff.public import names_a_place, public_name
+from hf_handdiff.hub.checkpoints import check_folder, is_hub_id
+from hf_handdiff.hub.public import names_a_place, public_name
 
 TEMPLATES = Path(__file__).parent / "templates"
 TAGS = ["hand-pose-estimation", "hand-mesh", "3d", "diffusion", "uncertainty", "hf_handdiff"]
@@ -123,10 +124,8 @@ def pipeline_card(
     Raises:
         InputError: the folder is no checkpoint of ours, or the results are none of `handdiff evaluate`.
     """
-    from hf_handdiff.hub.checkpoints import check_folder
-
     folder = Path(checkpoint_folder)
-    check_folder(folder, ())
+    check_folder(folder)
     index = json.loads((folder / "model_index.json").read_text())
     sets = figures.evaluated_sets(results) if results else []
     mesh, num_vertices = _mesh_of(folder)
@@ -189,7 +188,7 @@ def training_card(
         pipeline_tag=made.pipeline_tag,
         tags=TAGS,
         datasets=_hub_ids([config.get("corpus")]),
-        base_model=base if base and _is_hub_id(base) else None,
+        base_model=base if base and is_hub_id(base) else None,
         model_name=repo_id.split("/")[-1],
     )
     text = _render(
@@ -346,12 +345,8 @@ def _optional_table(header: list[str], rows: list[list[str]]) -> str:
     return figures.markdown_table(header, rows) if rows else ""
 
 
-def _is_hub_id(text: str) -> bool:
-    return text.count("/") == 1 and not Path(text).exists() and not text.startswith((".", "/", "~"))
-
-
 def _hub_ids(names: Sequence[str | None] | None) -> list[str] | None:
-    return [name for name in names or [] if name and _is_hub_id(str(name))] or None
+    return [name for name in names or [] if name and is_hub_id(str(name))] or None
 
 
 def _public(value: Any) -> str:

@@ -34,9 +34,7 @@ def saving(folder: str | os.PathLike) -> Iterator[Path]:
             yield aside
             written = {path.relative_to(aside) for path in aside.rglob("*") if path.is_file()}
         _remove_outdated_weights(Path(folder), written)
-    except (OSError, SafetensorError, RuntimeError) as error:  # torch says RuntimeError where a disk is full
-        if isinstance(error, RuntimeError) and not isinstance(error, OSError) and "writ" not in str(error):
-            raise
+    except (OSError, SafetensorError) as error:
         reason = why_not_written(error)
         raise StorageError(f"save_directory: {folder} cannot be written ({reason}); it is as it was before") from error
 

@@ -14,6 +14,7 @@ from huggingface_hub.errors import (
     GatedRepoError,
     HfHubHTTPError,
     HFValidationError,
+    HTTPError,
     LocalEntryNotFoundError,
     LocalTokenNotFoundError,
     OfflineModeIsEnabled,
@@ -21,7 +22,7 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 
-from hf_handdiff.errors import InputError, NotFoundError, StorageError
+from hf_handdiff.errors import InputError, NotFoundError, StorageError, first_line
 
 _DISK_ERRORS = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR)
 
@@ -65,11 +66,8 @@ def explain(error: BaseException, repo_id: str, writing: bool = False) -> tuple[
 
     if first(HFValidationError):
         return StorageError, f"expected a repository owner/name, got {repo_id}"
-    if (refused := first(HfHubHTTPError, 401)) and "Invalid credentials" in str(refused):
-        return (
-            StorageError,
-            f"the Hub does not accept the token for {repo_id}: log in anew (hf auth login)",
-        )
+    if (refused := first(HfHubHTTPError, 401)) and _had_token(refused):
+        return StorageError, f"the Hub does not accept the token for {repo_id}: log in anew (hf auth login)"
     if first(GatedRepoError):
         return NotFoundError, f"{repo_id} is gated: ask for access on its page, and log in (hf auth login)"
     # datasets says so by an error of its own, without its cause
@@ -88,7 +86,7 @@ def explain(error: BaseException, repo_id: str, writing: bool = False) -> tuple[
     if missing is not None and not isinstance(missing, LocalEntryNotFoundError):
         return NotFoundError, f"{repo_id} has no file {_file_of(missing)}"
     if failed := first(HfHubHTTPError):
-        return StorageError, f"the Hub refuses {repo_id} ({_first_line(failed)})"
+        return StorageError, f"the Hub refuses {repo_id} ({first_line(failed)})"
     if first(OfflineModeIsEnabled) or (constants.HF_HUB_OFFLINE and missing):
         return StorageError, f"the Hub is not asked (HF_HUB_OFFLINE is set), and {instead}"
     if any(is_no_connection(e) for e in causes):
@@ -108,12 +106,8 @@ def chain(error: BaseException | None) -> Iterator[BaseException]:
 
 
 def is_no_connection(error: BaseException) -> bool:
-    """Whether the other side was never reached; HTTP clients differ between versions of huggingface_hub."""
-    library = type(error).__module__.split(".")[0]
-    names = {kind.__name__ for kind in type(error).__mro__}
-    return library in ("httpx", "httpx2", "httpcore", "httpcore2", "requests") and bool(
-        names & {"TransportError", "ConnectError", "ConnectionError", "Timeout"}
-    )
+    """Whether the other side was never reached: an error of the HTTP client, and not of an answer of the Hub."""
+    return isinstance(error, HTTPError) and not isinstance(error, HfHubHTTPError)
 
 
 def why_not_written(error: BaseException) -> str:
@@ -123,19 +117,19 @@ def why_not_written(error: BaseException) -> str:
             return os.strerror(cause.errno).lower()
         if found := re.search(r"\(os error (\d+)\)", str(cause)):  # safetensors tells it in its text alone
             return os.strerror(int(found[1])).lower()
-    return _first_line(error)
+    return first_line(error)
 
 
 def _status(error: BaseException) -> int | None:
     return getattr(getattr(error, "response", None), "status_code", None)
 
 
+def _had_token(error: HfHubHTTPError) -> bool:
+    """Whether the request that was refused carried a token."""
+    return "authorization" in error.response.request.headers
+
+
 def _file_of(error: BaseException) -> str:
     url = str(getattr(getattr(error, "response", None), "url", ""))
     found = re.search(r"/resolve/[^/]+/([^?]+)", url)
     return found[1] if found else "of that name"
-
-
-def _first_line(error: BaseException) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[0] if lines else type(error).__name__

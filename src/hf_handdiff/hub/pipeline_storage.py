@@ -1,26 +1,15 @@
 """Pipelines to and from folders and the Hub: checked before anything is loaded, saved whole or not at all."""
 
-import json
 import os
 import tempfile
 from pathlib import Path
 
 from diffusers import DiffusionPipeline
-from safetensors import SafetensorError
 
 from hf_handdiff.errors import InputError, StorageError, first_line
 from hf_handdiff.hub.checkpoint_folders import saving
-from hf_handdiff.hub.checkpoints import (
-    HUB_OPTIONS,
-    check_folder,
-    component_loads,
-    download_checkpoint,
-    looks_like_a_folder,
-)
+from hf_handdiff.hub.checkpoints import HUB_OPTIONS, check_folder, download_checkpoint, looks_like_a_folder
 from hf_handdiff.hub.push import push_checkpoint
-from hf_handdiff.hub.registration import register
-
-register()
 
 PIPELINE_FILE = '''"""What diffusers runs for `custom_pipeline`: the class itself lives in the package."""
 
@@ -50,9 +39,9 @@ class StoredPipeline(DiffusionPipeline):
                 files in it are missing, damaged or foreign, the token is refused, or the Hub cannot be reached and
                 the cache does not hold the checkpoint.
         """
-        source, variant = pretrained_model_name_or_path, kwargs.get("variant")
-        own = set(cls._get_signature_keys(cls)[0]) - {"self", *cls._optional_components, *kwargs}
-        needed = tuple(sorted(own))
+        source = pretrained_model_name_or_path
+        own = set(cls._get_signature_keys(cls)[0]) - {"self", *kwargs}
+        needed = tuple(sorted(own - set(cls._optional_components)))
         if os.path.isdir(source):
             folder = Path(source)
         elif looks_like_a_folder(source):
@@ -60,12 +49,13 @@ class StoredPipeline(DiffusionPipeline):
         else:
             folder = download_checkpoint(cls.download, str(source), needed, kwargs)
             kwargs = {name: value for name, value in kwargs.items() if name not in HUB_OPTIONS}
-        check_folder(folder, needed, variant, source)
+        check_folder(folder, needed, kwargs.get("variant"), source, optional=own - set(needed))
         try:
             pipeline = super().from_pretrained(str(folder), **kwargs)
-        except (OSError, RuntimeError, SafetensorError, json.JSONDecodeError) as error:
-            broken = next((name for name in needed if not component_loads(folder, name, variant)), "a component")
-            raise StorageError(f"checkpoint: {broken} in {source} cannot be loaded: {first_line(error)}") from error
+        except StorageError:  # a model names itself
+            raise
+        except (OSError, RuntimeError) as error:
+            raise StorageError(f"checkpoint: {source} cannot be loaded: {first_line(error)}") from error
         pipeline.register_to_config(_name_or_path=str(source))
         return pipeline
 

@@ -1,8 +1,7 @@
-"""Makes diffusers' loader know this package's models and its image processor.
+"""Makes diffusers' loader know this package's components: entries in two private tables, hence the pin on its version.
 
-Without it `model_index.json` would record the full path of our modules: loading from a folder would work, loading
-from the Hub would not, and moving a class would break old checkpoints. With it the entry reads
-`["hf_handdiff", "JointDenoiser"]`. The table is private to diffusers, hence the pin on its minor version.
+With them `model_index.json` names a model `["hf_handdiff", "JointDenoiser"]`, wherever its module lies.
+`tests/hub/test_registration.py` fails for each hook that a later diffusers does not need.
 """
 
 import importlib.util
@@ -18,11 +17,16 @@ COMPONENT_CLASSES = (
     "MeshAutoencoder",
     "MeshLatentDenoiser",
 )
-_TABLE = "diffusers.pipelines.pipeline_loading_utils"
+TABLES = "diffusers.pipelines.pipeline_loading_utils"
 
 
 def register() -> None:
-    """Enter the components as classes of the library `hf_handdiff`; may be called again."""
+    """Enter the components into both tables of diffusers; may be called again.
+
+    `LOADABLE_CLASSES`: the libraries that components may come from. Of another one the index records the whole path of
+    the module, so that moving a class would break old checkpoints, and loading from the Hub is refused.
+    `ALL_IMPORTABLE_CLASSES`: how a class is loaded. It is a copy that diffusers makes when it is imported.
+    """
     from diffusers.pipelines import pipeline_loading_utils
 
     entries = {name: ["save_pretrained", "from_pretrained"] for name in COMPONENT_CLASSES}
@@ -31,18 +35,19 @@ def register() -> None:
 
 
 def register_when_imported() -> None:
-    """Register as soon as diffusers' loader is imported, or now if it is; diffusers itself is not imported for it.
+    """Register as soon as diffusers' loader is imported, or now if it is.
 
-    `DiffusionPipeline.from_pretrained` reads the table before it runs a repository's `pipeline.py`.
+    `import hf_handdiff` does not import diffusers, which takes seconds; and `DiffusionPipeline.from_pretrained` reads
+    the tables before it runs a repository's `pipeline.py`, so that that file comes too late.
     """
-    if _TABLE in sys.modules:
+    if TABLES in sys.modules:
         register()
     else:
-        sys.meta_path.insert(0, _AfterImport(_TABLE, register))
+        sys.meta_path.insert(0, _AfterImport(TABLES, register))
 
 
 class _AfterImport(MetaPathFinder):
-    """Calls `then` once, right after the module `name` was executed."""
+    """Calls `then` once, right after the module `name` was executed; Python has no other hook for that."""
 
     def __init__(self, name: str, then: Callable[[], None]):
         self.name, self.then = name, then

@@ -10,8 +10,9 @@ import yaml
 
 from hf_handdiff.errors import InputError
 from hf_handdiff.files import replace_file
+from hf_handdiff.hub.checkpoints import is_hub_id
+from hf_handdiff.hub.public import public_flags
 from hf_handdiff.hub.push import folder_files, prepare_repository, push_files, read_results, refuse_link
-from hf_handdiff.public import public_flags
 
 CONFIG_FILE = "training_config.yaml"
 # as TensorBoard names them: time, host, process, number
@@ -99,5 +100,4 @@ def _event_files(logs: Path) -> dict[str, Path]:
 def _base_model(config: dict[str, Any]) -> str | None:
     """The Hub repository that training began from, where it did."""
     start = config.get("init_from") or config.get("initial")
-    is_repository = isinstance(start, str) and start.count("/") == 1 and not start.startswith((".", "/", "~"))
-    return start if is_repository and not Path(start).exists() else None
+    return start if isinstance(start, str) and is_hub_id(start) else None

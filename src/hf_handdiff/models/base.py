@@ -5,6 +5,7 @@ from typing import ClassVar
 
 import torch
 from huggingface_hub.errors import StrictDataclassError
+from safetensors import SafetensorError
 from torch import nn
 from transformers import PreTrainedConfig, PreTrainedModel
 from transformers import initialization as init
@@ -80,9 +81,10 @@ class HandModel(PreTrainedModel):
                 loaded = super().from_pretrained(source, *args, **kwargs)
         except InputError:
             raise
-        except (OSError, StrictDataclassError) as error:
+        except (OSError, RuntimeError, SafetensorError, StrictDataclassError) as error:
             where = "/".join(filter(None, (str(source), kwargs.get("subfolder"))))
-            reason = first_line(error) if isinstance(error, OSError) else " ".join(str(error).split())
+            is_field = isinstance(error, StrictDataclassError)
+            reason = " ".join(str(error).split()) if is_field else first_line(error)
             raise StorageError(f"checkpoint: {where} holds no {cls.__name__} that can be loaded: {reason}") from error
         model = loaded[0] if isinstance(loaded, tuple) else loaded  # output_loading_info=True gives a pair
         with torch.no_grad():

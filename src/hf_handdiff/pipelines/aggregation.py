@@ -14,7 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-AGGREGATIONS = ("mean", "median", "medoid", "aligned")
+from hf_handdiff.pipelines.defaults import AGGREGATIONS, DEFAULT_AGGREGATION
+
 _ALIGNMENT_ROUNDS = 4
 
 # Weiszfeld's weights are 1 / distance; below a micrometre two hands are the same hand.
@@ -108,7 +109,9 @@ def _weighted_sum(points: Tensor, weights: Tensor) -> Tensor:
     return (weights[..., None, None].to(points.dtype) * points).sum(dim=-3)
 
 
-def aggregate(joints: Tensor, vertices: Tensor | None = None, method: str = "mean") -> tuple[Tensor, Tensor | None]:
+def aggregate(
+    joints: Tensor, vertices: Tensor | None = None, method: str = DEFAULT_AGGREGATION
+) -> tuple[Tensor, Tensor | None]:
     """One hand out of N.
 
     Args:

@@ -2,6 +2,7 @@
 
 from hf_handdiff.models import HandDetector, HandImageEncoder, JointDenoiser, MeshAutoencoder, MeshLatentDenoiser
 from hf_handdiff.pipelines.base import HandPipeline
+from hf_handdiff.pipelines.defaults import DEFAULT_AGGREGATION, NUM_HYPOTHESES
 from hf_handdiff.pipelines.image_processor import HandImageProcessor
 from hf_handdiff.pipelines.inputs import check_sampling, hands_to_sample
 from hf_handdiff.pipelines.outputs import HandPipelineOutput
@@ -84,11 +85,11 @@ class CascadedHandPipeline(HandPipeline):
         keypoints_2d=None,
         keypoint_scores=None,
         intrinsics=None,
-        num_hypotheses: int = 20,
+        num_hypotheses: int = NUM_HYPOTHESES,
         num_inference_steps: int | None = None,
         num_mesh_inference_steps: int | None = None,
         guidance_scale: float | None = None,
-        aggregation: str = "mean",
+        aggregation: str = DEFAULT_AGGREGATION,
         generator=None,
         output_type: str = "np",
         return_dict: bool = True,

@@ -9,10 +9,8 @@ from hf_handdiff import camera
 from hf_handdiff.errors import InputError
 from hf_handdiff.images import load_images
 from hf_handdiff.models.hand_search import BuiltinHandDetector
-from hf_handdiff.pipelines.aggregation import AGGREGATIONS
+from hf_handdiff.pipelines.defaults import AGGREGATIONS, HANDEDNESS
 from hf_handdiff.pipelines.sampling import base_seeds
-
-HANDEDNESS = ("left", "right")
 
 
 @dataclass

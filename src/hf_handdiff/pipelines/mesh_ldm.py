@@ -6,6 +6,7 @@ import torch
 from hf_handdiff.errors import InputError
 from hf_handdiff.models import HandDetector, HandImageEncoder, MeshAutoencoder, MeshLatentDenoiser
 from hf_handdiff.pipelines.base import HandPipeline
+from hf_handdiff.pipelines.defaults import DEFAULT_AGGREGATION, NUM_HYPOTHESES
 from hf_handdiff.pipelines.image_processor import HandImageProcessor
 from hf_handdiff.pipelines.inputs import check_sampling, hands_to_sample, mirror_hands
 from hf_handdiff.pipelines.outputs import HandPipelineOutput
@@ -68,7 +69,7 @@ class MeshLDMPipeline(HandPipeline):
         num_hypotheses: int | None = None,
         num_mesh_inference_steps: int | None = None,
         guidance_scale: float | None = None,
-        aggregation: str = "mean",
+        aggregation: str = DEFAULT_AGGREGATION,
         generator=None,
         output_type: str = "np",
         return_dict: bool = True,
@@ -92,7 +93,7 @@ class MeshLDMPipeline(HandPipeline):
         """
         hypotheses = _check_joints(joints, num_hypotheses)
         if num_hypotheses is None:
-            num_hypotheses = 20 if hypotheses is None else hypotheses.shape[1]
+            num_hypotheses = NUM_HYPOTHESES if hypotheses is None else hypotheses.shape[1]
         check_sampling(
             num_hypotheses,
             {"num_mesh_inference_steps": num_mesh_inference_steps},

@@ -7,12 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from hf_handdiff.video.defaults import LOOKAHEAD
 from hf_handdiff.video.linking import HypothesisLinker, mode_weights
 from hf_handdiff.video.smoothing import Measurement, State, first_state, next_state, smooth_first
 from hf_handdiff.viz.colors import vertex_uncertainty
 
-LOOKAHEAD = 4
-"""Frames after a frame that its answer looks at."""
 NOISE_SHARE = 0.15
 """Share of the expected error that is drawn anew with every frame. The rest of it stays over many frames (a finger that
 is hidden, a hand that is larger than average), and no filter can take it away."""

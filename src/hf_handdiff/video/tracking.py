@@ -11,9 +11,8 @@ import numpy as np
 from hf_handdiff.camera import box_of_whole_image
 from hf_handdiff.models.boxes import intersection_over_union
 from hf_handdiff.models.hand_search import DetectedHand
+from hf_handdiff.video.defaults import DETECT_EVERY
 
-DETECT_EVERY = 15
-"""Frames between two looks of the detector while every hand is being followed."""
 LOST_BELOW = 0.5
 """A hand score below it says that the hand is not where it was looked for."""
 MAX_MISSED = 5

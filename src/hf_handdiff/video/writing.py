@@ -1,14 +1,12 @@
-"""What comes out of a video: an annotated video and JSON lines, both under their names only once they are whole."""
+"""Writing a video, frame by frame, with PyAV (the extra ``[video]``)."""
 
 from __future__ import annotations
 
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from hf_handdiff.cli.predict import record_as_json
 from hf_handdiff.video.reading import load_av
 
 _CODECS = ("libx264", "libopenh264", "mpeg4")
@@ -58,8 +56,3 @@ class VideoWriter:
         else:
             stream.bit_rate = 8_000_000
         return stream
-
-
-def json_line(record: dict[str, Any]) -> str:
-    """A record as one line of JSON, arrays as nested lists, NaN as null."""
-    return record_as_json(record) + "\n"

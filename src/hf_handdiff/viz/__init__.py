@@ -3,13 +3,12 @@
 from hf_handdiff.viz.glb import write_glb
 from hf_handdiff.viz.overlay import (
     PANEL_NAMES,
-    PlacedHand,
     draw_overlay,
     draw_panels,
     draw_prediction,
     panel_window,
-    place_prediction,
 )
+from hf_handdiff.viz.placement import PlacedHand, place_prediction
 from hf_handdiff.viz.plots import contact_sheet
 
 __all__ = [

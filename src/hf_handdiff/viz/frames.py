@@ -7,7 +7,7 @@ from PIL import Image, ImageDraw
 
 from hf_handdiff.hand.topology import BONES
 from hf_handdiff.viz.colors import BONE_COLORS, uncertainty_colors, vertex_uncertainty
-from hf_handdiff.viz.overlay import PlacedHand, project_to_pixels
+from hf_handdiff.viz.placement import PlacedHand, project_to_pixels
 from hf_handdiff.viz.plots import label_font
 from hf_handdiff.viz.raster import shade
 

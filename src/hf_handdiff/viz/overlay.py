@@ -7,28 +7,26 @@ expected error of every joint, and the hand from the side, where the depth shows
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
 from PIL import Image, ImageDraw
 
-from hf_handdiff import camera
 from hf_handdiff.errors import InputError
-from hf_handdiff.hand.topology import BONES, FINGERS
+from hf_handdiff.hand.topology import FINGERS
 from hf_handdiff.images import ImageInput, load_image
 from hf_handdiff.viz.colors import (
     ANSWER_COLOR,
-    BONE_COLORS,
     FINGER_COLORS,
-    JOINT_COLORS,
     UNCERTAINTY_FULL_SCALE_M,
     uncertainty_colors,
     vertex_uncertainty,
 )
+from hf_handdiff.viz.placement import PlacedHand, place_prediction, project_to_pixels
 from hf_handdiff.viz.plots import label_font
 from hf_handdiff.viz.raster import shade
+from hf_handdiff.viz.strokes import circle, draw_skeleton, draw_spread
 
 LOW_HAND_SCORE = 0.5
 """Below this score of there being a hand at all, an answer is not to be trusted."""
@@ -45,36 +43,6 @@ _TEXT = (232, 234, 238)
 _FAINT_TEXT = (160, 166, 176)
 _WARNING = (255, 107, 92)
 _MESH_OPACITY = 0.7
-_MAX_DRAWN_HYPOTHESES = 64
-
-
-@dataclass
-class PlacedHand:
-    """One hand in the camera frame of its photo (OpenCV axes, metres), ready to be drawn.
-
-    Attributes:
-        vertices: (V, 3) the answer's mesh.
-        joints: (21, 3) the answer's joints.
-        faces: (F, 3) vertex numbers.
-        intrinsics: (3, 3) px, the camera that it is drawn with.
-        hypotheses: (N, 21, 3) the joints of every hypothesis, may be empty.
-        joint_std: (21,) expected error of the answer's joints, or None.
-        keypoints_px: (21, 2) 2D keypoints, NaN where not seen, or None.
-        keypoint_scores: (21,) 0..1, or None.
-        hand_score: 0..1, or None.
-        handedness: "right" or "left".
-    """
-
-    vertices: np.ndarray
-    joints: np.ndarray
-    faces: np.ndarray
-    intrinsics: np.ndarray
-    hypotheses: np.ndarray = field(default_factory=lambda: np.zeros((0, 21, 3)))
-    joint_std: np.ndarray | None = None
-    keypoints_px: np.ndarray | None = None
-    keypoint_scores: np.ndarray | None = None
-    hand_score: float | None = None
-    handedness: str = "right"
 
 
 def draw_prediction(
@@ -100,53 +68,6 @@ def draw_prediction(
     pixels = load_image(image, "image")
     hand = place_prediction(pixels.shape[:2], output, index, handedness, intrinsics, box)
     return draw_overlay(pixels, hand, panel=panel)
-
-
-def place_prediction(
-    image_size: tuple[int, int],
-    output: Any,
-    index: int = 0,
-    handedness: str = "right",
-    intrinsics: np.ndarray | None = None,
-    box: np.ndarray | None = None,
-) -> PlacedHand:
-    """Stand one image's wrist-relative answer before the camera.
-
-    With intrinsics the answer and the hypotheses stand where their 2D keypoints say under that camera;
-    without, under a camera with the default field of view round the crop, which is good for drawing only.
-
-    Args:
-        image_size: (height, width) px.
-        output: what `CascadedHandPipeline` returned, as numpy arrays or tensors.
-        index, handedness, intrinsics, box: see `draw_prediction`.
-    """
-    mean_joints, mean_vertices = _array(output.mean_joints[index]), _array(output.mean_vertices[index])
-    hypotheses = _array(output.joints[index])
-    keypoints, scores = _array(output.keypoints_2d[index]), _array(output.keypoint_scores[index])
-    if intrinsics is None:
-        crop = camera.crop_of_image(*image_size) if box is None else camera.crop_of_box(box)
-        intrinsics = camera.default_intrinsics(torch.from_numpy(crop)[None])[0].numpy()
-    intrinsics = _array(intrinsics)
-    points = np.concatenate([mean_joints[None], hypotheses])
-    translations = camera.fit_translation(
-        torch.from_numpy(points),
-        torch.from_numpy(keypoints),
-        torch.from_numpy(intrinsics),
-        torch.from_numpy(np.clip(np.nan_to_num(scores), 0.0, 1.0) + 1e-3),
-    ).numpy()
-    of_hypotheses = translations[1:] if output.translation is None else _array(output.translation[index])
-    return PlacedHand(
-        vertices=mean_vertices + translations[0],
-        joints=mean_joints + translations[0],
-        faces=np.asarray(output.faces).astype(np.int64),
-        intrinsics=intrinsics,
-        hypotheses=hypotheses + of_hypotheses[:, None],
-        joint_std=_array(output.joint_std[index]),
-        keypoints_px=keypoints,
-        keypoint_scores=scores,
-        hand_score=float(output.hand_score[index]),
-        handedness=handedness,
-    )
 
 
 def draw_overlay(image: np.ndarray, hand: PlacedHand, panel: int = 420) -> Image.Image:
@@ -286,7 +207,7 @@ def _draw_keypoints_panel(photo: Image.Image, view: _View, image: np.ndarray, ha
     if hand.keypoints_px is not None:
         scores = np.ones(21) if hand.keypoint_scores is None else hand.keypoint_scores
         opacity = 0.25 + 0.65 * np.clip(np.nan_to_num(scores), 0.0, 1.0)
-        canvas = _draw_skeleton(canvas, view.to_canvas(hand.keypoints_px), view.size / 170, opacity, dots=2.0)
+        canvas = draw_skeleton(canvas, view.to_canvas(hand.keypoints_px), view.size / 170, opacity, dots=2.0)
     if view.side < 0.55 * max(image.shape[:2]):
         canvas = _draw_locator(canvas, view, image)
     return canvas
@@ -308,7 +229,7 @@ def _draw_spread_panel(photo: Image.Image, view: _View, hand: PlacedHand) -> Ima
         depth = np.maximum(hand.joints[:, 2], 1e-3)
         radius_px = hand.joint_std * hand.intrinsics[0, 0] / depth * view.scale
     answer_px = view.to_canvas(project_to_pixels(hand.joints, hand.intrinsics))
-    return _draw_spread(calm, points_px, answer_px, radius_px)
+    return draw_spread(calm, points_px, answer_px, radius_px)
 
 
 def _draw_side_panel(view: _View, hand: PlacedHand) -> Image.Image:
@@ -336,79 +257,12 @@ def _draw_side_panel(view: _View, hand: PlacedHand) -> Image.Image:
     mesh = shade(turn(hand.vertices), hand.faces, to_canvas(hand.vertices), colors, view.size)
     mesh.putalpha(mesh.getchannel("A").point(lambda value: round(value * 0.92)))
     canvas = Image.alpha_composite(canvas.convert("RGBA"), mesh).convert("RGB")
-    canvas = _draw_spread(canvas, [to_canvas(joints) for joints in hand.hypotheses], None, None)
+    canvas = draw_spread(canvas, [to_canvas(joints) for joints in hand.hypotheses], None, None)
     _draw_scale_bar(canvas, pixels_per_metre)
     return canvas
 
 
-# ------------------------------------------------------------------------------------------------ strokes
-
-
-def _draw_spread(
-    canvas: Image.Image,
-    hypotheses_px: list[np.ndarray],
-    answer_px: np.ndarray | None,
-    radius_px: np.ndarray | None,
-) -> Image.Image:
-    """Draw every hypothesis as a thin skeleton, the discs of expected error, and the answer's skeleton."""
-    size = canvas.width
-    drawn = hypotheses_px[:_MAX_DRAWN_HYPOTHESES]
-    opacity = np.full(21, float(np.clip(5.0 / max(len(drawn), 1), 0.16, 0.8)))
-    for points_px in drawn:
-        canvas = _draw_skeleton(canvas, points_px, size / 420, opacity, dots=0.0)
-    if answer_px is not None and radius_px is not None:
-        canvas = _draw_discs(canvas, answer_px, radius_px)
-    if answer_px is not None:
-        canvas = _draw_skeleton(canvas, answer_px, size / 240, np.full(21, 0.95), dots=1.6)
-    return canvas
-
-
-def _draw_skeleton(
-    canvas: Image.Image, points_px: np.ndarray, width: float, opacity: np.ndarray, dots: float
-) -> Image.Image:
-    """Draw bones in the colours of their fingers; bones with a NaN end are left out.
-
-    Args:
-        canvas: RGB picture.
-        points_px: (21, 2) on the canvas.
-        width: of a bone in canvas px.
-        opacity: (21,) 0..1, of each joint and the bone that leads to it.
-        dots: radius of a joint, in bone widths; 0 draws none.
-    """
-    layer = Image.new("RGBA", canvas.size, (0, 0, 0, 0))
-    draw = ImageDraw.Draw(layer)
-    finite = np.isfinite(points_px).all(axis=-1) & (np.abs(np.nan_to_num(points_px)) < 1e5).all(axis=-1)
-    for (parent, child), color in zip(BONES, BONE_COLORS, strict=True):
-        if finite[parent] and finite[child]:
-            ends = [tuple(points_px[parent].tolist()), tuple(points_px[child].tolist())]
-            draw.line(ends, fill=(*color, round(255 * opacity[child])), width=max(1, round(width)))
-    if dots:
-        for joint in np.flatnonzero(finite):
-            box = _circle(points_px[joint], dots * width)
-            draw.ellipse(
-                box,
-                fill=(*JOINT_COLORS[joint], round(255 * opacity[joint])),
-                outline=(0, 0, 0, round(160 * opacity[joint])),
-                width=max(1, round(width / 3)),
-            )
-    return Image.alpha_composite(canvas.convert("RGBA"), layer).convert("RGB")
-
-
-def _draw_discs(canvas: Image.Image, points_px: np.ndarray, radius_px: np.ndarray) -> Image.Image:
-    layer = Image.new("RGBA", canvas.size, (0, 0, 0, 0))
-    for joint in range(21):
-        radius = float(radius_px[joint])
-        if not (np.isfinite(points_px[joint]).all() and np.isfinite(radius)) or radius < 0.5:
-            continue
-        disc = Image.new("RGBA", canvas.size, (0, 0, 0, 0))
-        ImageDraw.Draw(disc).ellipse(
-            _circle(points_px[joint], min(radius, 4.0 * canvas.width)),
-            fill=(*JOINT_COLORS[joint], 46),
-            outline=(*JOINT_COLORS[joint], 190),
-            width=max(1, canvas.width // 420),
-        )
-        layer = Image.alpha_composite(layer, disc)
-    return Image.alpha_composite(canvas.convert("RGBA"), layer).convert("RGB")
+# ------------------------------------------------------------------------------------------------ marks
 
 
 def _draw_locator(canvas: Image.Image, view: _View, image: np.ndarray) -> Image.Image:
@@ -469,7 +323,7 @@ def _draw_legend(sheet: Image.Image, hand: PlacedHand, top: int) -> None:
         font=label_font(18),
     )
     for finger, joints in FINGERS.items():
-        draw.ellipse(_circle((x + 6, top + 40), 6), fill=FINGER_COLORS[finger])
+        draw.ellipse(circle((x + 6, top + 40), 6), fill=FINGER_COLORS[finger])
         text = f"{finger} {np.mean(millimetres[list(joints)]):.1f}"
         draw.text((x + 17, top + 30), text, fill=_FAINT_TEXT, font=label_font(15))
         x += 34 + draw.textlength(text, font=label_font(15))
@@ -490,28 +344,12 @@ def _draw_color_bar(sheet: Image.Image, top: int) -> None:
 # ------------------------------------------------------------------------------------------------ helpers
 
 
-def _circle(centre, radius: float) -> tuple[float, float, float, float]:
-    x, y = float(centre[0]), float(centre[1])
-    return x - radius, y - radius, x + radius, y + radius
-
-
 def _near(points: np.ndarray, low, high) -> np.ndarray:
     """Keep those of (K, 2) points in the box from `low` to `high`, enlarged by half its longer side."""
     low, high = np.broadcast_to(low, 2), np.broadcast_to(high, 2)
     reach = 0.5 * (high - low).max()
     points = points[np.isfinite(points).all(axis=-1)]
     return points[((points > low - reach) & (points < high + reach)).all(axis=-1)]
-
-
-def project_to_pixels(points: np.ndarray, intrinsics: np.ndarray) -> np.ndarray:
-    """(K, 3) m, (3, 3) px -> (K, 2) px of the photo."""
-    return camera.project(torch.from_numpy(points), torch.from_numpy(intrinsics)).numpy()
-
-
-def _array(values: Any) -> np.ndarray:
-    if isinstance(values, torch.Tensor):
-        values = values.detach().cpu().float().numpy()
-    return np.array(values, dtype=np.float64)
 
 
 def _check(image: np.ndarray, hand: PlacedHand, panel: int) -> None:

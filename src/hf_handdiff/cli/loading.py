@@ -1,0 +1,52 @@
+"""A checkpoint as the pipeline of a command."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from hf_handdiff.errors import InputError, first_line
+
+if TYPE_CHECKING:
+    from hf_handdiff.pipelines import CascadedHandPipeline
+
+
+class CheckpointError(InputError):
+    """The pipeline of a command cannot be loaded, so that nothing can be done."""
+
+
+def load_pipeline(checkpoint: str | None = None, device: str | None = None) -> CascadedHandPipeline:
+    """Load the cascade without progress bars, for a command.
+
+    Args:
+        checkpoint: folder or Hub repository; None is the checkpoint that comes with the package.
+        device: where the networks run; None: a GPU if there is one.
+
+    Raises:
+        CheckpointError: one line that says what is wrong with the checkpoint or the device.
+    """
+    import diffusers
+    import transformers
+
+    from hf_handdiff import DEFAULT_CHECKPOINT, CascadedHandPipeline
+
+    diffusers.utils.logging.disable_progress_bar()
+    transformers.utils.logging.disable_progress_bar()
+    try:
+        pipeline = CascadedHandPipeline.from_pretrained(DEFAULT_CHECKPOINT if checkpoint is None else str(checkpoint))
+    except (OSError, ValueError) as error:
+        sentence = first_line(error).removeprefix("checkpoint: ")
+        raise CheckpointError(f"--checkpoint: {sentence}") from error
+    device = default_device(device)
+    try:
+        pipeline.to(device)
+    except (RuntimeError, AssertionError, ValueError) as error:  # torch asserts that it was built with CUDA
+        raise CheckpointError(f"--device: '{device}' cannot be used ({first_line(error)})") from error
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline
+
+
+def default_device(device: str | None = None) -> str:
+    """The device, or a GPU if there is one."""
+    import torch
+
+    return device or ("cuda" if torch.cuda.is_available() else "cpu")

@@ -1,0 +1,184 @@
+"""A run of `handdiff predict`: images in batches, videos one by one, both by any number of processes."""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from hf_handdiff.cli import loading
+from hf_handdiff.cli.predict.files import InputFile, OutputNames, find_inputs, make_folder
+from hf_handdiff.cli.predict.images import hand_finder, load_detector, sample_hands, write_hand
+from hf_handdiff.cli.predict.manifest import Manifest
+from hf_handdiff.cli.predict.settings import PredictionSettings
+from hf_handdiff.errors import InputError, first_line
+from hf_handdiff.evaluation.processes import ALL_OF_IT, ProcessShare
+from hf_handdiff.export.records import HandToPredict
+from hf_handdiff.files import remove_leftovers
+from hf_handdiff.images import load_image
+
+if TYPE_CHECKING:
+    from hf_handdiff.pipelines import CascadedHandPipeline
+
+WriteLine = Callable[..., None]
+_EXPECTED_ERRORS = (OSError, ValueError, RuntimeError)  # of files; any other error is a mistake of ours
+
+
+def predict_files(
+    paths: Sequence[str], settings: PredictionSettings, share: ProcessShare = ALL_OF_IT
+) -> tuple[int, int]:
+    """Predict the hands of image files, videos and folders of them, and write the results.
+
+    A file that cannot be done costs one line on stderr; the others are still done.
+
+    Args:
+        paths: the files and folders.
+        settings: what to do with them.
+        share: the files that are done here, where several processes run this.
+
+    Returns:
+        How many files failed, and how many there were to do, here.
+
+    Raises:
+        InputError: the detector, the checkpoint or the output folder cannot be used at all.
+    """
+    make_folder(settings.out)
+    files, names = find_inputs(paths, settings.out)
+    manifest = Manifest(settings.out, settings.of_answers(), share.index)
+    if share.is_main:
+        for folder in {(settings.out / file.name).parent for file in files}:
+            remove_leftovers(folder)
+        (manifest.renew if settings.resume else manifest.forget)(files)
+    share.wait()
+    own = [file for number, file in enumerate(files) if share.is_assigned(number)]
+    done = manifest.done(own) if settings.resume else set()
+    if done:
+        print(f"handdiff: {len(done)} of {len(own)} files are done already")
+    run = _Run(settings, names, manifest if len(files) > 1 or settings.resume else None)
+    for file, write_line in _with_progress([file for file in own if file.name not in done], share.is_main):
+        run.take(file, write_line)
+    run.finish()
+    share.wait()  # a launcher ends all processes when one of them ends with a failure
+    return run.failed, len(own)
+
+
+@dataclass(frozen=True)
+class _LoadedImage:
+    """An image that waits for its batch."""
+
+    file: InputFile
+    pixels: np.ndarray
+    hands: list[HandToPredict]
+    write_line: WriteLine
+
+
+class _Run:
+    """Takes files one by one; images wait until there are enough hands for a batch.
+
+    Attributes:
+        failed: how many files could not be done.
+    """
+
+    def __init__(self, settings: PredictionSettings, names: OutputNames, manifest: Manifest | None):
+        self.failed = 0
+        self._settings = settings
+        self._names = names
+        self._manifest = manifest
+        self._find_hands = hand_finder(settings)
+        self._waiting: list[_LoadedImage] = []
+        on_cpu = loading.default_device(settings.device) == "cpu"
+        self._batch_size = settings.batch_size or (1 if on_cpu else 8)
+
+    @cached_property
+    def _pipeline(self) -> CascadedHandPipeline:
+        """Loaded when the first good file comes."""
+        return loading.load_pipeline(self._settings.checkpoint, self._settings.device)
+
+    def take(self, file: InputFile, write_line: WriteLine) -> None:
+        """Do a file, or keep it for the next batch."""
+        if file.is_video:
+            self.finish()
+            with self._failures_of(file, write_line):
+                self._predict_video(file, write_line)
+            return
+        with self._failures_of(file, write_line):
+            pixels = load_image(file.path, "images")
+            self._waiting.append(_LoadedImage(file, pixels, self._find_hands(file.path, pixels), write_line))
+        if sum(len(image.hands) for image in self._waiting) >= self._batch_size:
+            self.finish()
+
+    def finish(self) -> None:
+        """Do the images that wait: together, or one by one where one of them does not go through."""
+        waiting, self._waiting = self._waiting, []
+        output = None
+        if len(waiting) > 1:
+            hands = [(image.pixels, hand) for image in waiting for hand in image.hands]
+            pipeline = self._pipeline
+            with suppress(Exception):
+                output = sample_hands(pipeline, hands, self._settings)
+        first = 0
+        for image in waiting:
+            with self._failures_of(image.file, image.write_line):
+                self._write(image, output, first)
+            first += len(image.hands)
+
+    def _write(self, image: _LoadedImage, output: Any, first: int) -> None:
+        """Write the answers for an image; its hands are those from `first` of the output, None: not sampled yet."""
+        if output is None:
+            hands = [(image.pixels, hand) for hand in image.hands]
+            output, first = sample_hands(self._pipeline, hands, self._settings), 0
+        name, answers = image.file.name, []
+        for number, hand in enumerate(image.hands):
+            hand_name = name if len(image.hands) == 1 else self._names.claim(f"{name}_{number}")
+            for line in write_hand(output, first + number, image.pixels, hand, hand_name, self._settings):
+                image.write_line(f"{image.file.path}: {line}")
+            answers.append(f"{hand_name}.json")
+        self._add_to_manifest(image.file, answers)
+
+    def _predict_video(self, file: InputFile, write_line: WriteLine) -> None:
+        from hf_handdiff.cli.predict.videos import predict_video
+
+        if self._settings.detector_keypoints:
+            raise InputError("--detector-keypoints: expected images, a video is followed by our own keypoints")
+        settings = self._settings.for_file(file.path)
+        detector = None if settings.detector is None else load_detector(settings)
+        for line in predict_video(file.path, file.name, self._pipeline, detector, settings):
+            write_line(f"{file.path}: {line}")
+        self._add_to_manifest(file, [f"{file.name}.jsonl", f"{file.name}.mp4"])
+
+    def _add_to_manifest(self, file: InputFile, answers: list[str]) -> None:
+        if self._manifest is not None:
+            self._manifest.add(file, answers)
+
+    @contextmanager
+    def _failures_of(self, file: InputFile, write_line: WriteLine) -> Iterator[None]:
+        """What goes wrong with a file is said and counted; only a bad checkpoint ends the run."""
+        try:
+            yield
+        except loading.CheckpointError:
+            raise
+        except _EXPECTED_ERRORS as error:
+            self.failed += 1
+            write_line(f"handdiff: error: {file.path}: {first_line(error)}", error=True)
+        except Exception as error:  # show where it is, but do the other files
+            self.failed += 1
+            write_line(f"handdiff: error: {file.path}: unexpected {type(error).__name__}: {error}", error=True)
+            write_line(traceback.format_exc(), error=True)
+
+
+def _with_progress(files: Sequence[InputFile], shown: bool) -> Iterator[tuple[InputFile, WriteLine]]:
+    """Yield (file, function that writes a line), with a progress bar where there are several files."""
+    from tqdm import tqdm
+
+    def write_line(line: str, error: bool = False) -> None:
+        warning = error or ": warning: " in line
+        tqdm.write(line, file=sys.stderr if warning else sys.stdout)
+
+    for file in tqdm(files, desc="files", unit="file", disable=len(files) < 2 or not shown, file=sys.stderr):
+        yield file, write_line

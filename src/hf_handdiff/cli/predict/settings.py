@@ -1,0 +1,139 @@
+"""What the user of `handdiff predict` asked for, and the checks of boxes and cameras. Nothing heavy is imported."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hf_handdiff.errors import InputError
+from hf_handdiff.json_files import finite_numbers, read_json_object, shown
+from hf_handdiff.pipelines.defaults import DEFAULT_AGGREGATION, NUM_HYPOTHESES
+from hf_handdiff.video.defaults import DETECT_EVERY, LOOKAHEAD
+
+if TYPE_CHECKING:
+    import numpy as np
+
+Box = tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class PredictionSettings:
+    """What the user asked for; None leaves it to the checkpoint.
+
+    Attributes:
+        out: folder of the results, made if it is missing.
+        checkpoint: folder or Hub repository; None is the checkpoint that comes with the package.
+        hand: "left" or "right"; None: what the detector says, or right.
+        box: (x0, y0, x1, y1) px around the hand, for every image.
+        boxes: box or None by image name, instead of `box`.
+        detector: "builtin", "mediapipe", or None.
+        detector_keypoints: use the detector's 2D keypoints instead of the built-in estimate.
+        intrinsics: (fx, fy, cx, cy) px, for every image.
+        num_hypotheses, seed, steps, mesh_steps, aggregation: as in the pipeline.
+        save_vertices: also write an NPZ file with every array.
+        device: where the networks run; None: a GPU if there is one.
+        batch_size: hands that go through the networks together; None: 8 on a GPU, 1 on a CPU, where batches gain
+            little and single images keep their answers to the last bit.
+        resume: leave out what an earlier run with the same settings has done.
+        detect_every: frames of a video between two looks of the detector.
+        lookahead: frames of a video that an answer waits for.
+    """
+
+    out: Path
+    checkpoint: str | None = None
+    hand: str | None = None
+    box: Box | None = None
+    boxes: dict[str, Box | None] | None = None
+    detector: str | None = None
+    detector_keypoints: bool = False
+    intrinsics: tuple[float, ...] | None = None
+    num_hypotheses: int = NUM_HYPOTHESES
+    seed: int = 0
+    steps: int | None = None
+    mesh_steps: int | None = None
+    aggregation: str = DEFAULT_AGGREGATION
+    save_vertices: bool = False
+    device: str | None = None
+    batch_size: int | None = None
+    resume: bool = False
+    detect_every: int = DETECT_EVERY
+    lookahead: int = LOOKAHEAD
+
+    @property
+    def side(self) -> str:
+        """The side of a hand of which no detector says it."""
+        return self.hand or "right"
+
+    @property
+    def camera_matrix(self) -> np.ndarray | None:
+        """The camera (3, 3) px, or None."""
+        if self.intrinsics is None:
+            return None
+        import numpy as np
+
+        fx, fy, cx, cy = self.intrinsics
+        return np.array([[fx, 0.0, cx], [0.0, fy, cy], [0.0, 0.0, 1.0]])
+
+    def of_answers(self) -> dict[str, Any]:
+        """Those on which the answers depend, for comparing two runs."""
+        others = {"out", "device", "batch_size", "resume"}
+        return {field.name: getattr(self, field.name) for field in fields(self) if field.name not in others}
+
+    def of_sampling(self) -> dict[str, Any]:
+        """Keyword arguments of the pipeline."""
+        return {
+            "num_hypotheses": self.num_hypotheses,
+            "generator": self.seed,
+            "num_inference_steps": self.steps,
+            "num_mesh_inference_steps": self.mesh_steps,
+            "aggregation": self.aggregation,
+        }
+
+    def for_file(self, path: str) -> PredictionSettings:
+        """The same with the box of a file as `box`, where `boxes` are given.
+
+        Raises:
+            InputError: `boxes` has no entry for the file.
+        """
+        if self.boxes is None:
+            return self
+        for key in (str(path), Path(path).name, Path(path).stem):
+            if key in self.boxes:
+                return replace(self, box=self.boxes[key], boxes=None)
+        raise InputError(f"--boxes: there is no entry '{Path(path).name}'; null stands for the whole image")
+
+
+def load_boxes(path: str) -> dict[str, Box | None]:
+    """Read a JSON file that maps image names to boxes [x0, y0, x1, y1], or null for the whole image.
+
+    Raises:
+        InputError: the file is missing, too large, no JSON, or maps a name to something else.
+    """
+    content = read_json_object(path, "--boxes", "that maps image names to [x0, y0, x1, y1]")
+    return {name: None if box is None else check_box(box, f"--boxes: {shown(name)}") for name, box in content.items()}
+
+
+def check_box(values: Any, name: str = "box") -> Box:
+    """Return four finite numbers x0 < x1, y0 < y1, or raise `InputError`; `values`: numbers, or "x0,y0,x1,y1"."""
+    box = _four_numbers(values)
+    if box is None:
+        raise InputError(f"{name}: expected four numbers x0,y0,x1,y1 in px, got {shown(values)}")
+    if not (box[2] > box[0] and box[3] > box[1]):
+        raise InputError(f"{name}: expected x0 < x1 and y0 < y1, got a box without pixels: {shown(values)}")
+    return box
+
+
+def check_intrinsics(values: Any, name: str = "intrinsics") -> tuple[float, ...]:
+    """Return finite fx, fy, cx, cy with positive focal lengths, or raise `InputError`; `values` as of `check_box`."""
+    intrinsics = _four_numbers(values)
+    if intrinsics is None or min(intrinsics[:2]) <= 0:
+        raise InputError(
+            f"{name}: expected four finite numbers fx,fy,cx,cy in px with positive focal lengths, got {shown(values)}"
+        )
+    return intrinsics
+
+
+def _four_numbers(values: Any) -> tuple[float, ...] | None:
+    """Four finite numbers; None where `values` are none."""
+    return finite_numbers(values.split(",") if isinstance(values, str) else values, 4)
