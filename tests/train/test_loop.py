@@ -81,7 +81,7 @@ def test_step_generators_are_independent():
 
 def test_two_processes(tmp_path):
     flags = [*TINY, "--max_train_steps", "3", "--checkpointing_steps", "3", "--report_to", "none"]
-    environment = {**os.environ, "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1", "PYTHONPATH": str(TRAIN)}
+    environment = {**os.environ, "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
     command += [str(TRAIN / "stage1.py"), *flags, "--output_dir", str(tmp_path)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
