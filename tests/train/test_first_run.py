@@ -1,4 +1,4 @@
-"""Without a flag a script starts from the bundled weights on a small corpus that it makes; wrong places are a sentence."""
+"""Without a flag a script starts from the bundled weights on a small corpus that it makes; a wrong place is told."""
 
 import os
 import subprocess

@@ -31,7 +31,13 @@ def assert_equal_weights(one, other):
         assert torch.equal(one[key], other[key]), key
 
 
-@pytest.mark.parametrize("extra", [[], ["--gradient_accumulation_steps", "2", "--mixed_precision", "bf16"]])
+@pytest.mark.parametrize(
+    "extra",
+    [
+        ["--dataloader_num_workers", "2"],
+        ["--gradient_accumulation_steps", "2", "--mixed_precision", "bf16"],
+    ],
+)
 def test_stopped_and_resumed_is_equal_to_the_bit(tmp_path, extra):
     flags = [*TINY, *extra, "--max_train_steps", "6", "--checkpointing_steps", "3", "--report_to", "none"]
     stage1.main([*flags, "--output_dir", str(tmp_path / "whole")])
