@@ -31,7 +31,13 @@ def assert_equal_weights(one, other):
         assert torch.equal(one[key], other[key]), key
 
 
-@pytest.mark.parametrize("extra", [[], ["--gradient_accumulation_steps", "2", "--mixed_precision", "bf16"]])
+@pytest.mark.parametrize(
+    "extra",
+    [
+        ["--dataloader_num_workers", "2"],
+        ["--gradient_accumulation_steps", "2", "--mixed_precision", "bf16"],
+    ],
+)
 def test_stopped_and_resumed_is_equal_to_the_bit(tmp_path, extra):
     flags = [*TINY, *extra, "--max_train_steps", "6", "--checkpointing_steps", "3", "--report_to", "none"]
     stage1.main([*flags, "--output_dir", str(tmp_path / "whole")])
@@ -81,7 +87,7 @@ def test_step_generators_are_independent():
 
 def test_two_processes(tmp_path):
     flags = [*TINY, "--max_train_steps", "3", "--checkpointing_steps", "3", "--report_to", "none"]
-    environment = {**os.environ, "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1", "PYTHONPATH": str(TRAIN)}
+    environment = {**os.environ, "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
     command += [str(TRAIN / "stage1.py"), *flags, "--output_dir", str(tmp_path)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)

@@ -1,16 +1,18 @@
 """The autoencoder, the conditions and stage 2, each a few steps by the real scripts on a tiny corpus."""
 
-import json
-
 import autoencoder
 import encode_corpus
 import hand_framing
+import numpy as np
 import pytest
 import stage1
 import stage2
 import torch
+import yaml
+from datasets import load_dataset
 from handdiff_training.conditions import ConditionData
 
+from hf_handdiff.data.features import CONDITION_FEATURES
 from hf_handdiff.errors import InputError
 from hf_handdiff.models import HandImageEncoder, HandImageEncoderConfig, MeshAutoencoder
 
@@ -57,7 +59,20 @@ def test_conditions_are_in_the_view_frame(conditions):
     assert batch.image.point_features.shape == (len(cache), 21, 64)
     palm = (batch.vertices - batch.joints[:, :1]).norm(dim=-1)
     assert palm.max() < 0.35  # a hand, in metres
-    assert json.loads((conditions / "train.json").read_text())["rows"] == len(cache)
+    assert yaml.safe_load((conditions / "train.yaml").read_text())["rows"] == len(cache)
+
+
+def test_conditions_are_a_data_set_like_any_other(conditions):
+    """By its folder alone, streamed; the rows are those that the scripts read, and so are rows in any order."""
+    read = ConditionData(conditions, "train").first(100)
+    streamed = load_dataset(str(conditions), split="train", streaming=True)
+    assert streamed.features == CONDITION_FEATURES
+    rows = list(streamed)
+    for name, values in (("joints_m", read.joints), ("vertices_m", read.vertices), ("keypoints_visible", read.visible)):
+        assert np.array_equal(np.array([row[name] for row in rows], values.numpy().dtype), values.numpy())
+    some = ConditionData(conditions, "train").rows(np.array([3, 0, 3]))
+    assert torch.equal(some.image.point_features, read.image.point_features[[3, 0, 3]])
+    assert torch.equal(some.row, torch.tensor([3, 0, 3]))
 
 
 def test_a_folder_without_conditions_is_refused(tmp_path):

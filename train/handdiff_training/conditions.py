@@ -4,7 +4,6 @@ A folder of Parquet shards with the columns of `hf_handdiff.data.features.CONDIT
 reads, streams and pushes like any other.
 """
 
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
+import yaml
 
 from hf_handdiff.data.corpus import load_corpus
 from hf_handdiff.data.features import CONDITION_FEATURES, condition_features
@@ -158,7 +158,7 @@ def write_conditions(folder, split: str, **settings) -> Iterator[ConditionWriter
     Args:
         folder: of the data set; other splits in it stay.
         split: what was there of it is replaced.
-        **settings: how the rows were made, for `{split}.json`.
+        **settings: how the rows were made, for `{split}.yaml`.
     """
     folder = Path(folder)
     with add_to_folder(folder) as aside:
@@ -167,7 +167,7 @@ def write_conditions(folder, split: str, **settings) -> Iterator[ConditionWriter
         writer.flush()
         for number, part in enumerate(writer.parts):
             part.rename(aside / shard_name(split, number, len(writer.parts)))
-        (aside / f"{split}.json").write_text(json.dumps({"rows": writer.rows, **settings}, indent=2) + "\n")
+        (aside / f"{split}.yaml").write_text(yaml.safe_dump({"rows": writer.rows, **settings}))  # no data to `datasets`
         for old in folder.glob(f"{split}-*-of-*.parquet"):
             old.unlink()
 

@@ -4,6 +4,7 @@ import argparse
 import json
 import os
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
@@ -15,6 +16,7 @@ from hf_handdiff import DEFAULT_CHECKPOINT
 from hf_handdiff.errors import InputError, first_line
 
 CONFIGS = Path(__file__).parents[1] / "configs"
+_PATIENCE_S = 60
 BUNDLED = "bundled"
 NONE = "none"
 BUNDLED_FOLDERS = {
@@ -56,8 +58,13 @@ def run(main: Callable[[], object]) -> None:
 
 
 def _say_and_exit(script: str, sentence: str) -> NoReturn:
-    if is_main_process():
-        print(f"{script}: {sentence}", file=sys.stderr, flush=True)
+    """Say it once: a launcher ends all processes as soon as one ends, so the others leave the word to the main one.
+
+    Who is still there after a while saw what the main process did not see, and says it.
+    """
+    if not is_main_process():
+        time.sleep(_PATIENCE_S)
+    print(f"{script}: {sentence}", file=sys.stderr, flush=True)
     sys.exit(2)
 
 

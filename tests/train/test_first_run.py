@@ -1,0 +1,112 @@
+"""Without a flag a script starts from the bundled weights on a small corpus that it makes; a wrong place is told."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import autoencoder
+import hand_framing
+import image_encoder
+import pytest
+import stage1
+import stage2
+import torch
+from handdiff_training import small_corpus
+
+import hf_handdiff
+from hf_handdiff import models
+
+SCRIPTS = {
+    stage1: ("joint_denoiser", models.JointDenoiser),
+    stage2: ("mesh_latent_denoiser", models.MeshLatentDenoiser),
+    autoencoder: ("mesh_autoencoder", models.MeshAutoencoder),
+    image_encoder: ("image_encoder", models.HandImageEncoder),
+    hand_framing: ("image_encoder", models.HandImageEncoder),
+}
+SHORT = "--max_train_steps 2 --train_batch_size 8 --dataloader_num_workers 0 --report_to none --cpu".split()
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory):
+    """Of so few renders that it is quick; the scripts share it."""
+    pytest.importorskip("numba")
+    folder = tmp_path_factory.mktemp("cache")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HF_HANDDIFF_CACHE", str(folder))
+        patch.setattr(small_corpus, "NUM_RENDERS", {"train": 8, "validation": 4})
+        yield folder
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.__name__)
+def test_a_first_run_leaves_a_model_and_says_how_to_go_on(cache, script, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    script.main(SHORT)
+    folder, network = SCRIPTS[script]
+    saved = network.from_pretrained(tmp_path / "runs" / "quick_start" / script.__name__ / "model").state_dict()
+    bundled = network.from_pretrained(Path(hf_handdiff.DEFAULT_CHECKPOINT) / folder).state_dict()
+    assert saved.keys() == bundled.keys()
+    changed = [(saved[key] - bundled[key]).abs().max().item() for key in saved if saved[key].is_floating_point()]
+    assert 0 < max(changed)
+    names = [key for key in saved if "latent_" not in key and saved[key].is_floating_point()]
+    assert all(torch.allclose(saved[key], bundled[key], atol=1e-2) for key in names)  # it started there
+    said = capsys.readouterr().out
+    assert f"accelerate launch train/{script.__name__}.py --config train/configs/{script.__name__}.yaml" in said
+    assert len(list(cache.glob("corpus-*/complete"))) <= 1
+
+
+WRONG = [
+    ("stage2", "--joint_denoiser runs/stage1/model", "--joint_denoiser: expected a folder with a saved JointDenoiser"),
+    ("stage2", "--conditions nowhere/at/all", "--conditions: expected what encode_corpus.py wrote"),
+    ("stage1", "--init_from {here}", "--init_from: expected a folder with a saved JointDenoiser"),
+    ("stage1", "--init_from {autoencoder} --conditions none", "which holds a MeshAutoencoder"),
+    ("stage1", "--hidden_size 32", "--hidden_size: the network of --init_from has its own"),
+    ("stage1", "--config nowhere.yaml", "--config: expected a YAML file of flag: value, got nowhere.yaml"),
+    ("stage1", "--conditions none --output_dir {file}", "--output_dir: expected a folder that can be written"),
+    ("stage1", "--conditions none --resume_from_checkpoint {here}", "holds no checkpoint of this training"),
+    ("image_encoder", "--corpus {here}", "--corpus: {here} holds no Parquet shards"),
+    ("image_encoder", "--initial {here}", "--initial: expected a folder with a saved HandImageEncoder"),
+    ("hand_framing", "--corpus runs/no/corpus", "--corpus: expected a folder of Parquet shards or a Hub id"),
+    ("autoencoder", "--init_from runs/no/model", "--init_from: expected a folder with a saved MeshAutoencoder"),
+]
+
+
+@pytest.mark.parametrize("script, flags, sentence", WRONG, ids=[f"{row[0]} {row[1]}" for row in WRONG])
+def test_a_wrong_place_is_one_sentence_and_exit_2(cache, script, flags, sentence, tmp_path, capsys, monkeypatch):
+    from handdiff_training.flags import run
+
+    module = {script.__name__: script for script in SCRIPTS}[script]
+    (tmp_path / "file").write_text("")
+    places = {
+        "here": tmp_path,
+        "file": tmp_path / "file",
+        "autoencoder": Path(hf_handdiff.DEFAULT_CHECKPOINT) / "mesh_autoencoder",
+    }
+    monkeypatch.chdir(tmp_path)
+    given = [*SHORT, *flags.format(**places).split()]
+    with pytest.raises(SystemExit) as ended:
+        run(lambda: module.main(given))
+    assert ended.value.code == 2
+    said = [line for line in capsys.readouterr().err.splitlines() if sentence.format(**places) in line]
+    assert len(said) == 1, said
+
+
+def test_conditions_of_an_earlier_version_are_told_how_to_be_made_anew(tmp_path):
+    from handdiff_training.conditions import ConditionData
+
+    from hf_handdiff.errors import InputError
+
+    (tmp_path / "train").mkdir()
+    (tmp_path / "train" / "meta.json").write_text("{}")
+    with pytest.raises(InputError, match=r"make it anew with `python train/encode_corpus.py .* --split train`"):
+        ConditionData(tmp_path, "train")
+
+
+def test_several_processes_say_it_once(tmp_path):
+    train = Path(stage1.__file__)
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", str(train)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
+    flags = ["--init_from", "runs/no/model", "--output_dir", str(tmp_path)]
+    done = subprocess.run([*command, *flags], env=environment, capture_output=True, text=True, timeout=300)
+    assert done.returncode != 0
+    assert done.stderr.count("--init_from: expected a folder with a saved JointDenoiser") == 1
