@@ -47,10 +47,10 @@ def load_detector(settings: PredictionSettings) -> Any:
 
     A checkpoint without a detector, or one on the Hub, is served by the detector that comes with the package.
     """
-    from hf_handdiff.models import hand_search
+    from hf_handdiff.models import hand_search, mediapipe_hands
 
     if settings.detector == "mediapipe":
-        return hand_search.MediaPipeHandDetector()
+        return mediapipe_hands.MediaPipeHandDetector()
     own = settings.checkpoint is not None and (Path(settings.checkpoint) / "hand_detector").is_dir()
     return hand_search.BuiltinHandDetector(hand_search.load_hand_detector(settings.checkpoint if own else None))
 
