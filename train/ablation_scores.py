@@ -3,7 +3,7 @@
 import math
 import statistics
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -12,17 +12,16 @@ from ablation_models import MeshRegressor, VertexSpace, sample_variant
 from conditions import ConditionCache, Conditions
 from tqdm.auto import tqdm
 
-from hf_handdiff.evaluation import metrics
-from hf_handdiff.evaluation.protocol import (
-    EvaluationSettings,
-    HandBatch,
-    measure_batch,
-    sample_prior_baseline,
-    sample_seed,
-)
-from hf_handdiff.evaluation.report import summarise
+from hf_handdiff.evaluation import metrics, uncertainty
+from hf_handdiff.evaluation.batches import HandBatch, sample_seed
+from hf_handdiff.evaluation.prior import sample_prior_baseline
+from hf_handdiff.evaluation.results import Results
+from hf_handdiff.evaluation.scores import Scores, measure_batch
+from hf_handdiff.evaluation.settings import EvaluationSettings
+from hf_handdiff.evaluation.summary import summarise
 from hf_handdiff.models import JointDenoiser, MeshAutoencoder, MeshLatentDenoiser
 from hf_handdiff.models.mesh_latent_denoiser import ImageConditions
+from hf_handdiff.pipelines.aggregation import spread
 from hf_handdiff.pipelines.sampling import draw_noise, hypothesis_generators, sample_joints
 from hf_handdiff.pipelines.schedulers import default_scheduler
 
@@ -118,7 +117,7 @@ def _batches(conditions: ConditionCache, limit: int | None, name: str):
         yield rows, conditions.rows(rows)
 
 
-def split_scores(sampler: Sampler, conditions: ConditionCache, label: str, args) -> dict:
+def split_scores(sampler: Sampler, conditions: ConditionCache, label: str, args) -> Results:
     """All results of the package's report, overall and by the share of joints that are visible.
 
     Args:
@@ -134,10 +133,10 @@ def split_scores(sampler: Sampler, conditions: ConditionCache, label: str, args)
         proposals = sampler.hypotheses(batch.image, seeds, count, args.num_inference_steps)
         vertices, joints = sampler.meshes(batch.image, proposals, seeds, count, args.num_mesh_inference_steps)
         parts.append(measure_batch(_prediction(vertices, joints, proposals), _truth(batch, rows, seeds), prior))
-    scores = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
     steps = args.num_inference_steps, args.num_mesh_inference_steps
     milliseconds = sampler.milliseconds(conditions, TIMED_IMAGES, count, *steps)
-    scores["seconds"] = np.full(len(scores["index"]), milliseconds / 1000)
+    scores = Scores.join(parts)
+    scores = replace(scores, seconds=np.full(len(scores), milliseconds / 1000))
     options = f"{steps[0]} and {steps[1]} steps"
     settings = EvaluationSettings("ablation", label, "", count, args.sampling_seed, options)
     return summarise(scores, settings)
@@ -199,7 +198,7 @@ def grid_scores(sampler: Sampler, conditions: ConditionCache, num_samples: int, 
         whole = {name: torch.cat([part[name] for part in measured]) for name in measured[0]}
         ranks = whole.pop("ranks").reshape(-1, 1)
         figures = {name: 1000 * values.double().mean().item() for name, values in whole.items()}
-        ece = metrics.quantile_ece(ranks, count).item()
+        ece = uncertainty.quantile_ece(ranks, count).item()
         cells.append(
             {
                 "num_hypotheses": count,
@@ -223,7 +222,7 @@ def _cell(
         "mpjpe_mm": metrics.mpjpe(joints.mean(1), conditions.joints),
         "single_pa_mpjpe_mm": errors.mean(1),
         "best_pa_mpjpe_mm": errors.amin(1),
-        "energy_score_mm": metrics.energy_score(joints, conditions.joints)[:, 1:].mean(1),
-        "spread_mm": metrics.spread(joints)[:, 1:].mean(1),
-        "ranks": metrics.truth_ranks(joints, conditions.joints, center="pooled")[:, 1:],
+        "energy_score_mm": uncertainty.energy_score(joints, conditions.joints)[:, 1:].mean(1),
+        "spread_mm": spread(joints)[:, 1:].mean(1),
+        "ranks": uncertainty.truth_ranks(joints, conditions.joints, center="pooled")[:, 1:],
     }

@@ -22,8 +22,10 @@ from hf_handdiff.data.freihand import import_freihand
 from hf_handdiff.data.number_lists import read_number_list
 from hf_handdiff.data.shards import BadSampleError
 from hf_handdiff.errors import InputError
-from hf_handdiff.evaluation.protocol import EvaluationSettings, collate, run_protocol
-from hf_handdiff.evaluation.report import summarise
+from hf_handdiff.evaluation.batches import collate
+from hf_handdiff.evaluation.protocol import run_protocol
+from hf_handdiff.evaluation.settings import EvaluationSettings
+from hf_handdiff.evaluation.summary import summarise
 from hf_handdiff.hand.layer import HandLayer
 from hf_handdiff.hand.open_hand import load_open_hand_arrays
 

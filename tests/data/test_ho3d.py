@@ -17,7 +17,9 @@ from hf_handdiff.data.features import CORPUS_FEATURES
 from hf_handdiff.data.ho3d import import_ho3d
 from hf_handdiff.data.shards import BadSampleError
 from hf_handdiff.errors import InputError
-from hf_handdiff.evaluation.protocol import EvaluationSettings, collate, run_protocol
+from hf_handdiff.evaluation.batches import collate
+from hf_handdiff.evaluation.protocol import run_protocol
+from hf_handdiff.evaluation.settings import EvaluationSettings
 from hf_handdiff.hand.layer import HandLayer
 
 TRAIN_SCRIPTS = Path(__file__).parents[2] / "train"
