@@ -9,6 +9,7 @@ from pictures import mesh_sheet
 from posed_hands import PosedHands
 
 from hf_handdiff.hand import HandLayer
+from hf_handdiff.hand.mano_layer import load_mano_layer
 from hf_handdiff.models import MeshAutoencoder, MeshAutoencoderConfig
 
 
@@ -16,7 +17,7 @@ class AutoencoderTask:
     """Reconstruct meshes in any pose, shape and rotation."""
 
     def __init__(self, args):
-        layer = HandLayer.from_mano_file(args.mano_file) if args.mano_file else HandLayer.open_hand()
+        layer = load_mano_layer(args.mano_file) if args.mano_file else HandLayer.open_hand()
         self.hands = PosedHands(layer)
         config = MeshAutoencoderConfig(
             num_vertices=layer.num_vertices,

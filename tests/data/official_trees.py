@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from hf_handdiff.hand.layer import HandLayer
+from hf_handdiff.hand.mano_layer import load_mano_layer
 from hf_handdiff.hand.open_hand import load_open_hand_arrays
 from hf_handdiff.hand.rotations import axis_angle_to_matrix
 
@@ -45,7 +45,7 @@ class Hands:
 
 
 def make_hands(count, mano_path, seed=0):
-    layer = HandLayer.from_mano_file(mano_path).double()
+    layer = load_mano_layer(mano_path).double()
     generator = torch.Generator().manual_seed(seed)
     pose = 0.3 * torch.randn(count, 16, 3, generator=generator, dtype=torch.float64)
     pose[:, 0] = 2.0 * torch.nn.functional.normalize(torch.randn(count, 3, generator=generator), dim=-1).double()

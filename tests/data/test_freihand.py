@@ -26,7 +26,7 @@ from hf_handdiff.evaluation.batches import collate
 from hf_handdiff.evaluation.protocol import run_protocol
 from hf_handdiff.evaluation.settings import EvaluationSettings
 from hf_handdiff.evaluation.summary import summarise
-from hf_handdiff.hand.layer import HandLayer
+from hf_handdiff.hand.mano_layer import load_mano_layer
 from hf_handdiff.hand.open_hand import load_open_hand_arrays
 
 N = 5  # unique training samples; the download has 4 N images
@@ -90,7 +90,7 @@ def test_poses_are_relative_to_the_flat_hand_and_give_the_mesh(corpus, mano_file
     rows = load_corpus(corpus, "train").with_format("torch")[:N]
     np.testing.assert_allclose(rows["pose_rad"], train_hands.pose, atol=1e-5)
     np.testing.assert_allclose(rows["translation_m"], train_hands.translation, atol=1e-5)
-    mesh = HandLayer.from_mano_file(mano_file)(rows["pose_rad"], rows["shape"])
+    mesh = load_mano_layer(mano_file)(rows["pose_rad"], rows["shape"])
     np.testing.assert_allclose(mesh.vertices + rows["translation_m"][:, None], rows["vertices_m"], atol=1e-5)
     np.testing.assert_allclose(rows["vertices_m"], train_hands.vertices, atol=1e-6)
 

@@ -18,14 +18,8 @@ from hf_handdiff.cli import data_synthetic as command
 from hf_handdiff.data.corpus import load_corpus
 from hf_handdiff.data.features import CORPUS_FEATURES
 from hf_handdiff.hand.layer import HandLayer
-from hf_handdiff.hand.poses import (
-    MAX_OVERLAP_M,
-    RECORDED_SPLITS,
-    SPLITS,
-    default_sampler,
-    recorded_angles,
-    sample_poses,
-)
+from hf_handdiff.hand.poses import MAX_OVERLAP_M, default_sampler, sample_poses
+from hf_handdiff.hand.recorded_poses import RECORDED_SPLITS, SPLITS, recorded_angles
 from hf_handdiff.hand.rotations import matrix_to_axis_angle
 from hf_handdiff.synthetic import SceneAssets, generate_sample, write_corpus, writer
 from hf_handdiff.synthetic.card import CorpusStatistics, corpus_statistics, curl_deg, viewing_direction, write_card

@@ -386,7 +386,7 @@ def test_visible_groups_part_the_samples():
     members = groups.visible_groups(share)
     assert list(members) == list(groups.VISIBLE_GROUPS)
     assert [mask.sum().item() for mask in members.values()] == [2, 2, 2]
-    assert (sum(mask.int() for mask in groups.values()) == 1).all()
+    assert (sum(mask.int() for mask in members.values()) == 1).all()
 
 
 # -- the same in plain numpy -------------------------------------------------------------------------------

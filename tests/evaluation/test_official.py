@@ -36,6 +36,7 @@ from hf_handdiff.evaluation.official import (
 from hf_handdiff.evaluation.protocol import CHUNK_SIZE, read_answers, run_protocol
 from hf_handdiff.evaluation.settings import EvaluationSettings
 from hf_handdiff.hand.layer import HandLayer
+from hf_handdiff.hand.mano_layer import load_mano_layer
 from hf_handdiff.hand.open_hand import load_open_hand_arrays, mesh_of_faces, mesh_of_points
 from hf_handdiff.hand.topology import MANO, OPEN_HAND
 
@@ -392,7 +393,7 @@ def test_the_meshes_of_hand_models_are_told_apart(hand_layer, rows):
 
 def test_fingertips_belong_to_the_hand_model(mano_file):
     """Ring 555 and little 672 in MANO's mesh, as FreiHAND annotates them; 554 and 671 in the open hand."""
-    mano, ours = HandLayer.from_mano_file(mano_file), HandLayer.open_hand()
+    mano, ours = load_mano_layer(mano_file), HandLayer.open_hand()
     assert mano.tip_vertices.tolist() == [744, 320, 443, 555, 672]
     assert ours.tip_vertices.tolist() == [744, 320, 443, 554, 671]
     for layer in (mano, ours):

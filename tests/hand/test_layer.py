@@ -9,6 +9,7 @@ import smplx
 import torch
 
 from hf_handdiff.hand.layer import HandLayer
+from hf_handdiff.hand.mano_layer import load_mano_layer
 from hf_handdiff.hand.open_hand import FULL_HAND_PATH, OPEN_HAND_PATH, load_open_hand_arrays
 from hf_handdiff.hand.poses import sample_poses
 from hf_handdiff.hand.rotations import axis_angle_to_matrix, matrix_to_axis_angle, random_rotations
@@ -50,7 +51,7 @@ def test_equals_smplx_with_pose_blend_shapes(tmp_path):
     arrays["posedirs"] = np.random.default_rng(0).normal(0, 1e-3, (778, 3, 135)).astype(np.float32)
     np.savez(tmp_path / "MANO_RIGHT.npz", **arrays)
     pose, shape = (x.double() for x in hands(12))
-    mine = HandLayer.from_mano_file(tmp_path / "MANO_RIGHT.npz").double()
+    mine = load_mano_layer(tmp_path / "MANO_RIGHT.npz").double()
     theirs = smplx_hand(tmp_path / "MANO_RIGHT.npz", 12)(
         betas=shape, global_orient=pose[:, 0], hand_pose=pose[:, 1:].flatten(1)
     )

@@ -3,15 +3,9 @@
 import pytest
 import torch
 
-from hf_handdiff.hand.poses import (
-    angles_to_pose,
-    clamp_to_limits,
-    default_sampler,
-    limits_table,
-    pose_to_angles,
-    recorded_poses,
-    sample_poses,
-)
+from hf_handdiff.hand.pose_limits import angles_to_pose, clamp_to_limits, limits_table, pose_to_angles
+from hf_handdiff.hand.poses import default_sampler, sample_poses
+from hf_handdiff.hand.recorded_poses import recorded_poses
 from hf_handdiff.hand.topology import FINGERS, MANO_FINGERS
 
 

@@ -13,12 +13,11 @@ from huggingface_hub import DatasetCardData
 from PIL import Image, ImageDraw
 
 from hf_handdiff.data.features import CORPUS_FEATURES
-from hf_handdiff.data.shards import shard_name
+from hf_handdiff.data.shards import count_shards, shard_name
 from hf_handdiff.files import replace_file
 from hf_handdiff.hand.rotations import axis_angle_to_matrix
 from hf_handdiff.hand.topology import BONES, FINGERS
 from hf_handdiff.hub.cards import dataset_card
-from hf_handdiff.synthetic.writer import num_shards
 from hf_handdiff.viz.plots import contact_sheet, label_font
 
 FIGURES = "figures"
@@ -80,7 +79,7 @@ def _complete_shards(folder: Path, split: str) -> list[Path]:
     if not (folder / f"{split}.json").exists():
         return []
     settings = json.loads((folder / f"{split}.json").read_text())
-    count = num_shards(settings["num_samples"], settings["shard_rows"])
+    count = count_shards(settings["num_samples"], settings["shard_rows"])
     files = [folder / shard_name(split, shard, count) for shard in range(count)]
     return files if all(file.exists() for file in files) else []
 
