@@ -19,6 +19,7 @@ from hf_handdiff.evaluation.results import Results
 from hf_handdiff.evaluation.scores import Scores, measure_batch
 from hf_handdiff.evaluation.settings import EvaluationSettings
 from hf_handdiff.evaluation.summary import summarise
+from hf_handdiff.hand.topology import NUM_JOINTS
 from hf_handdiff.models import JointDenoiser, MeshAutoencoder, MeshLatentDenoiser
 from hf_handdiff.models.mesh_latent_denoiser import ImageConditions
 from hf_handdiff.pipelines.aggregation import spread
@@ -64,7 +65,7 @@ class Sampler:
         """(B, N, 21, 3) m of stage 1, or None."""
         if self.stage1 is None:
             return None
-        noise = draw_noise(hypothesis_generators(seeds, count, stage=1), len(seeds), (21, 3))
+        noise = draw_noise(hypothesis_generators(seeds, count, stage=1), len(seeds), (NUM_JOINTS, 3))
         conditions = (image.keypoints, image.keypoint_scores, image.view_scale)
         return sample_joints(self.stage1, self.joint_scheduler, noise, *conditions, steps)
 
@@ -151,8 +152,8 @@ def _prediction(vertices, joints, proposals) -> SimpleNamespace:
         joint_hypotheses=proposals,
         mean_joints=joints.mean(1),
         mean_vertices=vertices.mean(1),
-        joint_std=torch.full((count, 21), math.nan),
-        keypoints_2d=torch.full((count, 21, 2), math.nan),
+        joint_std=torch.full((count, NUM_JOINTS), math.nan),
+        keypoints_2d=torch.full((count, NUM_JOINTS, 2), math.nan),
         hand_score=torch.ones(count),
     )
 
@@ -166,7 +167,7 @@ def _truth(conditions: Conditions, rows: np.ndarray, seeds: list[int]) -> HandBa
         intrinsics_px=torch.eye(3).expand(count, 3, 3),
         seeds=seeds,
         has_hand=torch.ones(count, dtype=torch.bool),
-        keypoints_px=torch.zeros(count, 21, 2),
+        keypoints_px=torch.zeros(count, NUM_JOINTS, 2),
         keypoints_visible=conditions.visible,
         wrist=torch.zeros(count, 3),
         joints=conditions.joints,

@@ -88,7 +88,7 @@ def test_fingers_hardly_run_through_each_other(sampler, poses):
 
 
 def test_pinching_pulps_touch(sampler):
-    table = sampler._pinch_table()
+    table = sampler._touching.pinches()
     for number, finger in enumerate(("index", "middle", "little", "ring")):
         poses = torch.zeros(len(table[number]), 16, 3)
         poses[:, list(MANO_FINGERS["thumb"])] = table[number][:, :3]

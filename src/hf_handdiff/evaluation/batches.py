@@ -11,12 +11,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from hf_handdiff.data.features import UNKNOWN_SKIN_TONE
 from hf_handdiff.errors import InputError
 from hf_handdiff.hand.topology import NUM_JOINTS
 from hf_handdiff.images import load_image
 
 REQUIRED_COLUMNS = ("image", "intrinsics_px", "keypoints_2d_px", "joints_m")
-UNKNOWN_SKIN_TONE = -1.0
 
 
 class Prediction(Protocol):

@@ -11,7 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hf_handdiff.evaluation.batches import UNKNOWN_SKIN_TONE, HandBatch, Prediction
+from hf_handdiff.data.features import UNKNOWN_SKIN_TONE
+from hf_handdiff.evaluation.batches import HandBatch, Prediction
 from hf_handdiff.evaluation.comparison import Comparison, as_tensor
 from hf_handdiff.evaluation.measures import METRICS, PA_JOINT_ERROR, Metric
 from hf_handdiff.evaluation.prior import PriorBaseline

@@ -16,7 +16,7 @@ from hf_handdiff.data.features import CORPUS_FEATURES
 from hf_handdiff.data.shards import count_shards, shard_name
 from hf_handdiff.files import replace_file
 from hf_handdiff.hand.rotations import axis_angle_to_matrix
-from hf_handdiff.hand.topology import BONES, FINGERS
+from hf_handdiff.hand.topology import BONES, FINGERS, NUM_JOINTS
 from hf_handdiff.hub.cards import dataset_card
 from hf_handdiff.viz.plots import contact_sheet, label_font
 
@@ -102,7 +102,7 @@ def _shard_statistics(file: Path) -> CorpusStatistics:
     names = ["has_hand", "joints_m", "pose_rad", "visible_share", "skin_tone", "intrinsics_px", "keypoints_visible"]
     table = pq.read_table(file, columns=names)
     has_hand = _values(table["has_hand"]).astype(bool)
-    joints = _values(table["joints_m"]).reshape(-1, 21, 3)[has_hand]
+    joints = _values(table["joints_m"]).reshape(-1, NUM_JOINTS, 3)[has_hand]
     pose = _values(table["pose_rad"]).reshape(-1, 16, 3)[has_hand]
     focal = _values(table["intrinsics_px"]).reshape(-1, 3, 3)[has_hand, 0, 0]
     around, toward_tips = viewing_direction(joints, pose[:, 0])
@@ -113,7 +113,7 @@ def _shard_statistics(file: Path) -> CorpusStatistics:
         visible_share=_values(table["visible_share"])[has_hand],
         skin_tone=_values(table["skin_tone"])[has_hand],
         field_of_view_deg=np.degrees(2.0 * np.arctan(0.5 * _image_width(file) / focal)),
-        visible_joints=_values(table["keypoints_visible"]).reshape(-1, 21)[has_hand].sum(1),
+        visible_joints=_values(table["keypoints_visible"]).reshape(-1, NUM_JOINTS)[has_hand].sum(1),
         num_rows=len(has_hand),
     )
 
@@ -174,8 +174,8 @@ def split_sheet(file: Path) -> Image.Image:
     """The first images of a shard; every second row of the sheet shows its images with their keypoints."""
     names = ["has_hand", "keypoints_2d_px", "keypoints_visible"]
     batch = pa.Table.from_batches([next(pq.ParquetFile(file).iter_batches(SHEET_IMAGES, columns=names))])
-    keypoints = _values(batch["keypoints_2d_px"]).reshape(-1, 21, 2)
-    visible = _values(batch["keypoints_visible"]).reshape(-1, 21)
+    keypoints = _values(batch["keypoints_2d_px"]).reshape(-1, NUM_JOINTS, 2)
+    visible = _values(batch["keypoints_visible"]).reshape(-1, NUM_JOINTS)
     has_hand = _values(batch["has_hand"])
     pictures = []
     for number, image in enumerate(_images(file, SHEET_IMAGES)):
