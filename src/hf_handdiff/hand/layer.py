@@ -12,11 +12,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
+import roma
 import torch
 from torch import nn
 
 from hf_handdiff.hand.open_hand import load_open_hand_arrays
-from hf_handdiff.hand.rotations import axis_angle_to_matrix
 from hf_handdiff.hand.topology import (
     MANO_FINGERTIP_VERTICES,
     MANO_PARENTS,
@@ -159,7 +159,7 @@ class HandLayer(nn.Module):
         if pose.shape[1:] == (NUM_ROTATIONS, 3, 3):
             return pose
         if pose.shape[1:] == (NUM_ROTATIONS, 3):
-            return axis_angle_to_matrix(pose)
+            return roma.rotvec_to_rotmat(pose)
         raise ValueError(f"pose must be (B, 16, 3) or (B, 16, 3, 3), got {tuple(pose.shape)}")
 
     @staticmethod

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import roma
 import torch
 
-from hf_handdiff.hand.pose_limits import angles_to_pose, limits_table, pose_to_angles, positive_quaternion
-from hf_handdiff.hand.rotations import axis_angle_to_quaternion, quaternion_multiply, quaternion_to_axis_angle
+from hf_handdiff.hand.pose_limits import angles_to_pose, limits_table, pose_to_angles
 from hf_handdiff.hand.topology import MANO_FINGERS, NUM_ROTATIONS
 
 LONG_FINGERS = ("index", "middle", "little", "ring")
@@ -113,10 +113,9 @@ class PoseComposer:
         angles[:, 1, 0], angles[:, 2, 0] = middle, tip
         angles[:, 1, 1:] = draw.normal(count, 2, std=0.05)
         frames = self.frames.to(draw.device)[13:]
-        saddle = axis_angle_to_quaternion(angles_to_pose(angles[:, 0], frames[0]))
+        saddle = angles_to_pose(angles[:, 0], frames[0])
         long_axis = torch.nn.functional.pad(opposition[:, None], (0, 2))
-        saddle = quaternion_multiply(axis_angle_to_quaternion(long_axis), saddle)
-        angles[:, 0] = pose_to_angles(quaternion_to_axis_angle(positive_quaternion(saddle)), frames[0])
+        angles[:, 0] = pose_to_angles(roma.rotvec_composition((long_axis, saddle)), frames[0])
         return self.bounded_pose(angles, slice(13, 16))
 
     def bounded_pose(self, angles: torch.Tensor, joints: slice) -> torch.Tensor:

@@ -11,15 +11,10 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import NamedTuple
 
+import roma
 import torch
 
 from hf_handdiff.hand.open_hand import load_open_hand_arrays
-from hf_handdiff.hand.rotations import (
-    axis_angle_to_matrix,
-    axis_angle_to_quaternion,
-    quaternion_multiply,
-    quaternion_to_axis_angle,
-)
 from hf_handdiff.hand.topology import MANO_FINGERS, NUM_ROTATIONS
 
 
@@ -82,11 +77,8 @@ def angles_to_pose(angles: torch.Tensor, frames: torch.Tensor) -> torch.Tensor:
     Returns:
         ``(..., 3)`` axis-angle, radians.
     """
-    quaternion = axis_angle_to_quaternion(angles[..., 0:1] * frames[..., 0, :])
-    for axis in (1, 2):
-        turn = axis_angle_to_quaternion(angles[..., axis : axis + 1] * frames[..., axis, :])
-        quaternion = quaternion_multiply(quaternion, turn)
-    return quaternion_to_axis_angle(positive_quaternion(quaternion))
+    turns = (angles[..., axis : axis + 1] * frames[..., axis, :] for axis in range(3))
+    return roma.rotvec_composition(tuple(turns))
 
 
 def pose_to_angles(pose: torch.Tensor, frames: torch.Tensor) -> torch.Tensor:
@@ -99,16 +91,11 @@ def pose_to_angles(pose: torch.Tensor, frames: torch.Tensor) -> torch.Tensor:
     Returns:
         ``(..., 3)`` flexion, spread (within +-pi/2) and twist in radians.
     """
-    local = frames @ axis_angle_to_matrix(pose) @ frames.transpose(-1, -2)
+    local = frames @ roma.rotvec_to_rotmat(pose) @ frames.transpose(-1, -2)
     flexion = torch.atan2(-local[..., 1, 2], local[..., 2, 2])
     spread = torch.asin(local[..., 0, 2].clamp(-1, 1))
     twist = torch.atan2(-local[..., 0, 1], local[..., 0, 0])
     return torch.stack([flexion, spread, twist], dim=-1)
-
-
-def positive_quaternion(quaternion: torch.Tensor) -> torch.Tensor:
-    """Of the two quaternions ``(..., 4)`` of a rotation that with ``w >= 0``."""
-    return torch.where(quaternion[..., :1] < 0, -quaternion, quaternion)
 
 
 def clamp_to_limits(pose: torch.Tensor, frames: torch.Tensor | None = None) -> torch.Tensor:

@@ -15,7 +15,6 @@ from PIL import Image, ImageDraw
 from hf_handdiff.data.features import CORPUS_FEATURES
 from hf_handdiff.data.shards import count_shards, shard_name
 from hf_handdiff.files import replace_file
-from hf_handdiff.hand.rotations import axis_angle_to_matrix
 from hf_handdiff.hand.topology import BONES, FINGERS, NUM_JOINTS
 from hf_handdiff.hub.cards import dataset_card
 from hf_handdiff.viz.plots import contact_sheet, label_font
@@ -146,9 +145,10 @@ def viewing_direction(joints_m: np.ndarray, global_rotation_rad: np.ndarray) -> 
     joints_m (N, 21, 3) in camera axes; global_rotation_rad (N, 3) rotation vectors from the hand's axes (fingers
     -x, back of the hand +y, thumb +z) to the camera's. See `CorpusStatistics`.
     """
+    import roma
     import torch
 
-    rotation = axis_angle_to_matrix(torch.from_numpy(np.ascontiguousarray(global_rotation_rad))).numpy()
+    rotation = roma.rotvec_to_rotmat(torch.from_numpy(np.ascontiguousarray(global_rotation_rad))).numpy()
     to_camera = -joints_m.mean(1)
     to_camera = to_camera / np.linalg.norm(to_camera, axis=1, keepdims=True)
     own = np.einsum("nij,ni->nj", rotation, to_camera)

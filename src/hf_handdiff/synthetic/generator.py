@@ -4,10 +4,10 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
+import roma
 import torch
 
 from hf_handdiff.data.features import NUM_VERTICES, UNKNOWN_SKIN_TONE
-from hf_handdiff.hand.rotations import matrix_to_axis_angle
 from hf_handdiff.hand.topology import NUM_JOINTS, NUM_ROTATIONS, NUM_SHAPE
 from hf_handdiff.synthetic.assets import SceneAssets
 from hf_handdiff.synthetic.background import sample_background
@@ -171,4 +171,4 @@ def hand_labels(assets: SceneAssets, instance: HandInstance, placement: Placemen
 
 def axis_angle(rotation: np.ndarray) -> np.ndarray:
     """The rotation vector (3,) float32 of a rotation matrix (3, 3)."""
-    return matrix_to_axis_angle(torch.from_numpy(rotation)).numpy().astype(np.float32)
+    return roma.rotmat_to_rotvec(torch.from_numpy(rotation)).numpy().astype(np.float32)
