@@ -24,6 +24,7 @@ from pathlib import Path
 import bpy
 import cv2
 import numpy as np
+import roma
 import torch
 from mathutils import Vector
 from realistic_test import places, skin, things
@@ -31,7 +32,6 @@ from realistic_test.shapes import matrix
 from tqdm import tqdm
 
 from hf_handdiff.hand.poses import sample_poses
-from hf_handdiff.hand.rotations import matrix_to_axis_angle
 from hf_handdiff.hand.topology import FINGERS, MANO_FINGERS
 from hf_handdiff.synthetic import grasps
 from hf_handdiff.synthetic.hand_mesh import ForearmShape, RenderHand
@@ -490,7 +490,7 @@ def make_sample(seed: int, index: int, hand: RenderHand, scratch: Path, threads:
 def labels(hand: RenderHand, posed: Hand, placement: Placement) -> dict:
     """The labels of the standard mesh of the same parameters, in camera axes and projected."""
     pose = posed.pose_rad.astype(np.float32).copy()
-    pose[0] = matrix_to_axis_angle(torch.from_numpy(placement.rotation)).numpy()
+    pose[0] = roma.rotmat_to_rotvec(torch.from_numpy(placement.rotation)).numpy()
     standard = hand.standard(pose, posed.shape)
     translation = (placement.translation_m - standard.joints[0]).astype(np.float32)
     joints = standard.joints + translation

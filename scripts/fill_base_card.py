@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from hf_handdiff import DEFAULT_CHECKPOINT
-from hf_handdiff.cli.evaluate import checkpoint_digest
+from hf_handdiff.cli.pipeline_arguments import checkpoint_digest
 from hf_handdiff.errors import InputError
 from hf_handdiff.files import replace_between_marks, replace_file
 from hf_handdiff.hub import figures

@@ -4,7 +4,7 @@
 
 The wheel of spoken-to-signed 0.4.0 (https://github.com/ZurichNLP/spoken-to-signed-translation, MIT License,
 Copyright (c) 2026 ZurichNLP) carries 600 clips of fingerspelling in 19 sign languages as MediaPipe landmarks.
-Every third hand is fitted by its joint angles within the limits of ``hand/poses.py``; fits that are far off
+Every third hand is fitted by its joint angles within the limits of ``hand/pose_limits.py``; fits that are far off
 or whose fingers overlap are left out, and of the others those are kept that differ most from each other. The
 clips do not name their signers; the sign language of each is kept in their place.
 """
@@ -16,11 +16,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import roma
 import torch
 
 from hf_handdiff.hand.layer import HandLayer
-from hf_handdiff.hand.poses import RECORDED_POSES_PATH, PoseSampler, angles_to_pose, limits_table
-from hf_handdiff.hand.rotations import matrix_to_axis_angle
+from hf_handdiff.hand.pose_limits import angles_to_pose, limits_table
+from hf_handdiff.hand.poses import PoseSampler
+from hf_handdiff.hand.recorded_poses import RECORDED_POSES_PATH
 from hf_handdiff.hand.topology import FINGERS, MANO_FINGERS, NUM_JOINTS, NUM_SHAPE
 
 DEPTH_SCALE = 700.0
@@ -86,7 +88,7 @@ def palm_rotation(joints: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
     left, _, right = torch.linalg.svd(target.transpose(1, 2) @ source)
     handed = torch.ones(len(targets), 3)
     handed[:, 2] = torch.linalg.det(left @ right)
-    return matrix_to_axis_angle(left @ torch.diag_embed(handed) @ right)
+    return roma.rotmat_to_rotvec(left @ torch.diag_embed(handed) @ right)
 
 
 def fit_hands(layer: HandLayer, frames: torch.Tensor, targets: torch.Tensor, steps: int) -> Fit:

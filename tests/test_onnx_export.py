@@ -11,9 +11,9 @@ import torch
 
 import hf_handdiff
 from hf_handdiff import camera
-from hf_handdiff.cli.evaluate import checkpoint_digest
 from hf_handdiff.cli.loading import load_pipeline
 from hf_handdiff.cli.main import main
+from hf_handdiff.cli.pipeline_arguments import checkpoint_digest
 from hf_handdiff.errors import InputError
 from hf_handdiff.evaluation.benchmark import render_benchmark
 from hf_handdiff.evaluation.onnx_timing import measure_onnx

@@ -13,6 +13,7 @@ from handdiff_training.pictures import mesh_sheet
 from handdiff_training.posed_hands import PosedHands
 
 from hf_handdiff.hand import HandLayer
+from hf_handdiff.hand.mano_layer import load_mano_layer
 from hf_handdiff.models import MeshAutoencoder, MeshAutoencoderConfig
 
 
@@ -22,7 +23,7 @@ class AutoencoderTask:
     real_training = "accelerate launch train/autoencoder.py --config train/configs/autoencoder.yaml"
 
     def __init__(self, args):
-        layer = HandLayer.from_mano_file(args.mano_file) if args.mano_file else HandLayer.open_hand()
+        layer = load_mano_layer(args.mano_file) if args.mano_file else HandLayer.open_hand()
         self.hands = PosedHands(layer)
         if args.init_from:
             self.model = load_model(MeshAutoencoder, args.init_from, "init_from")

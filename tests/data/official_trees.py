@@ -5,12 +5,12 @@ import pickle
 from dataclasses import dataclass
 
 import numpy as np
+import roma
 import torch
 from PIL import Image
 
-from hf_handdiff.hand.layer import HandLayer
+from hf_handdiff.hand.mano_layer import load_mano_layer
 from hf_handdiff.hand.open_hand import load_open_hand_arrays
-from hf_handdiff.hand.rotations import axis_angle_to_matrix
 
 OPENGL = np.array([1.0, -1.0, -1.0])
 FINGERS = {"thumb": 1, "index": 5, "middle": 9, "ring": 13, "little": 17}  # their first joints in our order
@@ -45,7 +45,7 @@ class Hands:
 
 
 def make_hands(count, mano_path, seed=0):
-    layer = HandLayer.from_mano_file(mano_path).double()
+    layer = load_mano_layer(mano_path).double()
     generator = torch.Generator().manual_seed(seed)
     pose = 0.3 * torch.randn(count, 16, 3, generator=generator, dtype=torch.float64)
     pose[:, 0] = 2.0 * torch.nn.functional.normalize(torch.randn(count, 3, generator=generator), dim=-1).double()
@@ -147,7 +147,7 @@ def ho3d_annotation(hands, i, evaluation):
         box = [int(value) for value in [*np.floor(keypoints.min(0)), *np.ceil(keypoints.max(0))]]
         return object_fields | {"camMat": HO3D_CAMERA, "handJoints3D": joints[0], "handBoundingBox": box}
     flip = torch.diag(torch.from_numpy(OPENGL))
-    turned = flip @ axis_angle_to_matrix(torch.from_numpy(hands.pose[i, 0]))
+    turned = flip @ roma.rotvec_to_rotmat(torch.from_numpy(hands.pose[i, 0]))
     pose = hands.pose[i].copy()
     pose[0] = rotation_vector(turned.numpy())
     # vertices are R (v - wrist) + wrist + trans in MANO; so trans in OpenGL axes is

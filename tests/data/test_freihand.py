@@ -22,9 +22,11 @@ from hf_handdiff.data.freihand import import_freihand
 from hf_handdiff.data.number_lists import read_number_list
 from hf_handdiff.data.shards import BadSampleError
 from hf_handdiff.errors import InputError
-from hf_handdiff.evaluation.protocol import EvaluationSettings, collate, run_protocol
-from hf_handdiff.evaluation.report import summarise
-from hf_handdiff.hand.layer import HandLayer
+from hf_handdiff.evaluation.batches import collate
+from hf_handdiff.evaluation.protocol import run_protocol
+from hf_handdiff.evaluation.settings import EvaluationSettings
+from hf_handdiff.evaluation.summary import summarise
+from hf_handdiff.hand.mano_layer import load_mano_layer
 from hf_handdiff.hand.open_hand import load_open_hand_arrays
 
 N = 5  # unique training samples; the download has 4 N images
@@ -88,7 +90,7 @@ def test_poses_are_relative_to_the_flat_hand_and_give_the_mesh(corpus, mano_file
     rows = load_corpus(corpus, "train").with_format("torch")[:N]
     np.testing.assert_allclose(rows["pose_rad"], train_hands.pose, atol=1e-5)
     np.testing.assert_allclose(rows["translation_m"], train_hands.translation, atol=1e-5)
-    mesh = HandLayer.from_mano_file(mano_file)(rows["pose_rad"], rows["shape"])
+    mesh = load_mano_layer(mano_file)(rows["pose_rad"], rows["shape"])
     np.testing.assert_allclose(mesh.vertices + rows["translation_m"][:, None], rows["vertices_m"], atol=1e-5)
     np.testing.assert_allclose(rows["vertices_m"], train_hands.vertices, atol=1e-6)
 

@@ -17,8 +17,10 @@ from hf_handdiff.data.features import LOADED_FEATURES
 from hf_handdiff.data.ho3d import import_ho3d
 from hf_handdiff.data.shards import BadSampleError
 from hf_handdiff.errors import InputError
-from hf_handdiff.evaluation.protocol import EvaluationSettings, collate, run_protocol
-from hf_handdiff.hand.layer import HandLayer
+from hf_handdiff.evaluation.batches import collate
+from hf_handdiff.evaluation.protocol import run_protocol
+from hf_handdiff.evaluation.settings import EvaluationSettings
+from hf_handdiff.hand.mano_layer import load_mano_layer
 
 TRAIN_SCRIPTS = Path(__file__).parents[2] / "train"
 ANNOTATED = [0, 1, 3, 4]  # frame 2 of the train split has none
@@ -82,7 +84,7 @@ def test_projected_joints_lie_on_the_dots_of_the_crops(corpus, split):
 
 def test_pose_turns_into_opencv_axes_and_gives_the_mesh(corpus, mano_file, train_hands):
     rows = load_corpus(corpus, "train").with_format("torch")[:]
-    mesh = HandLayer.from_mano_file(mano_file)(rows["pose_rad"], rows["shape"])
+    mesh = load_mano_layer(mano_file)(rows["pose_rad"], rows["shape"])
     placed = mesh.vertices + rows["translation_m"][:, None]
     np.testing.assert_allclose(placed, train_hands.vertices[ANNOTATED], atol=2e-5)
     np.testing.assert_allclose(rows["vertices_m"], train_hands.vertices[ANNOTATED], atol=2e-5)
@@ -94,7 +96,7 @@ def test_mesh_agrees_with_the_official_translation(corpus, whole_tree, mano_file
     row = load_corpus(corpus, "train").with_format("numpy")[0]
     fields = pickle.loads((whole_tree / "train" / "SS1" / "meta" / "0000.pkl").read_bytes(), encoding="latin1")
     pose, shape = (torch.tensor(np.array(fields[name], np.float32))[None] for name in ("handPose", "handBeta"))
-    vertices = HandLayer.from_mano_file(mano_file)(pose.reshape(1, 16, 3), shape).vertices[0].numpy()
+    vertices = load_mano_layer(mano_file)(pose.reshape(1, 16, 3), shape).vertices[0].numpy()
     np.testing.assert_allclose((vertices + fields["handTrans"]) * [1, -1, -1], row["vertices_m"], atol=2e-5)
 
 

@@ -5,6 +5,7 @@ import os
 
 import numpy as np
 import pytest
+import roma
 import torch
 from PIL import Image
 
@@ -18,15 +19,8 @@ from hf_handdiff.cli.main import build_parser, main
 from hf_handdiff.data.corpus import load_corpus
 from hf_handdiff.data.features import CORPUS_FEATURES, LOADED_FEATURES
 from hf_handdiff.hand.layer import HandLayer
-from hf_handdiff.hand.poses import (
-    MAX_OVERLAP_M,
-    RECORDED_SPLITS,
-    SPLITS,
-    default_sampler,
-    recorded_angles,
-    sample_poses,
-)
-from hf_handdiff.hand.rotations import matrix_to_axis_angle
+from hf_handdiff.hand.poses import MAX_OVERLAP_M, default_sampler, sample_poses
+from hf_handdiff.hand.recorded_poses import RECORDED_SPLITS, SPLITS, recorded_angles
 from hf_handdiff.synthetic import SceneAssets, generate_sample, write_corpus, writer
 from hf_handdiff.synthetic.card import CorpusStatistics, corpus_statistics, curl_deg, viewing_direction, write_card
 from hf_handdiff.synthetic.environment import ENVIRONMENT_SPLITS, studio_lighting
@@ -505,7 +499,7 @@ def test_directions_and_curl_are_what_they_say(assets):
     flat = assets.hand.pose(np.zeros((16, 3)), np.zeros(10)).joints
     palm_view = np.array([[0.0, 0.0, 1.0], [1.0, 0.0, 0.0], [0.0, 1.0, 0.0]])
     joints = (flat - flat.mean(0)) @ palm_view.T + [0.0, 0.0, 2.0]
-    vector = matrix_to_axis_angle(torch.from_numpy(palm_view)).numpy()
+    vector = roma.rotmat_to_rotvec(torch.from_numpy(palm_view)).numpy()
     around, toward_tips = viewing_direction(joints[None], vector[None])
     assert abs(around[0]) < 1.0 and abs(toward_tips[0]) < 0.02
     assert curl_deg(joints[None])[0] < 40.0

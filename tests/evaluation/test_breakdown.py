@@ -7,10 +7,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from hf_handdiff.evaluation import metrics
+from hf_handdiff.evaluation import groups
 from hf_handdiff.evaluation.plots import PLOTS, write_plots
-from hf_handdiff.evaluation.protocol import EvaluationSettings
-from hf_handdiff.evaluation.report import render_report, summarise
+from hf_handdiff.evaluation.report import render_report
+from hf_handdiff.evaluation.scores import Scores
+from hf_handdiff.evaluation.settings import EvaluationSettings
+from hf_handdiff.evaluation.summary import summarise
 from hf_handdiff.hand.topology import JOINT_NAMES
 
 NUM_SAMPLES, NUM_HYPOTHESES = 400, 20
@@ -39,6 +41,8 @@ def scores():
         "keypoint_error": error,
         "keypoint_error_px": error,
         "keypoints_visible": np.tile(np.arange(21) % 2 == 0, (NUM_SAMPLES, 1)),
+        "index": np.arange(NUM_SAMPLES),
+        "sample_id": np.arange(NUM_SAMPLES).astype(str),
         "visible_share": np.linspace(0, 1, NUM_SAMPLES),
         "has_hand": np.ones(NUM_SAMPLES, bool),
         "hand_score": np.ones(NUM_SAMPLES),
@@ -55,7 +59,7 @@ def scores():
 
 @pytest.fixture(scope="module")
 def results(scores):
-    return summarise(scores, EvaluationSettings("made up", "none", "test", NUM_HYPOTHESES))
+    return summarise(Scores.from_arrays(scores), EvaluationSettings("made up", "none", "test", NUM_HYPOTHESES))
 
 
 def test_every_joint_has_its_own_figures(scores, results):
@@ -110,8 +114,8 @@ def test_the_report_shows_every_group_and_joint(results):
     report = render_report(results)
     for words in ("## By joint", "little_4", "joint_std: covered at 80%", "best of 20 prior random hands", "PA-PCK"):
         assert words in report
-    groups = [name for name in metrics.VISIBLE_GROUPS if name in report]
-    assert groups == list(metrics.VISIBLE_GROUPS)
+    shown = [name for name in groups.VISIBLE_GROUPS if name in report]
+    assert shown == list(groups.VISIBLE_GROUPS)
     json.dumps(results, allow_nan=False)
 
 
@@ -120,11 +124,11 @@ def test_skin_tones_are_told_apart(scores, results):
     tones = np.tile([0.1, 0.5, 0.9, -1.0], NUM_SAMPLES // 4)
     error = scores["pa_joint_error"] * np.where(tones == 0.9, 3.0, 1.0)[:, None]
     settings = EvaluationSettings("made up", "none", "test", NUM_HYPOTHESES)
-    told = summarise({**scores, "pa_joint_error": error, "skin_tone": tones}, settings)
-    groups = told["by_skin_tone"]
-    assert list(groups) == list(metrics.SKIN_TONE_GROUPS)
-    assert [group["num_samples"] for group in groups.values()] == [NUM_SAMPLES // 4] * 3, "unknown tones are in none"
-    light, _, dark = (group["accuracy"]["pa_mpjpe_mm"] for group in groups.values())
+    told = summarise(Scores.from_arrays({**scores, "pa_joint_error": error, "skin_tone": tones}), settings)
+    by_tone = told["by_skin_tone"]
+    assert list(by_tone) == list(groups.SKIN_TONE_GROUPS)
+    assert [group["num_samples"] for group in by_tone.values()] == [NUM_SAMPLES // 4] * 3, "unknown tones are in none"
+    light, _, dark = (group["accuracy"]["pa_mpjpe_mm"] for group in by_tone.values())
     assert dark == pytest.approx(1000 * error[tones == 0.9].mean()) and dark > 2 * light
     assert "dark (> 2/3)" in render_report(told).split("## By skin tone")[1].split("## By joint")[0]
 
@@ -145,7 +149,7 @@ def test_what_cannot_be_told_is_not_drawn(scores, tmp_path):
     single["visible_share"] = np.full(NUM_SAMPLES, math.nan)
     single["joint_std"] = np.full((NUM_SAMPLES, 21), math.nan)
     single["hypothesis_pa_joints"] = scores["hypothesis_pa_joints"][:, :1]
-    results = summarise(single, EvaluationSettings("made up", "none", "test", 1))
+    results = summarise(Scores.from_arrays(single), EvaluationSettings("made up", "none", "test", 1))
     assert write_plots(results, tmp_path) == [] and list(tmp_path.iterdir()) == []
     assert "## By joint" in render_report(results)
     json.dumps(results, allow_nan=False)

@@ -18,7 +18,7 @@ from hf_handdiff.evaluation.calibration import (
     reliability,
     write_calibration,
 )
-from hf_handdiff.evaluation.metrics import coverage, energy_score, quantile_ece, truth_ranks
+from hf_handdiff.evaluation.uncertainty import coverage, energy_score, quantile_ece, truth_ranks
 from hf_handdiff.pipelines.aggregation import region_radius, spread
 
 

@@ -9,11 +9,12 @@ import pytest
 import torch
 from datasets import Dataset
 
-from hf_handdiff.cli.evaluate import checkpoint_digest, pipeline_predictor
+from hf_handdiff.cli.evaluate import pipeline_predictor
 from hf_handdiff.cli.main import main
+from hf_handdiff.cli.pipeline_arguments import checkpoint_digest
 from hf_handdiff.data.features import CORPUS_FEATURES
+from hf_handdiff.evaluation.batches import collate
 from hf_handdiff.evaluation.benchmark import fit_cost, measure_pipeline, render_benchmark, watch_calls
-from hf_handdiff.evaluation.protocol import collate
 
 
 @pytest.fixture(scope="module")
@@ -120,5 +121,5 @@ def test_benchmark_writes_its_figures(checkpoint, tmp_path, capsys):
 
 
 def test_the_commands_load_nothing_heavy():
-    code = "import sys, hf_handdiff.cli.evaluate; sys.exit('torch' in sys.modules)"
+    code = "import sys, hf_handdiff.cli.evaluate, hf_handdiff.cli.benchmark; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -12,7 +12,7 @@ from scipy.linalg import orthogonal_procrustes
 from scipy.spatial import cKDTree
 from scipy.spatial.transform import Rotation
 
-from hf_handdiff.evaluation import metrics
+from hf_handdiff.evaluation import groups, metrics, uncertainty
 from hf_handdiff.pipelines.aggregation import (
     AGGREGATIONS,
     aggregate,
@@ -292,12 +292,12 @@ def test_spread_by_hand():
 
 def test_best_of_n_is_chosen_per_sample():
     errors = torch.tensor([[3.0, 1.0, 2.0], [5.0, 6.0, 4.0]])
-    assert metrics.best_of_n(errors, 1).tolist() == [3, 5]
-    assert metrics.best_of_n(errors, 2).tolist() == [1, 5]
-    assert metrics.best_of_n(errors, 3).tolist() == [1, 4]
+    assert uncertainty.best_of_n(errors, 1).tolist() == [3, 5]
+    assert uncertainty.best_of_n(errors, 2).tolist() == [1, 5]
+    assert uncertainty.best_of_n(errors, 3).tolist() == [1, 4]
     for n in (0, 4):
         with pytest.raises(ValueError, match=r"1\.\.3"):
-            metrics.best_of_n(errors, n)
+            uncertainty.best_of_n(errors, n)
 
 
 def test_truth_ranks_by_hand():
@@ -305,15 +305,15 @@ def test_truth_ranks_by_hand():
     hypotheses[:, 0, 0] = torch.tensor([-2.0, -1.0, 1.0, 2.0])  # the median is 0
     for position, rank in [(0.5, 0), (1.5, 2), (3.0, 4), (1.0, 1.0)]:
         truth = torch.tensor([[position, 0.0, 0.0]])
-        assert metrics.truth_ranks(hypotheses, truth).item() == rank
-    assert torch.isnan(metrics.truth_ranks(hypotheses, torch.full((1, 3), math.nan)))
+        assert uncertainty.truth_ranks(hypotheses, truth).item() == rank
+    assert torch.isnan(uncertainty.truth_ranks(hypotheses, torch.full((1, 3), math.nan)))
     with pytest.raises(ValueError, match="median"):
-        metrics.truth_ranks(hypotheses, truth, center="mode")
+        uncertainty.truth_ranks(hypotheses, truth, center="mode")
 
 
 def test_pooled_ranks_equal_a_plain_count():
     hypotheses, truth = random_hands(2, 6, 21, seed=1), random_hands(2, 21, seed=2)
-    ranks = metrics.truth_ranks(hypotheses, truth, center="pooled").numpy()
+    ranks = uncertainty.truth_ranks(hypotheses, truth, center="pooled").numpy()
     for sample, joint in itertools.product(range(2), range(21)):
         points = np.vstack([hypotheses[sample, :, joint], truth[sample, joint][None]])
         distances = np.linalg.norm(points - points.mean(axis=0), axis=1)
@@ -321,23 +321,23 @@ def test_pooled_ranks_equal_a_plain_count():
 
 
 def test_ece_of_one_hypothesis_is_unknown():
-    ranks = metrics.truth_ranks(random_hands(5, 1, 21), random_hands(5, 21, seed=1))
-    assert torch.isnan(metrics.quantile_ece(ranks, 1)).all()
+    ranks = uncertainty.truth_ranks(random_hands(5, 1, 21), random_hands(5, 21, seed=1))
+    assert torch.isnan(uncertainty.quantile_ece(ranks, 1)).all()
 
 
 def test_coverage_of_even_ranks_is_the_level():
     ranks = torch.arange(21.0).unsqueeze(1)  # every rank of N = 20 once
     levels = torch.tensor([0.5, 0.8, 0.9])
-    torch.testing.assert_close(metrics.coverage(ranks, 20, levels)[:, 0], levels)
-    assert metrics.quantile_ece(ranks, 20).item() < 1e-6
-    assert metrics.quantile_ece(torch.full((5, 1), 20.0), 20).item() == pytest.approx(0.5, abs=0.03)
-    assert metrics.quantile_ece(torch.zeros(5, 1), 20).item() == pytest.approx(0.5, abs=0.03)
+    torch.testing.assert_close(uncertainty.coverage(ranks, 20, levels)[:, 0], levels)
+    assert uncertainty.quantile_ece(ranks, 20).item() < 1e-6
+    assert uncertainty.quantile_ece(torch.full((5, 1), 20.0), 20).item() == pytest.approx(0.5, abs=0.03)
+    assert uncertainty.quantile_ece(torch.zeros(5, 1), 20).item() == pytest.approx(0.5, abs=0.03)
 
 
 def test_energy_score_equals_plain_loops():
     hypotheses, truth = random_hands(2, 5, 21, seed=1), random_hands(2, 21, seed=2)
-    scores = metrics.energy_score(hypotheses, truth).numpy()
-    whole = metrics.energy_score(hypotheses, truth, whole_hand=True).numpy()
+    scores = uncertainty.energy_score(hypotheses, truth).numpy()
+    whole = uncertainty.energy_score(hypotheses, truth, whole_hand=True).numpy()
     for sample in range(2):
         points, answer = hypotheses[sample].numpy(), truth[sample].numpy()
         pairs = list(itertools.permutations(range(5), 2))
@@ -348,7 +348,7 @@ def test_energy_score_equals_plain_loops():
         error = np.mean([np.linalg.norm(points[i] - answer) for i in range(5)])
         between = np.mean([np.linalg.norm(points[i] - points[j]) for i, j in pairs])
         assert whole[sample] == pytest.approx((error - between / 2) / math.sqrt(21), abs=1e-12)
-    single = metrics.energy_score(hypotheses[:, :1], truth)
+    single = uncertainty.energy_score(hypotheses[:, :1], truth)
     torch.testing.assert_close(single, metrics.point_distance(hypotheses[:, 0], truth))
 
 
@@ -362,31 +362,31 @@ def test_correlations_equal_scipy():
     for column in range(2):
         pearson = stats.pearsonr(x[:, column], y[:, column]).statistic
         spearman = stats.spearmanr(x[:, column], y[:, column]).statistic
-        assert metrics.pearson_correlation(x, y)[column].item() == pytest.approx(pearson, abs=1e-12)
-        assert metrics.spearman_correlation(x, y)[column].item() == pytest.approx(spearman, abs=1e-12)
-    assert metrics.pearson_correlation(torch.ones(5), torch.arange(5.0)) == 0
-    assert metrics.pearson_correlation(torch.ones(1), torch.ones(1)) == 0
+        assert uncertainty.pearson_correlation(x, y)[column].item() == pytest.approx(pearson, abs=1e-12)
+        assert uncertainty.spearman_correlation(x, y)[column].item() == pytest.approx(spearman, abs=1e-12)
+    assert uncertainty.pearson_correlation(torch.ones(5), torch.arange(5.0)) == 0
+    assert uncertainty.pearson_correlation(torch.ones(1), torch.ones(1)) == 0
 
 
 def test_sparsification_by_hand():
     error = torch.tensor([4.0, 1.0, 3.0, 2.0])
-    removed, curve, oracle = metrics.sparsification(error, error, num_steps=4)
+    removed, curve, oracle = uncertainty.sparsification(error, error, num_steps=4)
     assert removed.tolist() == [0, 0.25, 0.5, 0.75]
     torch.testing.assert_close(curve, torch.tensor([2.5, 2.0, 1.5, 1.0]) / 2.5)
     assert torch.equal(curve, oracle)
-    assert metrics.ause(error, error, num_steps=4) == 0
-    backwards = metrics.ause(-error, error, num_steps=4)  # keeps 2.5, 3, 3.5, 4
+    assert uncertainty.ause(error, error, num_steps=4) == 0
+    backwards = uncertainty.ause(-error, error, num_steps=4)  # keeps 2.5, 3, 3.5, 4
     assert backwards.item() == pytest.approx((0 + 1 + 2 + 3) / 2.5 / 4)
     with pytest.raises(ValueError, match="at least one"):
-        metrics.sparsification(torch.empty(0), torch.empty(0))
+        uncertainty.sparsification(torch.empty(0), torch.empty(0))
 
 
 def test_visible_groups_part_the_samples():
     share = torch.tensor([0.0, 0.49, 0.5, 0.8, 0.81, 1.0])
-    groups = metrics.visible_groups(share)
-    assert list(groups) == list(metrics.VISIBLE_GROUPS)
-    assert [mask.sum().item() for mask in groups.values()] == [2, 2, 2]
-    assert (sum(mask.int() for mask in groups.values()) == 1).all()
+    members = groups.visible_groups(share)
+    assert list(members) == list(groups.VISIBLE_GROUPS)
+    assert [mask.sum().item() for mask in members.values()] == [2, 2, 2]
+    assert (sum(mask.int() for mask in members.values()) == 1).all()
 
 
 # -- the same in plain numpy -------------------------------------------------------------------------------
@@ -422,7 +422,7 @@ def test_masked_alignment_equals_the_numpy_version_on_the_rest():
 
 def test_ranks_coverage_and_ece_equal_plain_loops():
     hypotheses, truth = random_hands(12, 6, 4, seed=1), random_hands(12, 4, seed=2)
-    ranks = metrics.truth_ranks(hypotheses, truth)
+    ranks = uncertainty.truth_ranks(hypotheses, truth)
     for sample, joint in itertools.product(range(12), range(4)):
         points = hypotheses[sample, :, joint].numpy()
         middle = np.median(points, axis=0)
@@ -434,24 +434,24 @@ def test_ranks_coverage_and_ece_equal_plain_loops():
         for joint in range(4):
             # rank r is spread evenly over the quantiles r / 7 to (r + 1) / 7
             expected[number, joint] = np.mean(np.clip(7 * level - ranks[:, joint].numpy(), 0, 1))
-    covered = metrics.coverage(ranks, 6, torch.from_numpy(levels))
+    covered = uncertainty.coverage(ranks, 6, torch.from_numpy(levels))
     np.testing.assert_allclose(covered.numpy(), expected, atol=1e-12)
     ece = np.abs(expected - levels[:, None]).mean(axis=0)
-    np.testing.assert_allclose(metrics.quantile_ece(ranks, 6).numpy(), ece, atol=1e-12)
+    np.testing.assert_allclose(uncertainty.quantile_ece(ranks, 6).numpy(), ece, atol=1e-12)
 
 
 def test_unknown_ranks_are_left_out():
     ranks = torch.tensor([[0.0], [math.nan], [4.0]])
-    torch.testing.assert_close(metrics.coverage(ranks, 4, [0.5]), metrics.coverage(ranks[[0, 2]], 4, [0.5]))
+    torch.testing.assert_close(uncertainty.coverage(ranks, 4, [0.5]), uncertainty.coverage(ranks[[0, 2]], 4, [0.5]))
 
 
 def test_best_of_n_equals_numpy_and_shows_nan():
     errors = torch.rand(5, 50, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     for n in (1, 5, 10, 20, 50):
-        np.testing.assert_array_equal(metrics.best_of_n(errors, n).numpy(), errors.numpy()[:, :n].min(axis=1))
+        np.testing.assert_array_equal(uncertainty.best_of_n(errors, n).numpy(), errors.numpy()[:, :n].min(axis=1))
     errors[2, 3] = math.nan  # a hypothesis that failed is not passed over in silence
-    assert torch.isnan(metrics.best_of_n(errors, 5)).tolist() == [False, False, True, False, False]
-    assert torch.equal(metrics.best_of_n(errors[:, :1], 1), errors[:, 0])
+    assert torch.isnan(uncertainty.best_of_n(errors, 5)).tolist() == [False, False, True, False, False]
+    assert torch.equal(uncertainty.best_of_n(errors[:, :1], 1), errors[:, 0])
 
 
 def test_spread_equals_numpy():
@@ -463,9 +463,9 @@ def test_spread_equals_numpy():
 
 def test_energy_score_shows_nan_where_it_is():
     hypotheses, truth = random_hands(2, 5, 21, seed=1), random_hands(2, 21, seed=2)
-    clean = metrics.energy_score(hypotheses, truth)
+    clean = uncertainty.energy_score(hypotheses, truth)
     hypotheses[1, 2, 7] = math.nan
-    spoilt = metrics.energy_score(hypotheses, truth)
+    spoilt = uncertainty.energy_score(hypotheses, truth)
     assert torch.isnan(spoilt[1, 7]) and torch.isnan(spoilt).sum() == 1
     torch.testing.assert_close(spoilt[0], clean[0])
 
@@ -474,13 +474,13 @@ def test_sparsification_equals_a_plain_loop():
     generator = torch.Generator().manual_seed(0)
     error = torch.rand(37, dtype=torch.float64, generator=generator)
     uncertainty = error + 0.5 * torch.rand(37, dtype=torch.float64, generator=generator)
-    _, curve, oracle = metrics.sparsification(uncertainty, error, num_steps=10)
+    _, curve, oracle = uncertainty.sparsification(uncertainty, error, num_steps=10)
     for order, values in ((uncertainty, curve), (error, oracle)):
         sure_first = error.numpy()[np.argsort(order.numpy(), kind="stable")]
         for step in range(10):
             kept = math.ceil(round(37 * (1 - step / 10), 9))
             assert values[step].item() == pytest.approx(sure_first[:kept].mean() / error.mean().item(), rel=1e-9)
-    assert metrics.ause(uncertainty, error, 10).item() == pytest.approx((curve - oracle).mean().item())
+    assert uncertainty.ause(uncertainty, error, 10).item() == pytest.approx((curve - oracle).mean().item())
 
 
 def test_one_sample_and_one_hypothesis():
@@ -491,10 +491,10 @@ def test_one_sample_and_one_hypothesis():
     ).mean()
     assert errors.shape == (1, 1) and errors.item() == pytest.approx(expected, abs=1e-9)
     assert spread(prediction).abs().max() == 0
-    ranks = metrics.truth_ranks(prediction, truth)
+    ranks = uncertainty.truth_ranks(prediction, truth)
     assert ((ranks == 0) | (ranks == 0.5) | (ranks == 1)).all()
     assert metrics.auc(metrics.root_relative_error(prediction[:, 0], truth)).isfinite()
-    assert metrics.ause(torch.ones(1), torch.ones(1)) == 0
+    assert uncertainty.ause(torch.ones(1), torch.ones(1)) == 0
 
 
 def test_a_mirrored_hand_in_the_other_alignments():

@@ -22,17 +22,21 @@ from hf_handdiff.data.features import CORPUS_FEATURES
 from hf_handdiff.data.freihand import import_freihand
 from hf_handdiff.data.ho3d import import_ho3d
 from hf_handdiff.errors import InputError
+from hf_handdiff.evaluation.batches import collate
+from hf_handdiff.evaluation.measures import PA_JOINT_ERROR
 from hf_handdiff.evaluation.official import (
     FREIHAND,
     HO3D,
-    absolute_answer,
+    absolute_answers,
     official_layout,
     official_scores,
     score_answers,
     write_official_answer,
 )
-from hf_handdiff.evaluation.protocol import CHUNK_SIZE, EvaluationSettings, collate, read_answers, run_protocol
+from hf_handdiff.evaluation.protocol import CHUNK_SIZE, read_answers, run_protocol
+from hf_handdiff.evaluation.settings import EvaluationSettings
 from hf_handdiff.hand.layer import HandLayer
+from hf_handdiff.hand.mano_layer import load_mano_layer
 from hf_handdiff.hand.open_hand import load_open_hand_arrays, mesh_of_faces, mesh_of_points
 from hf_handdiff.hand.topology import MANO, OPEN_HAND
 
@@ -296,7 +300,7 @@ def test_the_truth_predicted_is_the_official_truth(
     corpus = (corpora if published else unpublished)[name]
     assert official_layout(json.loads((corpus / "evaluation.json").read_text())) is layout
     scores = run(Known(hands[1]), corpus, tmp_path, layout, batch_size=2)
-    assert ("pa_joint_error" in scores) == published and len(scores["index"]) == NUM_EVALUATION
+    assert (PA_JOINT_ERROR in scores) == published and len(scores) == NUM_EVALUATION
     json_path, zip_path = write_official_answer(lambda: read_answers(tmp_path, NUM_EVALUATION), layout, tmp_path)
     xyz, verts = json.loads(json_path.read_text())
     true_xyz, true_verts = official_truth(trees[name])
@@ -329,7 +333,7 @@ def test_freihand_stands_where_the_pipeline_says(corpora, hands, tmp_path):
 
     run(Moved(hands[1]), corpora["freihand"], tmp_path, FREIHAND)
     (answer,) = read_answers(tmp_path, NUM_EVALUATION)
-    np.testing.assert_allclose(answer["joints"][:, 0], [[0, 0, 0.6]] * NUM_EVALUATION, atol=1e-6)
+    np.testing.assert_allclose(answer.joints[:, 0], [[0, 0, 0.6]] * NUM_EVALUATION, atol=1e-6)
 
 
 def test_predictions_that_are_not_finite_stand_at_the_wrist(rows):
@@ -337,15 +341,15 @@ def test_predictions_that_are_not_finite_stand_at_the_wrist(rows):
     joints, vertices = torch.zeros(2, 21, 3), torch.zeros(2, 778, 3)
     joints[1, 3, 0] = math.nan
     prediction = SimpleNamespace(mean_joints=joints, mean_vertices=vertices)
-    answer = absolute_answer(prediction, batch.wrist, HO3D)
-    assert answer["failed"].tolist() == [False, True]
-    np.testing.assert_allclose(answer["joints"][1], batch.wrist[1:].expand(21, 3), atol=1e-6)
+    answer = absolute_answers(prediction, batch, HO3D)
+    assert answer.failed.tolist() == [False, True]
+    np.testing.assert_allclose(answer.joints[1], batch.wrist[1:].expand(21, 3), atol=1e-6)
     prediction.mean_vertices = None
     with pytest.raises(InputError, match="expected meshes"):
-        absolute_answer(prediction, batch.wrist, HO3D)
+        absolute_answers(prediction, batch, HO3D)
     prediction.mean_vertices = vertices
     with pytest.raises(InputError, match="expected a translation"):
-        absolute_answer(prediction, batch.wrist, FREIHAND)
+        absolute_answers(prediction, batch, FREIHAND)
 
 
 def test_a_stopped_run_keeps_its_answers(mano_file, tmp_path):
@@ -370,7 +374,7 @@ def test_a_stopped_run_keeps_its_answers(mano_file, tmp_path):
     resumed = Known(many)
     run_protocol(resumed, rows, settings, tmp_path, **options)
     assert min(resumed.seen) == CHUNK_SIZE
-    joints = np.concatenate([answer["joints"] for answer in read_answers(tmp_path, count)])
+    joints = np.concatenate([answer.joints for answer in read_answers(tmp_path, count)])
     np.testing.assert_allclose(joints, many.joints, atol=1e-6)
 
 
@@ -389,7 +393,7 @@ def test_the_meshes_of_hand_models_are_told_apart(hand_layer, rows):
 
 def test_fingertips_belong_to_the_hand_model(mano_file):
     """Ring 555 and little 672 in MANO's mesh, as FreiHAND annotates them; 554 and 671 in the open hand."""
-    mano, ours = HandLayer.from_mano_file(mano_file), HandLayer.open_hand()
+    mano, ours = load_mano_layer(mano_file), HandLayer.open_hand()
     assert mano.tip_vertices.tolist() == [744, 320, 443, 555, 672]
     assert ours.tip_vertices.tolist() == [744, 320, 443, 554, 671]
     for layer in (mano, ours):

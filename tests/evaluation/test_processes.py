@@ -18,6 +18,7 @@ from hf_handdiff.evaluation.processes import ALL_OF_IT, ProcessShare, join_proce
 
 
 def assert_equal_scores(first, second):
+    first, second = first.to_arrays(), second.to_arrays()
     assert set(first) == set(second)
     for name in set(first) - {"seconds"}:
         np.testing.assert_array_equal(first[name], second[name], err_msg=name)

@@ -11,15 +11,13 @@ from datasets import Dataset, IterableDataset
 
 from hf_handdiff.data.features import CORPUS_FEATURES
 from hf_handdiff.errors import InputError
-from hf_handdiff.evaluation.protocol import (
-    CHUNK_SIZE,
-    EvaluationSettings,
-    PriorBaseline,
-    run_protocol,
-    sample_prior_baseline,
-)
-from hf_handdiff.evaluation.report import render_report, summarise, write_report
+from hf_handdiff.evaluation.measures import PA_JOINT_ERROR
+from hf_handdiff.evaluation.prior import PriorBaseline, sample_prior_baseline
+from hf_handdiff.evaluation.protocol import CHUNK_SIZE, run_protocol
+from hf_handdiff.evaluation.report import render_report, write_report
 from hf_handdiff.evaluation.row_reading import RowReader
+from hf_handdiff.evaluation.settings import EvaluationSettings
+from hf_handdiff.evaluation.summary import summarise
 
 NUM_ROWS = CHUNK_SIZE + 14  # of the fixture `rows`; the last two have no hand
 
@@ -128,19 +126,19 @@ def test_spread_grows_where_joints_are_hidden(rows, tmp_path):
 
 
 def test_the_batch_size_changes_nothing(rows, prior, tmp_path):
-    one = run(KnownPredictor(), rows, tmp_path / "a", prior, batch_size=1, num_samples=20)
-    seven = run(KnownPredictor(), rows, tmp_path / "b", prior, batch_size=7, num_samples=20)
+    one = run(KnownPredictor(), rows, tmp_path / "a", prior, batch_size=1, num_samples=20).to_arrays()
+    seven = run(KnownPredictor(), rows, tmp_path / "b", prior, batch_size=7, num_samples=20).to_arrays()
     assert set(one) == set(seven)
     for name in set(one) - {"seconds", "sample_id"}:
         np.testing.assert_allclose(one[name], seven[name], atol=1e-6, err_msg=name)
 
 
 def test_a_stopped_run_goes_on(rows, tmp_path):
-    whole = run(KnownPredictor(), rows, tmp_path / "whole")
+    whole = run(KnownPredictor(), rows, tmp_path / "whole").to_arrays()
     with pytest.raises(KeyboardInterrupt):
         run(KnownPredictor(fail_at=CHUNK_SIZE + 5), rows, tmp_path / "stopped")
     resumed = KnownPredictor()
-    scores = run(resumed, rows, tmp_path / "stopped")
+    scores = run(resumed, rows, tmp_path / "stopped").to_arrays()
     assert min(resumed.seen) == CHUNK_SIZE  # the first chunk was not done again
     for name in set(whole) - {"seconds"}:
         np.testing.assert_array_equal(whole[name], scores[name], err_msg=name)
@@ -207,7 +205,7 @@ def test_a_stream_of_unknown_length(rows, tmp_path):
     streamed = run(KnownPredictor(), dataset.to_iterable_dataset(), tmp_path / "streamed")
     plain = run(KnownPredictor(), rows[:9], tmp_path / "plain")
     for scores in (stored, streamed):
-        np.testing.assert_allclose(scores["pa_joint_error"], plain["pa_joint_error"], atol=1e-6)
+        np.testing.assert_allclose(scores[PA_JOINT_ERROR], plain[PA_JOINT_ERROR], atol=1e-6)
 
 
 def test_a_stream_is_read_once():

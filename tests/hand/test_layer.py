@@ -5,13 +5,15 @@ import io
 
 import numpy as np
 import pytest
+import roma
 import smplx
 import torch
 
 from hf_handdiff.hand.layer import HandLayer
+from hf_handdiff.hand.mano_layer import load_mano_layer
 from hf_handdiff.hand.open_hand import FULL_HAND_PATH, OPEN_HAND_PATH, load_open_hand_arrays
 from hf_handdiff.hand.poses import sample_poses
-from hf_handdiff.hand.rotations import axis_angle_to_matrix, matrix_to_axis_angle, random_rotations
+from hf_handdiff.hand.rotations import random_rotations
 from hf_handdiff.hand.topology import FINGERS, FINGERTIP_VERTICES, MANO_TO_JOINTS, mirror_points, mirror_rotations
 
 
@@ -29,7 +31,7 @@ def smplx_hand(path, batch: int, dtype=torch.float64):
 def hands(count: int, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
     """Any rotations at all joints, the global one too, and any shapes."""
     generator = torch.Generator().manual_seed(seed)
-    pose = matrix_to_axis_angle(random_rotations(count * 16, generator)).view(count, 16, 3)
+    pose = roma.rotmat_to_rotvec(random_rotations(count * 16, generator)).view(count, 16, 3)
     pose[0] = 0
     return pose, 1.5 * torch.randn(count, 10, generator=generator)
 
@@ -50,7 +52,7 @@ def test_equals_smplx_with_pose_blend_shapes(tmp_path):
     arrays["posedirs"] = np.random.default_rng(0).normal(0, 1e-3, (778, 3, 135)).astype(np.float32)
     np.savez(tmp_path / "MANO_RIGHT.npz", **arrays)
     pose, shape = (x.double() for x in hands(12))
-    mine = HandLayer.from_mano_file(tmp_path / "MANO_RIGHT.npz").double()
+    mine = load_mano_layer(tmp_path / "MANO_RIGHT.npz").double()
     theirs = smplx_hand(tmp_path / "MANO_RIGHT.npz", 12)(
         betas=shape, global_orient=pose[:, 0], hand_pose=pose[:, 1:].flatten(1)
     )
@@ -60,7 +62,7 @@ def test_equals_smplx_with_pose_blend_shapes(tmp_path):
 
 def test_rotation_vectors_and_matrices_give_the_same(layer):
     pose, shape = hands(8)
-    by_matrix = layer(axis_angle_to_matrix(pose), shape)
+    by_matrix = layer(roma.rotvec_to_rotmat(pose), shape)
     assert torch.allclose(layer(pose, shape).vertices, by_matrix.vertices, atol=1e-6)
     with pytest.raises(ValueError, match=r"\(B, 16, 3\)"):
         layer(torch.zeros(2, 48), shape[:2])
@@ -144,7 +146,7 @@ def test_joints_are_read_off_posed_meshes(layer):
         assert regressor[FINGERS[finger][3], vertex] == 1
     generator = torch.Generator().manual_seed(99)
     pose = sample_poses(200, generator)
-    pose[:, 0] = matrix_to_axis_angle(random_rotations(200, generator))
+    pose[:, 0] = roma.rotmat_to_rotvec(random_rotations(200, generator))
     mesh = layer(pose, torch.randn(200, 10, generator=generator))
     error_mm = 1000 * (layer.read_joints(mesh.vertices) - mesh.joints).norm(dim=-1)
     assert error_mm.mean() < 0.4

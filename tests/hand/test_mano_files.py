@@ -11,6 +11,7 @@ import torch
 
 from hf_handdiff.hand.layer import HandLayer
 from hf_handdiff.hand.mano_files import RefusedPickleError, load_mano_file, read_mano_pickle
+from hf_handdiff.hand.mano_layer import load_mano_layer
 from hf_handdiff.hand.open_hand import OPEN_HAND_PATH, load_open_hand_arrays
 from hf_handdiff.hand.poses import sample_poses
 from hf_handdiff.hand.topology import FINGERTIPS, MANO_FINGERTIP_VERTICES, NUM_JOINTS
@@ -103,7 +104,7 @@ def test_reads_plain_numpy_and_scipy_pickles(tmp_path, protocol):
 
 
 def test_layer_from_a_pickle_fits_its_own_joint_reader(tmp_path):
-    layer = HandLayer.from_mano_file(write_pickle(tmp_path / "MANO_RIGHT.pkl", mano_arrays(), 2))
+    layer = load_mano_layer(write_pickle(tmp_path / "MANO_RIGHT.pkl", mano_arrays(), 2))
     open_hand = HandLayer.open_hand()
     posed, same = (hand(torch.zeros(1, 16, 3), torch.ones(1, 10)) for hand in (layer, open_hand))
     tips = list(FINGERTIPS)
@@ -119,7 +120,7 @@ def test_layer_from_a_pickle_fits_its_own_joint_reader(tmp_path):
 
 
 def test_layer_from_npz_is_the_open_hand():
-    layer, open_hand = HandLayer.from_mano_file(OPEN_HAND_PATH), HandLayer.open_hand()
+    layer, open_hand = load_mano_layer(OPEN_HAND_PATH), HandLayer.open_hand()
     for name, buffer in open_hand.named_buffers():
         assert torch.equal(layer.get_buffer(name), buffer), name
 
@@ -140,7 +141,7 @@ def test_code_in_a_pickle_is_refused_by_name_and_not_run(tmp_path, protocol):
     content = mano_arrays() | {"extra": _RunsACommand(trace)}
     path = write_pickle(tmp_path / "MANO_RIGHT.pkl", content, protocol)
     with pytest.raises(RefusedPickleError, match=r"(posix|nt)\.system"):
-        HandLayer.from_mano_file(path)
+        load_mano_layer(path)
     assert not trace.exists()
 
 
@@ -213,16 +214,16 @@ def test_other_hands_are_refused_in_one_sentence(tmp_path, change, message):
     change(arrays)
     path = write_pickle(tmp_path / "MANO_RIGHT.pkl", arrays, 2)
     with pytest.raises(ValueError, match=message) as error:
-        HandLayer.from_mano_file(path)
+        load_mano_layer(path)
     assert "\n" not in str(error.value)
 
 
 def test_missing_and_foreign_files(tmp_path):
     with pytest.raises(FileNotFoundError, match="does not exist"):
-        HandLayer.from_mano_file(tmp_path / "MANO_RIGHT.pkl")
+        load_mano_layer(tmp_path / "MANO_RIGHT.pkl")
     (tmp_path / "hand.npz").write_bytes(b"PK no zip")
     with pytest.raises(ValueError, match="npz"):
-        HandLayer.from_mano_file(tmp_path / "hand.npz")
+        load_mano_layer(tmp_path / "hand.npz")
     np.savez(tmp_path / "objects.npz", v_template=np.array([{}], dtype=object))
     with pytest.raises(ValueError, match="npz"):
-        HandLayer.from_mano_file(tmp_path / "objects.npz")
+        load_mano_layer(tmp_path / "objects.npz")

@@ -3,15 +3,9 @@
 import pytest
 import torch
 
-from hf_handdiff.hand.poses import (
-    angles_to_pose,
-    clamp_to_limits,
-    default_sampler,
-    limits_table,
-    pose_to_angles,
-    recorded_poses,
-    sample_poses,
-)
+from hf_handdiff.hand.pose_limits import angles_to_pose, clamp_to_limits, limits_table, pose_to_angles
+from hf_handdiff.hand.poses import default_sampler, sample_poses
+from hf_handdiff.hand.recorded_poses import recorded_poses
 from hf_handdiff.hand.topology import FINGERS, MANO_FINGERS
 
 
@@ -94,7 +88,7 @@ def test_fingers_hardly_run_through_each_other(sampler, poses):
 
 
 def test_pinching_pulps_touch(sampler):
-    table = sampler._pinch_table()
+    table = sampler._touching.pinches()
     for number, finger in enumerate(("index", "middle", "little", "ring")):
         poses = torch.zeros(len(table[number]), 16, 3)
         poses[:, list(MANO_FINGERS["thumb"])] = table[number][:, :3]

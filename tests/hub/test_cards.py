@@ -11,7 +11,7 @@ import yaml
 from huggingface_hub import DatasetCard, DatasetCardData, ModelCard
 
 import hf_handdiff
-from hf_handdiff.cli.evaluate import checkpoint_digest
+from hf_handdiff.cli.pipeline_arguments import checkpoint_digest
 from hf_handdiff.errors import InputError
 from hf_handdiff.hub import figures
 from hf_handdiff.hub.cards import dataset_card, pipeline_card, training_card

@@ -3,7 +3,7 @@
 import math
 import statistics
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -12,17 +12,17 @@ from handdiff_training.conditions import ConditionData, Conditions
 from tqdm.auto import tqdm
 
 from ablations.models import MeshRegressor, VertexSpace, sample_variant
-from hf_handdiff.evaluation import metrics
-from hf_handdiff.evaluation.protocol import (
-    EvaluationSettings,
-    HandBatch,
-    measure_batch,
-    sample_prior_baseline,
-    sample_seed,
-)
-from hf_handdiff.evaluation.report import summarise
+from hf_handdiff.evaluation import metrics, uncertainty
+from hf_handdiff.evaluation.batches import HandBatch, sample_seed
+from hf_handdiff.evaluation.prior import sample_prior_baseline
+from hf_handdiff.evaluation.results import Results
+from hf_handdiff.evaluation.scores import Scores, measure_batch
+from hf_handdiff.evaluation.settings import EvaluationSettings
+from hf_handdiff.evaluation.summary import summarise
+from hf_handdiff.hand.topology import NUM_JOINTS
 from hf_handdiff.models import JointDenoiser, MeshAutoencoder, MeshLatentDenoiser
 from hf_handdiff.models.mesh_latent_denoiser import ImageConditions
+from hf_handdiff.pipelines.aggregation import spread
 from hf_handdiff.pipelines.sampling import draw_noise, hypothesis_generators, sample_joints
 from hf_handdiff.pipelines.schedulers import default_scheduler
 
@@ -65,7 +65,7 @@ class Sampler:
         """(B, N, 21, 3) m of stage 1, or None."""
         if self.stage1 is None:
             return None
-        noise = draw_noise(hypothesis_generators(seeds, count, stage=1), len(seeds), (21, 3))
+        noise = draw_noise(hypothesis_generators(seeds, count, stage=1), len(seeds), (NUM_JOINTS, 3))
         conditions = (image.keypoints, image.keypoint_scores, image.view_scale)
         return sample_joints(self.stage1, self.joint_scheduler, noise, *conditions, steps)
 
@@ -118,7 +118,7 @@ def _batches(conditions: ConditionData, limit: int | None, name: str):
         yield rows, conditions.rows(rows)
 
 
-def split_scores(sampler: Sampler, conditions: ConditionData, label: str, args) -> dict:
+def split_scores(sampler: Sampler, conditions: ConditionData, label: str, args) -> Results:
     """All results of the package's report, overall and by the share of joints that are visible.
 
     Args:
@@ -134,10 +134,10 @@ def split_scores(sampler: Sampler, conditions: ConditionData, label: str, args) 
         proposals = sampler.hypotheses(batch.image, seeds, count, args.num_inference_steps)
         vertices, joints = sampler.meshes(batch.image, proposals, seeds, count, args.num_mesh_inference_steps)
         parts.append(measure_batch(_prediction(vertices, joints, proposals), _truth(batch, rows, seeds), prior))
-    scores = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
     steps = args.num_inference_steps, args.num_mesh_inference_steps
     milliseconds = sampler.milliseconds(conditions, TIMED_IMAGES, count, *steps)
-    scores["seconds"] = np.full(len(scores["index"]), milliseconds / 1000)
+    scores = Scores.join(parts)
+    scores = replace(scores, seconds=np.full(len(scores), milliseconds / 1000))
     options = f"{steps[0]} and {steps[1]} steps"
     settings = EvaluationSettings("ablation", label, "", count, args.sampling_seed, options)
     return summarise(scores, settings)
@@ -152,8 +152,8 @@ def _prediction(vertices, joints, proposals) -> SimpleNamespace:
         joint_hypotheses=proposals,
         mean_joints=joints.mean(1),
         mean_vertices=vertices.mean(1),
-        joint_std=torch.full((count, 21), math.nan),
-        keypoints_2d=torch.full((count, 21, 2), math.nan),
+        joint_std=torch.full((count, NUM_JOINTS), math.nan),
+        keypoints_2d=torch.full((count, NUM_JOINTS, 2), math.nan),
         hand_score=torch.ones(count),
     )
 
@@ -167,7 +167,7 @@ def _truth(conditions: Conditions, rows: np.ndarray, seeds: list[int]) -> HandBa
         intrinsics_px=torch.eye(3).expand(count, 3, 3),
         seeds=seeds,
         has_hand=torch.ones(count, dtype=torch.bool),
-        keypoints_px=torch.zeros(count, 21, 2),
+        keypoints_px=torch.zeros(count, NUM_JOINTS, 2),
         keypoints_visible=conditions.visible,
         wrist=torch.zeros(count, 3),
         joints=conditions.joints,
@@ -199,7 +199,7 @@ def grid_scores(sampler: Sampler, conditions: ConditionData, num_samples: int, s
         whole = {name: torch.cat([part[name] for part in measured]) for name in measured[0]}
         ranks = whole.pop("ranks").reshape(-1, 1)
         figures = {name: 1000 * values.double().mean().item() for name, values in whole.items()}
-        ece = metrics.quantile_ece(ranks, count).item()
+        ece = uncertainty.quantile_ece(ranks, count).item()
         cells.append(
             {
                 "num_hypotheses": count,
@@ -223,7 +223,7 @@ def _cell(
         "mpjpe_mm": metrics.mpjpe(joints.mean(1), conditions.joints),
         "single_pa_mpjpe_mm": errors.mean(1),
         "best_pa_mpjpe_mm": errors.amin(1),
-        "energy_score_mm": metrics.energy_score(joints, conditions.joints)[:, 1:].mean(1),
-        "spread_mm": metrics.spread(joints)[:, 1:].mean(1),
-        "ranks": metrics.truth_ranks(joints, conditions.joints, center="pooled")[:, 1:],
+        "energy_score_mm": uncertainty.energy_score(joints, conditions.joints)[:, 1:].mean(1),
+        "spread_mm": spread(joints)[:, 1:].mean(1),
+        "ranks": uncertainty.truth_ranks(joints, conditions.joints, center="pooled")[:, 1:],
     }

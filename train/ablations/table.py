@@ -15,7 +15,7 @@ from handdiff_training.flags import FlagParser, run
 
 from ablations.ablate import VARIANTS
 from hf_handdiff.errors import InputError
-from hf_handdiff.evaluation.report import Table
+from hf_handdiff.evaluation.tables import Table
 from hf_handdiff.files import replace_between_marks
 
 DEFAULT_HYPOTHESES, DEFAULT_JOINT_STEPS, DEFAULT_MESH_STEPS = 20, 10, 5

@@ -1,10 +1,11 @@
 """Hands made on the fly: poses, shapes and rotations sampled anew for every batch."""
 
+import roma
 import torch
 
 from hf_handdiff.hand import HandLayer
 from hf_handdiff.hand.poses import sample_poses
-from hf_handdiff.hand.rotations import axis_angle_to_matrix, random_rotations
+from hf_handdiff.hand.rotations import random_rotations
 
 
 class PosedHands:
@@ -15,7 +16,7 @@ class PosedHands:
 
     def parameters(self, count: int, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
         """Rotations (n, 16, 3, 3), the global one first, and shapes (n, 10)."""
-        pose = axis_angle_to_matrix(sample_poses(count, generator))
+        pose = roma.rotvec_to_rotmat(sample_poses(count, generator))
         pose[:, 0] = random_rotations(count, generator)
         shape = torch.randn(count, 10, generator=generator).clamp(-2.5, 2.5)
         return pose, shape

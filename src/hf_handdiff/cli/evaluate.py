@@ -1,7 +1,6 @@
-"""`handdiff evaluate` and `handdiff benchmark`: arguments, and the wiring of a checkpoint to the protocol.
+"""`handdiff evaluate`: its arguments, and the wiring of a checkpoint to the protocol.
 
-The only place of this package that knows the pipelines. Heavy modules load when a command runs, not for its
-help.
+Heavy modules load when the command runs, not for its help.
 """
 
 from __future__ import annotations
@@ -12,54 +11,24 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hf_handdiff.cli.arguments import whole_number
+from hf_handdiff.cli.pipeline_arguments import add_pipeline_arguments, checkpoint_digest, pipeline_options
+from hf_handdiff.pipelines.defaults import AGGREGATIONS, DEFAULT_AGGREGATION, NUM_HYPOTHESES
+
 if TYPE_CHECKING:
+    from torch import Tensor
+
+    from hf_handdiff.evaluation.batches import HandBatch, Prediction, Predictor
     from hf_handdiff.evaluation.official import OfficialLayout
     from hf_handdiff.evaluation.processes import ProcessShare
-    from hf_handdiff.evaluation.protocol import EvaluationSettings, HandBatch, Prediction, Predictor, Scores
+    from hf_handdiff.evaluation.results import BaselineResults, OfficialResults
+    from hf_handdiff.evaluation.scores import Scores
+    from hf_handdiff.evaluation.settings import EvaluationSettings
 
 _ROWS_LOOKED_AT = 50  # to tell whose meshes a data set has
 
 
 # -- arguments ---------------------------------------------------------------------------------------------
-
-
-def _whole_number(lowest: int):
-    def parse(text: str) -> int:
-        try:
-            value = int(text)
-        except ValueError:
-            value = lowest - 1
-        if value < lowest:
-            raise argparse.ArgumentTypeError(f"expected a whole number of at least {lowest}, got '{text}'")
-        return value
-
-    return parse
-
-
-def _numbers_of_hypotheses(text: str) -> list[int]:
-    return sorted({_whole_number(1)(part) for part in text.split(",")})
-
-
-def _add_pipeline_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--checkpoint",
-        metavar="PATH_OR_REPO",
-        help="checkpoint folder or Hub repository (default: the one in the package)",
-    )
-    parser.add_argument("--device", metavar="NAME", help="cpu, cuda, ... (default: a GPU if there is one)")
-    parser.add_argument(
-        "--num-inference-steps",
-        type=_whole_number(1),
-        metavar="N",
-        help="denoising steps of the joints (default: the checkpoint's)",
-    )
-    parser.add_argument(
-        "--num-mesh-inference-steps",
-        type=_whole_number(1),
-        metavar="N",
-        help="denoising steps of the meshes (default: the checkpoint's)",
-    )
-    parser.add_argument("--guidance-scale", type=float, metavar="X", help="(default: the checkpoint's)")
 
 
 def add_evaluate_parser(subparsers) -> None:
@@ -77,17 +46,17 @@ def add_evaluate_parser(subparsers) -> None:
     parser.add_argument("--data", required=True, metavar="PATH_OR_REPO", help="Parquet folder, or Hub id")
     parser.add_argument("--out", required=True, metavar="DIR", help="folder of the results")
     parser.add_argument("--split", default="test", metavar="NAME", help="(default: test)")
-    parser.add_argument("--num-samples", type=_whole_number(1), metavar="S", help="first S images (default: all)")
+    parser.add_argument("--num-samples", type=whole_number(1), metavar="S", help="first S images (default: all)")
     parser.add_argument(
         "--num-hypotheses",
-        type=_whole_number(1),
-        default=20,
+        type=whole_number(1),
+        default=NUM_HYPOTHESES,
         metavar="N",
-        help="hands an image (default: 20)",
+        help="hands an image (default: %(default)s)",
     )
-    parser.add_argument("--aggregation", choices=("mean", "median", "medoid", "aligned"), default="mean")
-    parser.add_argument("--batch-size", type=_whole_number(1), default=8, metavar="B", help="(default: 8)")
-    parser.add_argument("--seed", type=_whole_number(0), default=0, metavar="S", help="(default: 0)")
+    parser.add_argument("--aggregation", choices=AGGREGATIONS, default=DEFAULT_AGGREGATION)
+    parser.add_argument("--batch-size", type=whole_number(1), default=8, metavar="B", help="(default: 8)")
+    parser.add_argument("--seed", type=whole_number(0), default=0, metavar="S", help="(default: 0)")
     parser.add_argument(
         "--true-keypoints",
         action="store_true",
@@ -106,73 +75,16 @@ def add_evaluate_parser(subparsers) -> None:
     )
     parser.add_argument(
         "--pictures",
-        type=_whole_number(0),
+        type=whole_number(0),
         default=6,
         metavar="K",
         help="overlays of the K best and the K worst hands (default: 6)",
     )
-    _add_pipeline_arguments(parser)
+    add_pipeline_arguments(parser)
     parser.set_defaults(run=run_evaluate)
 
 
-def add_benchmark_parser(subparsers) -> None:
-    """Add `benchmark` to the subparsers of `handdiff`; sets `run`, arguments -> exit status."""
-    parser = subparsers.add_parser(
-        "benchmark",
-        help="time and memory of a checkpoint",
-        description="Measure the time for one image by the number of hypotheses, the cost of one more, the "
-        "image encoder's share and how often it runs, the time from a fresh start to the first answer, and "
-        "memory.",
-    )
-    parser.add_argument("--image", metavar="PATH", help="(default: noise; the time does not depend on it)")
-    parser.add_argument(
-        "--num-hypotheses",
-        type=_numbers_of_hypotheses,
-        default=[1, 5, 20, 50],
-        metavar="N,N,...",
-        help="(default: 1,5,20,50)",
-    )
-    parser.add_argument("--repeats", type=_whole_number(1), default=7, metavar="R", help="(default: 7)")
-    parser.add_argument(
-        "--vit-h",
-        action="store_true",
-        help="also time a ViT-H/16 with random weights, the backbone of HaMeR and WiLoR (needs 2.5 GB of memory)",
-    )
-    parser.add_argument("--mediapipe", action="store_true", help="also time MediaPipe (needs the extra [mediapipe])")
-    parser.add_argument(
-        "--onnx",
-        metavar="DIR",
-        help="also time each network in onnxruntime, on the CPU; DIR is what handdiff export wrote of this checkpoint "
-        "(needs the extra [onnx])",
-    )
-    parser.add_argument("--json", metavar="FILE", help="also write the figures as JSON")
-    _add_pipeline_arguments(parser)
-    parser.set_defaults(run=run_benchmark)
-
-
 # -- a checkpoint as a predictor ---------------------------------------------------------------------------
-
-
-def _pipeline_options(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Keyword arguments of the pipeline that decide its numbers."""
-    return {
-        "num_inference_steps": arguments.num_inference_steps,
-        "num_mesh_inference_steps": arguments.num_mesh_inference_steps,
-        "guidance_scale": arguments.guidance_scale,
-    }
-
-
-def checkpoint_digest(checkpoint: str) -> str:
-    """Name of a checkpoint with a digest of its files: retrained weights are not taken for the old ones."""
-    folder = Path(checkpoint)
-    if not folder.is_dir():
-        return checkpoint
-    digest = hashlib.sha256()
-    for path in sorted(folder.rglob("*")):
-        if path.suffix in (".safetensors", ".json"):
-            digest.update(path.relative_to(folder).as_posix().encode())
-            digest.update(path.read_bytes())
-    return f"{folder.name} sha256:{digest.hexdigest()[:16]}"
 
 
 def data_digest(data: str) -> str:
@@ -228,12 +140,15 @@ def _evaluate_share(arguments: argparse.Namespace, share: ProcessShare) -> int:
     from hf_handdiff import DEFAULT_CHECKPOINT
     from hf_handdiff.cli.loading import load_pipeline
     from hf_handdiff.evaluation import official, plots, protocol, report
+    from hf_handdiff.evaluation.measures import PA_JOINT_ERROR
+    from hf_handdiff.evaluation.prior import sample_prior_baseline
+    from hf_handdiff.evaluation.summary import summarise
 
     dataset, made_by = _load_data(arguments)
     layout = official.official_layout(made_by)
     baseline = _load_baseline(arguments.baseline)  # before the work: it may not be installed
     checkpoint = arguments.checkpoint or DEFAULT_CHECKPOINT
-    options = _pipeline_options(arguments)
+    options = pipeline_options(arguments)
     pipeline = load_pipeline(checkpoint, arguments.device or share.device)
     predict = pipeline_predictor(
         pipeline, arguments.num_hypotheses, arguments.aggregation, arguments.true_keypoints, **options
@@ -242,21 +157,20 @@ def _evaluate_share(arguments: argparse.Namespace, share: ProcessShare) -> int:
     out = Path(arguments.out)
     run = {"num_samples": arguments.num_samples, "batch_size": arguments.batch_size}
     scores = protocol.run_protocol(
-        predict, dataset, settings, out, prior=protocol.sample_prior_baseline(), answers_for=layout, share=share, **run
+        predict, dataset, settings, out, prior=sample_prior_baseline(), answers_for=layout, share=share, **run
     )
     if not share.is_main:
         return 0
-    written = [] if layout is None else _write_answer(out, len(scores["index"]), layout, settings, made_by)
-    if "pa_joint_error" not in scores:
+    written = [] if layout is None else _write_answer(out, len(scores), layout, settings, made_by)
+    if PA_JOINT_ERROR not in scores:
         print(f"only predictions were written: {made_by['data_set']} has no published truth in {arguments.data}")
         if baseline is not None:
             print("--baseline was not run: there is no truth to compare by")
         print("written: " + ", ".join(map(str, written)))
         return 0
-    _add_regions(scores, pipeline)
-    results = report.summarise(scores, settings)
+    results = summarise(scores, settings, _calibrated_regions(pipeline))
     if layout is not None:
-        results["official"] = _official_results(out, len(scores["index"]), layout, settings, made_by)
+        results["official"] = _official_results(out, len(scores), layout, settings, made_by)
     if baseline is not None:  # by the first process alone: it takes some 20 ms an image
         results["baseline"] = _run_baseline(baseline, dataset, scores, settings, out, run)
     drawn = plots.write_plots(results, out)
@@ -268,23 +182,19 @@ def _evaluate_share(arguments: argparse.Namespace, share: ProcessShare) -> int:
     return 1 if results["num_failed"] else 0
 
 
-def _add_regions(scores: Scores, pipeline: Any) -> None:
-    """Put beside each error the share of the region, by the checkpoint's own calibration, that just reaches it."""
-    import torch
-
-    from hf_handdiff.evaluation.calibration import JointStdCalibration, region_quantiles
+def _calibrated_regions(pipeline: Any) -> Tensor | None:
+    """The regions of the checkpoint's own calibration of `joint_std`; None where it has none."""
+    from hf_handdiff.evaluation.calibration import JointStdCalibration
 
     kept = pipeline.config.get("joint_std_calibration")
-    if kept and "regions" in kept:
-        radius, error = (torch.from_numpy(scores[name]) for name in ("joint_std", "joint_error"))
-        scores["joint_region"] = region_quantiles(radius, error, JointStdCalibration.from_dict(kept).regions).numpy()
+    return JointStdCalibration.from_dict(kept).regions if kept else None
 
 
 def _load_data(arguments: argparse.Namespace) -> tuple[Any, dict[str, Any]]:
     """The data set, and what is written beside it of how it was made."""
     from hf_handdiff.data.corpus import load_corpus, read_settings
     from hf_handdiff.errors import InputError
-    from hf_handdiff.evaluation.protocol import REQUIRED_COLUMNS
+    from hf_handdiff.evaluation.batches import REQUIRED_COLUMNS
 
     try:
         dataset = load_corpus(arguments.data, arguments.split, arguments.streaming, columns=REQUIRED_COLUMNS)
@@ -304,7 +214,7 @@ def _load_baseline(name: str | None) -> Any:
 def _settings(
     arguments: argparse.Namespace, checkpoint: str, options: dict[str, Any], pipeline: Any, true_mesh: str | None
 ) -> EvaluationSettings:
-    from hf_handdiff.evaluation.protocol import EvaluationSettings
+    from hf_handdiff.evaluation.settings import EvaluationSettings
     from hf_handdiff.hand.open_hand import mesh_of_faces
 
     shown = {**options, "aggregation": arguments.aggregation}
@@ -351,7 +261,7 @@ def _write_answer(
     from hf_handdiff.evaluation.protocol import read_answers
 
     written = write_official_answer(lambda: read_answers(out, num_samples), layout, out)
-    failed = sum(int(answer["failed"].sum()) for answer in read_answers(out, num_samples))
+    failed = sum(int(part.failed.sum()) for part in read_answers(out, num_samples))
     expected = made_by.get("num_samples", num_samples)
     if num_samples < expected:
         print(f"pred.json: holds {num_samples} of the {expected} images of the split: this is no whole official answer")
@@ -367,7 +277,7 @@ def _write_answer(
 
 def _official_results(
     out: Path, num_samples: int, layout: OfficialLayout, settings: EvaluationSettings, made_by: dict[str, Any]
-) -> dict[str, Any]:
+) -> OfficialResults:
     from hf_handdiff.evaluation.official import score_answers
     from hf_handdiff.evaluation.protocol import read_answers
 
@@ -383,19 +293,20 @@ def _official_results(
 
 def _run_baseline(
     baseline: Any, dataset: Any, scores: Scores, settings: EvaluationSettings, out: Path, run: dict[str, Any]
-) -> dict[str, Any]:
+) -> BaselineResults:
     """Evaluate the baseline in a folder of its own, and put it beside the checkpoint."""
     from dataclasses import replace
 
     from hf_handdiff.errors import InputError
-    from hf_handdiff.evaluation import protocol, report
+    from hf_handdiff.evaluation import protocol
+    from hf_handdiff.evaluation.summary import compare_with_baseline, summarise
 
     alone = replace(settings, predictor=baseline.name, num_hypotheses=1, options="", predicted_mesh=None)
     baseline_scores = protocol.run_protocol(baseline, dataset, alone, out / "baseline", **run)
     baseline.close()
-    compared = report.compare_with_baseline(scores, baseline_scores, baseline.name)
+    compared = compare_with_baseline(scores, baseline_scores, baseline.name)
     try:
-        results = report.summarise(baseline_scores, alone)
+        results = summarise(baseline_scores, alone)
     except InputError:  # it found no hand at all
         return compared
     return compared | {name: results[name] for name in ("accuracy", "keypoints_2d", "hand_score", "num_failed")}
@@ -403,17 +314,14 @@ def _run_baseline(
 
 def _keep_calibration(scores: Scores, out: Path, checkpoint: str | None) -> list[Path]:
     """Fit the calibration to this run's data and write it; where it is wanted, also into the checkpoint."""
-    import numpy as np
-    import torch
-
     from hf_handdiff.errors import InputError
     from hf_handdiff.evaluation.calibration import fit_joint_std, write_calibration
+    from hf_handdiff.evaluation.measures import AGGREGATED, DISTRIBUTION
     from hf_handdiff.files import replace_file
 
-    rows = scores["has_hand"].astype(bool)
-    spread, error = scores["spread_stage2"][rows], scores["mean_joint_error"][rows]
+    hands = scores.select(scores.has_hand)
     try:
-        calibration = fit_joint_std(torch.from_numpy(spread), torch.from_numpy(error))
+        calibration = fit_joint_std(hands[DISTRIBUTION["stage2"].spread], hands[AGGREGATED["mean"].joint_error])
     except InputError:  # a handful of samples: nothing to fit
         if checkpoint is not None:
             raise
@@ -421,7 +329,7 @@ def _keep_calibration(scores: Scores, out: Path, checkpoint: str | None) -> list
     path = out / "calibration.json"
     with replace_file(path) as temporary:
         temporary.write_text(json.dumps(calibration.to_dict(), indent=2) + "\n")
-    floor_mm = 1000 * float(np.mean(calibration.floor[1:].numpy()))
+    floor_mm = 1000 * float(calibration.floor[1:].mean())
     scale = float(calibration.scale[1:].mean())
     print(f"calibration fitted to this data: scale {scale:.2f}, floor {floor_mm:.1f} mm")
     return [path] if checkpoint is None else [path, write_calibration(checkpoint, calibration)]
@@ -431,16 +339,17 @@ def draw_sheets(predict: Predictor, dataset: Any, scores: Scores, seed: int, out
     """Overlays of the `count` best and worst hands by PA-MPJPE, predicted once more with their own seeds."""
     import numpy as np
 
-    from hf_handdiff.evaluation.protocol import collate
+    from hf_handdiff.evaluation.batches import collate
+    from hf_handdiff.evaluation.measures import PA_JOINT_ERROR
     from hf_handdiff.evaluation.row_reading import RowReader
     from hf_handdiff.files import replace_file
     from hf_handdiff.viz import contact_sheet, draw_prediction
 
-    errors = scores["pa_joint_error"].mean(axis=1)
+    errors = scores[PA_JOINT_ERROR].mean(dim=1).numpy()
     order = [sample for sample in np.argsort(errors) if np.isfinite(errors[sample])]
     sheets = {"best": order[:count], "worst": order[::-1][:count]}
     reader, rows = RowReader(dataset), {}
-    for index in sorted({int(scores["index"][sample]) for chosen in sheets.values() for sample in chosen}):
+    for index in sorted({int(scores.index[sample]) for chosen in sheets.values() for sample in chosen}):
         rows[index] = list(reader.rows(index, index + 1))  # in order: a stream is read once
     written = []
     for name, chosen in sheets.items():
@@ -448,52 +357,16 @@ def draw_sheets(predict: Predictor, dataset: Any, scores: Scores, seed: int, out
             continue
         pictures, labels = [], []
         for sample in chosen:
-            index = int(scores["index"][sample])
+            index = int(scores.index[sample])
             batch = collate(rows[index], index, seed)
             picture = draw_prediction(
                 batch.images[0], predict(batch), intrinsics=batch.intrinsics_px[0].numpy(), panel=300
             )
             pictures.append(picture)
-            share = scores["visible_share"][sample]
+            share = scores.visible_share[sample]
             labels.append(f"{batch.sample_ids[0]}: PA-MPJPE {1000 * errors[sample]:.1f} mm, visible share {share:.2f}")
         path = out / f"{name}.jpg"
         with replace_file(path) as temporary:
             contact_sheet(pictures, columns=1, labels=labels).save(temporary, quality=88)
         written.append(path)
     return written
-
-
-# -- benchmark ---------------------------------------------------------------------------------------------
-
-
-def run_benchmark(arguments: argparse.Namespace) -> int:
-    """`handdiff benchmark`: returns the exit status, 1 if the image encoder ran more than once an image."""
-    import numpy as np
-
-    from hf_handdiff import DEFAULT_CHECKPOINT
-    from hf_handdiff.cli.loading import load_pipeline
-    from hf_handdiff.evaluation import benchmark
-    from hf_handdiff.evaluation.onnx_timing import measure_onnx
-    from hf_handdiff.evaluation.reference_timings import add_reference_timings
-    from hf_handdiff.files import replace_file
-    from hf_handdiff.images import load_image
-
-    checkpoint = arguments.checkpoint or DEFAULT_CHECKPOINT
-    if arguments.image is None:
-        image = np.random.default_rng(0).integers(0, 256, size=(224, 224, 3), dtype=np.uint8)
-    else:
-        image = load_image(arguments.image, "--image")
-    pipeline = load_pipeline(checkpoint, arguments.device)
-    figures = benchmark.measure_pipeline(
-        pipeline, image, arguments.num_hypotheses, arguments.repeats, **_pipeline_options(arguments)
-    )
-    add_reference_timings(figures, image, arguments.vit_h, arguments.mediapipe)
-    figures["checkpoint"] = checkpoint_digest(checkpoint)
-    if arguments.onnx is not None:
-        figures["onnx"] = measure_onnx(pipeline, arguments.onnx, figures["checkpoint"], arguments.repeats)
-    figures["fresh_process"] = benchmark.measure_fresh_process(checkpoint, arguments.device, image)
-    print(benchmark.render_benchmark(figures))
-    if arguments.json is not None:
-        with replace_file(arguments.json) as temporary:
-            temporary.write_text(json.dumps(figures, indent=2) + "\n")
-    return 0 if figures["encoder_calls_per_image"] == 1 else 1

@@ -24,8 +24,8 @@ def add_export_parser(subparsers) -> None:
 def run_export(arguments: argparse.Namespace) -> int:
     """`handdiff export`: returns the exit status."""
     from hf_handdiff import DEFAULT_CHECKPOINT
-    from hf_handdiff.cli.evaluate import checkpoint_digest
     from hf_handdiff.cli.loading import load_pipeline
+    from hf_handdiff.cli.pipeline_arguments import checkpoint_digest
     from hf_handdiff.export.onnx_files import export_pipeline
 
     checkpoint = arguments.checkpoint or DEFAULT_CHECKPOINT

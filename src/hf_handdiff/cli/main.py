@@ -22,8 +22,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser of the command and its subcommands; each sets `run`, arguments -> exit status."""
+    from hf_handdiff.cli.benchmark import add_benchmark_parser
     from hf_handdiff.cli.data import add_data_parser
-    from hf_handdiff.cli.evaluate import add_benchmark_parser, add_evaluate_parser
+    from hf_handdiff.cli.evaluate import add_evaluate_parser
     from hf_handdiff.cli.export import add_export_parser
     from hf_handdiff.cli.predict.command import add_predict_parser
     from hf_handdiff.cli.push import add_push_parser

@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from hf_handdiff.data.features import NUM_VERTICES, UNKNOWN_SKIN_TONE
 from hf_handdiff.data.shards import BadSampleError
 from hf_handdiff.hand.topology import NUM_JOINTS, NUM_ROTATIONS, NUM_SHAPE
 
-NUM_VERTICES = 778
-UNKNOWN_SKIN_TONE = -1.0
 NO_TRUTH = "its published truth was not found, so it can be predicted on but not measured"
 
 

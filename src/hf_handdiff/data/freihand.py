@@ -21,22 +21,29 @@ What becomes of it, beyond `annotated_rows.annotated_row`:
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from hf_handdiff.data.annotated_rows import NO_TRUTH, NUM_VERTICES, annotated_row
+from hf_handdiff.data.annotated_rows import annotated_row
+from hf_handdiff.data.features import NUM_VERTICES
 from hf_handdiff.data.mano_annotations import ManoHand
 from hf_handdiff.data.number_lists import read_number_list
-from hf_handdiff.data.shards import SHARD_ROWS, BadSampleError, ShardReport, write_shards
+from hf_handdiff.data.official_splits import (
+    SPLITS,
+    known_lists,
+    read_image_of_size,
+    read_matching_list,
+    read_splits,
+    write_splits,
+)
+from hf_handdiff.data.shards import SHARD_ROWS, BadSampleError, ShardReport
 from hf_handdiff.errors import InputError
 from hf_handdiff.hand.topology import NUM_JOINTS, NUM_ROTATIONS, NUM_SHAPE
-from hf_handdiff.images import load_image
 
 IMAGE_SIZE_PX = 224
 NUM_VERSIONS = 4
-SPLITS = ("train", "evaluation")
 _OFFICIAL_NAMES = {"train": "training", "evaluation": "evaluation"}
 _IMPORTER_VERSION = 1
 
@@ -72,34 +79,25 @@ def import_freihand(
     versions = sorted(set(versions))
     if not versions or not set(versions) <= set(range(NUM_VERSIONS)):
         raise InputError(f"versions: expected some of 0 to {NUM_VERSIONS - 1}, got {versions}")
-    root = Path(root)
-    if not root.is_dir():
-        raise InputError(f"root: expected the folder of the FreiHAND download, there is no folder {root}")
     hand = None if mano is None else ManoHand.load(mano)
-    found = [_read_split(root, split, versions if split == "train" else [0]) for split in splits]
-    reports = []
-    for split, samples in zip(splits, found, strict=True):
-        settings = {
+    of_split = {"train": versions, "evaluation": [0]}
+    found = read_splits(root, "FreiHAND", splits, lambda root, split: _read_split(root, split, of_split[split]))
+    return write_splits(
+        out,
+        found,
+        lambda samples, index: samples.row(index, hand),
+        lambda split: {
             "data_set": "FreiHAND",
             "importer_version": _IMPORTER_VERSION,
-            "versions": versions if split == "train" else [0],
-            "annotations": samples.annotations(),
-            "mano": None if hand is None else hand.digest,
-        }
-        report = write_shards(
-            out,
-            split,
-            [samples.sample_id(index) for index in range(len(samples.files))],
-            lambda index, samples=samples: samples.row(index, hand),
-            settings,
-            skip_bad=skip_bad,
-            num_workers=num_workers,
-            shard_rows=shard_rows,
-            progress=progress,
-            root=root,
-        )
-        reports.append(report if samples.joints_known else replace(report, note=NO_TRUTH))
-    return reports
+            "versions": of_split[split],
+        },
+        hand,
+        skip_bad=skip_bad,
+        num_workers=num_workers,
+        shard_rows=shard_rows,
+        progress=progress,
+        root=Path(root),
+    )
 
 
 @dataclass(frozen=True)
@@ -118,16 +116,17 @@ class _Samples:
     def joints_known(self) -> bool:
         return self.joints_m is not None
 
-    def annotations(self) -> list[str]:
-        lists = {"xyz": self.joints_m, "verts": self.vertices_m, "mano": self.mano}
-        return [name for name, values in lists.items() if values is not None]
+    @property
+    def sample_ids(self) -> list[str]:
+        return [f"{self.name}/{file:08d}" for file in self.files]
 
-    def sample_id(self, index: int) -> str:
-        return f"{self.name}/{self.files[index]:08d}"
+    def annotations(self) -> list[str]:
+        return known_lists(xyz=self.joints_m, verts=self.vertices_m, mano=self.mano)
 
     def row(self, index: int, hand: ManoHand | None) -> dict:
-        sample_id, entry = self.sample_id(index), self.files[index] % len(self.intrinsics_px)
-        image = _read_image(_image_path(self.root, self.name, self.files[index]))
+        file, entry = self.files[index], self.files[index] % len(self.intrinsics_px)
+        sample_id, path = f"{self.name}/{file:08d}", _image_path(self.root, self.name, file)
+        read_image_of_size(path, (IMAGE_SIZE_PX, IMAGE_SIZE_PX))
         joints, vertices = (
             None if values is None else _finite(values[entry].astype(np.float64), sample_id)
             for values in (self.joints_m, self.vertices_m)
@@ -144,7 +143,7 @@ class _Samples:
                 vertices, translation = hand.place(sample_id, pose, shape, joints, vertices)
         return annotated_row(
             sample_id,
-            image,
+            path.read_bytes(),
             (IMAGE_SIZE_PX, IMAGE_SIZE_PX),
             self.intrinsics_px[entry],
             joints,
@@ -157,8 +156,6 @@ class _Samples:
 
 def _read_split(root: Path, split: str, versions: Sequence[int]) -> _Samples:
     """The lists of a split, checked against each other and against the images."""
-    if split not in SPLITS:
-        raise InputError(f"splits: expected {' or '.join(SPLITS)}, got {split!r}")
     name = _OFFICIAL_NAMES[split]
     if not (root / name / "rgb").is_dir():
         raise InputError(f"root: expected the folder {name}/rgb of FreiHAND's {split} split in {root}")
@@ -168,13 +165,8 @@ def _read_split(root: Path, split: str, versions: Sequence[int]) -> _Samples:
         path = root / f"{name}_{kind}.json"
         if not required and not path.exists():
             return None
-        values = read_number_list(path, shape, dtype)
-        if len(values) != len(intrinsics):
-            raise InputError(
-                f"{path} has {len(values)} entries where {name}_K.json has {len(intrinsics)}: "
-                "expected lists of one release, and whole"
-            )
-        return values
+        counted = f"{name}_K.json has {len(intrinsics)}"
+        return read_matching_list(path, shape, len(intrinsics), counted, "lists of one release, and whole", dtype)
 
     mano = read("mano", (1, 61), required=False)
     meshes_are_there = (root / f"{name}_verts.json").exists()
@@ -197,19 +189,6 @@ def _check_number_of_images(root: Path, name: str, expected: int, entries: int) 
 
 def _image_path(root: Path, name: str, number: int) -> Path:
     return root / name / "rgb" / f"{number:08d}.jpg"
-
-
-def _read_image(path: Path) -> bytes:
-    """The bytes of an image file that decodes to the end."""
-    if not path.is_file():
-        raise BadSampleError(f"{path} is missing")
-    try:
-        height, width, _ = load_image(path, "image").shape
-    except InputError as error:
-        raise BadSampleError(str(error)) from None
-    if (width, height) != (IMAGE_SIZE_PX, IMAGE_SIZE_PX):
-        raise BadSampleError(f"{path} is {width} x {height} px, expected {IMAGE_SIZE_PX} x {IMAGE_SIZE_PX}")
-    return path.read_bytes()
 
 
 def _finite(values: np.ndarray, sample_id: str) -> np.ndarray:

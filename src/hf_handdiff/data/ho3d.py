@@ -28,28 +28,34 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
 from hf_handdiff.camera import BOX_MARGIN, crop_image
-from hf_handdiff.data.annotated_rows import NO_TRUTH, NUM_VERTICES, annotated_row, check_camera, project_joints
+from hf_handdiff.data.annotated_rows import annotated_row, check_camera, project_joints
+from hf_handdiff.data.features import NUM_VERTICES
 from hf_handdiff.data.mano_annotations import ManoHand, turn_global_rotation
-from hf_handdiff.data.number_lists import read_number_list
-from hf_handdiff.data.shards import SHARD_ROWS, BadSampleError, NotAnnotatedError, ShardReport, write_shards
+from hf_handdiff.data.official_splits import (
+    SPLITS,
+    known_lists,
+    read_image_of_size,
+    read_matching_list,
+    read_splits,
+    write_splits,
+)
+from hf_handdiff.data.shards import SHARD_ROWS, BadSampleError, NotAnnotatedError, ShardReport
 from hf_handdiff.errors import InputError
 from hf_handdiff.hand.pickled_values import Allowance, to_array
 from hf_handdiff.hand.pickles import load_restricted_pickle, read_file_up_to
 from hf_handdiff.hand.topology import HO3D_TO_JOINTS, NUM_JOINTS, NUM_ROTATIONS, NUM_SHAPE
-from hf_handdiff.images import load_image
 
 FRAME_SIZE_PX = (640, 480)
 LARGEST_BOX_PX = 4 * max(FRAME_SIZE_PX)
 CROP_SIZE_PX = 224
 JPEG_QUALITY = 95
-SPLITS = ("train", "evaluation")
 RGB_SUFFIXES = {"v2": ".png", "v3": ".jpg"}
 OPENGL_TO_OPENCV = np.array([1.0, -1.0, -1.0])
 
@@ -97,35 +103,25 @@ def import_ho3d(
         raise InputError(f"margin: expected at least 1, got {margin}")
     if crop_size < 1:
         raise InputError(f"crop_size: expected at least 1 px, got {crop_size}")
-    root = Path(root)
-    if not root.is_dir():
-        raise InputError(f"root: expected the folder of the HO3D download, there is no folder {root}")
     hand = None if mano is None else ManoHand.load(mano)
-    found = [_read_split(root, split, version) for split in splits]
-    reports = []
-    for split, frames in zip(splits, found, strict=True):
-        settings = {
+    found = read_splits(root, "HO3D", splits, lambda root, split: _read_split(root, split, version))
+    return write_splits(
+        out,
+        found,
+        lambda frames, index: frames.row(index, hand, margin, crop_size),
+        lambda _: {
             "data_set": f"HO3D {version}",
             "importer_version": _IMPORTER_VERSION,
-            "annotations": frames.annotations(),
-            "mano": None if hand is None else hand.digest,
             "margin": float(margin),
             "crop_size": crop_size,
-        }
-        report = write_shards(
-            out,
-            split,
-            frames.lines,
-            lambda index, frames=frames: frames.row(index, hand, margin, crop_size),
-            settings,
-            skip_bad=skip_bad,
-            num_workers=num_workers,
-            shard_rows=shard_rows,
-            progress=progress,
-            root=root,
-        )
-        reports.append(report if frames.joints_known else replace(report, note=NO_TRUTH))
-    return reports
+        },
+        hand,
+        skip_bad=skip_bad,
+        num_workers=num_workers,
+        shard_rows=shard_rows,
+        progress=progress,
+        root=Path(root),
+    )
 
 
 # ------------------------------------------------------------------------------------------------- frames
@@ -137,7 +133,7 @@ class _Frames:
 
     folder: Path
     suffix: str
-    lines: list[str]  # "SEQ/ID"
+    sample_ids: list[str]  # "SEQ/ID", the lines of the list
     joints_m: np.ndarray | None  # (N, 21, 3), MANO's order, OpenGL axes
     vertices_m: np.ndarray | None  # (N, 778, 3) float32, OpenGL axes
 
@@ -150,11 +146,10 @@ class _Frames:
         return self.joints_m is not None or not self.is_evaluation
 
     def annotations(self) -> list[str]:
-        lists = {"xyz": self.joints_m, "verts": self.vertices_m}
-        return [name for name, values in lists.items() if values is not None]
+        return known_lists(xyz=self.joints_m, verts=self.vertices_m)
 
     def row(self, index: int, hand: ManoHand | None, margin: float, crop_size: int) -> dict:
-        line = self.lines[index]
+        line = self.sample_ids[index]
         sequence, frame = line.split("/")
         meta = _Meta(self.folder / sequence / "meta" / f"{frame}.pkl")
         joints, vertices = self._points(index, meta)
@@ -162,7 +157,7 @@ class _Frames:
         translation = None
         if hand is not None and pose is not None and np.isfinite(joints).all():
             vertices, translation = hand.place(line, pose, shape, joints, vertices)
-        image = _read_frame(self.folder / sequence / "rgb" / f"{frame}{self.suffix}")
+        image = read_image_of_size(self.folder / sequence / "rgb" / f"{frame}{self.suffix}", FRAME_SIZE_PX)
         intrinsics = check_camera(meta.numbers("camMat", (3, 3)), f"{meta.path}: camMat")
         box = meta.box() if self.is_evaluation else None
         crop = _crop_round(_box_of_joints(joints, intrinsics, meta.path) if box is None else box, margin, meta.path)
@@ -203,8 +198,6 @@ class _Frames:
 
 def _read_split(root: Path, split: str, version: str) -> _Frames:
     """The list of a split, and the published truth where it is there, checked against each other."""
-    if split not in SPLITS:
-        raise InputError(f"splits: expected {' or '.join(SPLITS)}, got {split!r}")
     lines = _read_lines(root / f"{split}.txt")
     if not (root / split).is_dir():
         raise InputError(f"root: expected the folder {split} of HO3D in {root}")
@@ -214,13 +207,9 @@ def _read_split(root: Path, split: str, version: str) -> _Frames:
         path = root / f"evaluation_{kind}.json"
         if split != "evaluation" or not path.exists():
             return None
-        values = read_number_list(path, shape, dtype)
-        if len(values) != len(lines):
-            raise InputError(
-                f"{path} has {len(values)} entries where evaluation.txt has {len(lines)} lines: "
-                f"expected the published truth of HO3D {version}, and whole"
-            )
-        return values
+        counted = f"evaluation.txt has {len(lines)} lines"
+        expected = f"the published truth of HO3D {version}, and whole"
+        return read_matching_list(path, shape, len(lines), counted, expected, dtype)
 
     joints, vertices = read("xyz", (NUM_JOINTS, 3)), read("verts", (NUM_VERTICES, 3), np.float32)
     if joints is None and vertices is not None:
@@ -308,21 +297,6 @@ class _Meta:
 
 
 # ------------------------------------------------------------------------------------------------- crops
-
-
-def _read_frame(path: Path) -> np.ndarray:
-    """A frame (480, 640, 3) uint8."""
-    if not path.is_file():
-        raise BadSampleError(f"{path} is missing")
-    try:
-        image = load_image(path, "image")
-    except InputError as error:
-        raise BadSampleError(str(error)) from None
-    height, width, _ = image.shape
-    if (width, height) != FRAME_SIZE_PX:
-        expected_width, expected_height = FRAME_SIZE_PX
-        raise BadSampleError(f"{path} is {width} x {height} px, expected {expected_width} x {expected_height}")
-    return image
 
 
 def _box_of_joints(joints_m: np.ndarray, intrinsics_px: np.ndarray, path: Path) -> np.ndarray:

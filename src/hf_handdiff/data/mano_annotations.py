@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import roma
 import torch
 
 from hf_handdiff.data.shards import BadSampleError
 from hf_handdiff.errors import InputError
 from hf_handdiff.hand.layer import HandLayer
 from hf_handdiff.hand.mano_files import load_mano_file
-from hf_handdiff.hand.rotations import axis_angle_to_matrix, matrix_to_axis_angle
 from hf_handdiff.hand.topology import FINGERTIPS, NUM_JOINTS, NUM_ROTATIONS, NUM_SHAPE
 
 LARGEST_MEAN_DISTANCE_M = 0.01
@@ -98,5 +98,5 @@ class ManoHand:
 
 def turn_global_rotation(pose_rad: np.ndarray, rotation: np.ndarray) -> np.ndarray:
     """A pose (16, 3) whose global rotation leads into the axes that `rotation` (3, 3) turns the old ones into."""
-    turned = torch.from_numpy(rotation) @ axis_angle_to_matrix(torch.from_numpy(pose_rad[0]))
-    return np.concatenate([matrix_to_axis_angle(turned).numpy()[None], pose_rad[1:]])
+    turned = torch.from_numpy(rotation) @ roma.rotvec_to_rotmat(torch.from_numpy(pose_rad[0]))
+    return np.concatenate([roma.rotmat_to_rotvec(turned).numpy()[None], pose_rad[1:]])

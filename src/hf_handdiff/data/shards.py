@@ -58,6 +58,11 @@ class ShardReport:
         return f"{text}; {self.note}" if self.note else text
 
 
+def count_shards(num_samples: int, shard_rows: int) -> int:
+    """How many shards hold `num_samples` rows."""
+    return -(-num_samples // shard_rows)
+
+
 def shard_name(split: str, shard: int, num_shards: int) -> str:
     """The file name of a shard, as `datasets` and the Hub know them."""
     return f"{split}-{shard:05d}-of-{num_shards:05d}.parquet"
@@ -110,7 +115,7 @@ def write_shards(
     remove_leftovers(out)
 
     skipped = _Skipped(out / _skipped_name(split), root)
-    num_shards = -(-len(sample_ids) // shard_rows)
+    num_shards = count_shards(len(sample_ids), shard_rows)
     with tqdm(total=len(sample_ids), unit="sample", desc=split, disable=not progress) as bar:
         for shard in range(num_shards):
             indices = range(shard * shard_rows, min((shard + 1) * shard_rows, len(sample_ids)))

@@ -9,7 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hf_handdiff.evaluation.protocol import NUM_JOINTS, HandBatch
+from hf_handdiff.evaluation.batches import HandBatch
+from hf_handdiff.hand.topology import NUM_JOINTS
 from hf_handdiff.models.mediapipe_hands import load_mediapipe_hands, pad_to_square
 
 BASELINES = ("mediapipe",)
@@ -17,7 +18,7 @@ BASELINES = ("mediapipe",)
 
 @dataclass
 class BaselinePrediction:
-    """One hand an image, without mesh and uncertainty; see `protocol.Prediction`.
+    """One hand an image, without mesh and uncertainty; see `batches.Prediction`.
 
     Attributes:
         joints: (B, 1, 21, 3) m, wrist-relative, camera axes; NaN where no hand was found.

@@ -20,6 +20,7 @@ import numpy as np
 import torch
 
 from hf_handdiff.errors import InputError
+from hf_handdiff.evaluation.benchmark_figures import BenchmarkFigures, FreshProcess
 from hf_handdiff.evaluation.onnx_timing import onnx_rows
 from hf_handdiff.evaluation.reference_timings import reference_rows
 from hf_handdiff.evaluation.tables import Table
@@ -65,7 +66,7 @@ def fit_cost(counts: list[int], milliseconds: list[float]) -> tuple[float, float
 
 def measure_pipeline(
     pipeline: Any, image: np.ndarray, counts: list[int], repeats: int = 7, **options: Any
-) -> dict[str, Any]:
+) -> BenchmarkFigures:
     """Time one image at several numbers of hypotheses.
 
     Every count is run once to warm up, then `repeats` times; the median counts. The counts take turns, so
@@ -77,12 +78,6 @@ def measure_pipeline(
         counts: numbers of hypotheses.
         repeats: of each count.
         options: further keyword arguments of the pipeline.
-
-    Returns:
-        "ms_per_image" and "fastest_ms_per_image" by count; "fixed_ms" and "ms_per_extra_hypothesis" of the
-        line through the former; "encoder_ms"; "encoder_calls_per_image", the most in any call; "repeats",
-        "threads", "cores", "device", "machine"; "load_average", the processes that wanted a core in the last
-        minute (above the number of cores, times are too long; None where the system does not tell).
     """
     times: dict[int, list[float]] = {count: [] for count in counts}
     encoder_ms, encoder_calls = [], 0
@@ -120,10 +115,10 @@ import json, resource, sys, time
 began = time.perf_counter()
 import numpy as np
 import hf_handdiff
-from hf_handdiff.cli.loading import load_pipeline
 image_path, checkpoint, device = sys.argv[1:]
 image = np.load(image_path)
-pipeline = load_pipeline(checkpoint, device or None)
+pipeline = hf_handdiff.CascadedHandPipeline.from_pretrained(checkpoint).to(device)
+pipeline.set_progress_bar_config(disable=True)
 loaded = time.perf_counter()
 pipeline(image, num_hypotheses=20, generator=0)
 done = time.perf_counter()
@@ -137,12 +132,13 @@ print(json.dumps({"load_s": loaded - began, "first_answer_s": done - loaded, "pe
 """
 
 
-def measure_fresh_process(checkpoint: str, device: str | None, image: np.ndarray) -> dict[str, float]:
+def measure_fresh_process(checkpoint: str, device: str, image: np.ndarray) -> FreshProcess:
     """From the start of a new Python process to its first answer with 20 hypotheses.
 
-    Returns:
-        "total_s" (with the interpreter's own start), "load_s" (imports and weights), "first_answer_s",
-        "peak_memory_mib" (of the main memory).
+    Args:
+        checkpoint: folder or Hub repository.
+        device: where its networks run.
+        image: (H, W, 3) uint8.
 
     Raises:
         InputError: the process failed; the message ends with its last line.
@@ -152,7 +148,7 @@ def measure_fresh_process(checkpoint: str, device: str | None, image: np.ndarray
         np.save(image_path, image)
         began = time.perf_counter()
         process = subprocess.run(
-            [sys.executable, "-c", _FRESH_PROCESS, str(image_path), checkpoint, device or ""],
+            [sys.executable, "-c", _FRESH_PROCESS, str(image_path), str(checkpoint), device],
             capture_output=True,
             text=True,
             check=False,
@@ -164,7 +160,7 @@ def measure_fresh_process(checkpoint: str, device: str | None, image: np.ndarray
     return {"total_s": total, **json.loads(process.stdout.strip().splitlines()[-1])}
 
 
-def render_benchmark(figures: dict[str, Any]) -> str:
+def render_benchmark(figures: BenchmarkFigures) -> str:
     """The figures as a Markdown table."""
     rows = []
     for count, value in figures["ms_per_image"].items():

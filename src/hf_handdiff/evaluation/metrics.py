@@ -18,55 +18,10 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from hf_handdiff.pipelines.aggregation import aggregate, spread
-
-__all__ = [
-    "VISIBLE_GROUPS",
-    "aggregate",
-    "align_mesh_by_joints",
-    "auc",
-    "ause",
-    "best_of_n",
-    "coverage",
-    "energy_score",
-    "f_score",
-    "keypoint_error_2d",
-    "masked_mean",
-    "mpjpe",
-    "pa_error",
-    "pck",
-    "pearson_correlation",
-    "point_distance",
-    "procrustes_align",
-    "quantile_ece",
-    "root_relative_error",
-    "scale_translation_aligned_error",
-    "sparsification",
-    "spearman_correlation",
-    "skin_tone_groups",
-    "spread",
-    "truth_ranks",
-    "visible_groups",
-]
-
 WRIST = 0
 MIDDLE_MCP = 9
 FREIHAND_AUC_MAX_M = 0.05
 FREIHAND_AUC_STEPS = 100
-
-# The groups of `visible_groups`: name -> (lowest share, highest share); the bounds belong to "partly hidden".
-VISIBLE_GROUPS = {
-    "visible (> 0.8)": (0.8, math.inf),
-    "partly hidden (0.5-0.8)": (0.5, 0.8),
-    "mostly hidden (< 0.5)": (-math.inf, 0.5),
-}
-
-# The groups of `skin_tone_groups`: name -> (lowest, highest tone), 0 lightest .. 1 darkest. Lower bounds belong to it.
-SKIN_TONE_GROUPS = {
-    "light (< 1/3)": (0.0, 1 / 3),
-    "medium (1/3-2/3)": (1 / 3, 2 / 3),
-    "dark (> 2/3)": (2 / 3, math.inf),
-}
 
 # How many points an aligned comparison touches at once: bounds the temporaries to some tens of MB.
 _POINTS_PER_CHUNK = 2_000_000
@@ -75,7 +30,7 @@ _POINTS_PER_CHUNK = 2_000_000
 # -- helpers -----------------------------------------------------------------------------------------------
 
 
-def _at_least_float32(*tensors: Tensor) -> list[Tensor]:
+def at_least_float32(*tensors: Tensor) -> list[Tensor]:
     """The tensors in their common float type, which is float32 or float64."""
     dtype = torch.float32
     for tensor in tensors:
@@ -142,7 +97,7 @@ def masked_mean(values: Tensor, mask: Tensor | None = None, dim: int = -1) -> Te
 
 def point_distance(prediction: Tensor, truth: Tensor) -> Tensor:
     """Euclidean distance of each point to its truth: (..., P, D), (..., P, D) -> (..., P)."""
-    prediction, truth = _at_least_float32(prediction, truth)
+    prediction, truth = at_least_float32(prediction, truth)
     return (prediction - truth).norm(dim=-1)
 
 
@@ -173,7 +128,7 @@ def scale_translation_aligned_error(
         (..., 21) m.
     """
     _check_points(prediction, truth)
-    prediction, truth = _at_least_float32(prediction, truth)
+    prediction, truth = at_least_float32(prediction, truth)
     prediction = prediction - prediction[..., root : root + 1, :]
     truth = truth - truth[..., root : root + 1, :]
     predicted_length = prediction[..., scale_joint, :].norm(dim=-1)[..., None, None]
@@ -204,7 +159,7 @@ def procrustes_align(
         (..., P, 3) m, the aligned prediction.
     """
     _check_points(prediction, truth, mask)
-    prediction, truth = _at_least_float32(prediction, truth)
+    prediction, truth = at_least_float32(prediction, truth)
     prediction, truth, mask = _expand(prediction, truth, mask)
     counted = mask.unsqueeze(-1)  # (..., P, 1)
     finite = (torch.isfinite(prediction) & torch.isfinite(truth) | ~counted).flatten(-2).all(dim=-1)
@@ -247,7 +202,7 @@ def align_mesh_by_joints(
         (..., V, 3) m.
     """
     _check_points(joints, true_joints)
-    vertices, joints, true_joints = _at_least_float32(vertices, joints, true_joints)
+    vertices, joints, true_joints = at_least_float32(vertices, joints, true_joints)
     count, carried = joints.shape[-2], vertices.shape[-2]
     deciding = torch.arange(count + carried, device=vertices.device) < count
     no_truth = true_joints.new_zeros(*true_joints.shape[:-2], carried, 3)
@@ -284,7 +239,7 @@ def pa_error(
         (...) m, or (..., P) m with `per_point` (NaN outside the mask).
     """
     _check_points(prediction, truth, mask)
-    prediction, truth = _at_least_float32(prediction, truth)
+    prediction, truth = at_least_float32(prediction, truth)
 
     def errors(prediction: Tensor, truth: Tensor, mask: Tensor) -> Tensor:
         aligned = procrustes_align(prediction, truth, allow_reflections=allow_reflections, mask=mask)
@@ -310,7 +265,7 @@ def f_score(prediction: Tensor, truth: Tensor, threshold: float | Sequence[float
     Returns:
         (...) in 0..1, or (..., T) for several thresholds; NaN for a hand that is not finite.
     """
-    prediction, truth = _at_least_float32(prediction, truth)
+    prediction, truth = at_least_float32(prediction, truth)
     thresholds = torch.atleast_1d(torch.as_tensor(threshold, dtype=truth.dtype, device=truth.device))
 
     def score(prediction: Tensor, truth: Tensor, _: Tensor) -> Tensor:
@@ -363,207 +318,10 @@ def keypoint_error_2d(
         (...), or (..., 21) with `per_point`: 0.04 is 4 % of the box. NaN where the box has no size.
     """
     _check_points(prediction, truth, mask, dims=2)
-    prediction, truth = _at_least_float32(prediction, truth)
+    prediction, truth = at_least_float32(prediction, truth)
     side = (truth.amax(dim=-2) - truth.amin(dim=-2)).amax(dim=-1, keepdim=True)
     side = torch.where(side > 0, side, math.nan)
     errors = point_distance(prediction, truth) / side
     if not per_point:
         return masked_mean(errors, mask)
     return errors if mask is None else torch.where(mask.bool(), errors, math.nan)
-
-
-# -- several hypotheses ------------------------------------------------------------------------------------
-
-
-def best_of_n(errors: Tensor, n: int) -> Tensor:
-    """The smallest error among the first n hypotheses of each sample: (..., N) -> (...).
-
-    An oracle's choice, made per sample (never per joint, never over the data set): print it only beside the
-    prior control and the aggregated answer. The first n are what a run with `num_hypotheses=n` would give.
-    """
-    if not 1 <= n <= errors.shape[-1]:
-        raise ValueError(f"n must be 1..{errors.shape[-1]}, the number of hypotheses; got {n}")
-    return errors[..., :n].amin(dim=-1)
-
-
-def truth_ranks(hypotheses: Tensor, truth: Tensor, center: str = "median") -> Tensor:
-    """How many hypotheses lie nearer to the centre than the truth does, per point.
-
-    Under a calibrated sampler each of the N + 1 ranks 0..N is equally likely.
-
-    Args:
-        hypotheses: (..., N, P, 3) m.
-        truth: (..., P, 3) m.
-        center: "median", the coordinate-wise median of the hypotheses, as published for `quantile_ece`; or
-            "pooled", the mean of hypotheses and truth together: then truth and hypotheses are exchangeable,
-            and the ranks of a calibrated sampler are uniform at any N, where the median of a few hypotheses
-            lies nearer to these than to the truth.
-
-    Returns:
-        (..., P) in 0..N; ties count half. NaN for points that are not finite.
-    """
-    hypotheses, truth = _at_least_float32(hypotheses, truth)
-    truth = truth.unsqueeze(-3)
-    if center == "median":
-        middle = hypotheses.quantile(0.5, dim=-3, keepdim=True)
-    elif center == "pooled":
-        num_hypotheses = hypotheses.shape[-3]
-        middle = (hypotheses.sum(dim=-3, keepdim=True) + truth) / (num_hypotheses + 1)
-    else:
-        raise ValueError(f"center must be 'median' or 'pooled', got {center!r}")
-    truth_distance = point_distance(truth, middle)  # (..., 1, P)
-    distances = point_distance(hypotheses, middle)  # (..., N, P)
-    nearer = (distances < truth_distance).to(distances.dtype) + 0.5 * (distances == truth_distance)
-    ranks = nearer.sum(dim=-2)
-    finite = torch.isfinite(truth_distance.squeeze(-2)) & torch.isfinite(distances).all(dim=-2)
-    return torch.where(finite, ranks, math.nan)
-
-
-def coverage(ranks: Tensor, num_hypotheses: int, levels: Tensor | list[float]) -> Tensor:
-    """How often the truth lies inside the region that should hold it with probability `level`.
-
-    The region of level q is the ball around the centre that holds the share q of the hypotheses. A rank r of
-    `truth_ranks` stands for the interval [r, r + 1] / (N + 1) of quantiles, so that N hypotheses cause no
-    rounding: a calibrated sampler has coverage(q) = q at every q.
-
-    Args:
-        ranks: (S, P) of `truth_ranks`; NaN is left out.
-        num_hypotheses: N.
-        levels: (L,) in 0..1.
-
-    Returns:
-        (L, P) in 0..1.
-    """
-    levels = torch.as_tensor(levels, dtype=ranks.dtype, device=ranks.device)
-    inside = (levels[:, None, None] * (num_hypotheses + 1) - ranks.unsqueeze(0)).clamp(0, 1)  # (L, S, P)
-    return inside.nanmean(dim=1)
-
-
-def quantile_ece(ranks: Tensor, num_hypotheses: int, num_levels: int = 101) -> Tensor:
-    """Expected calibration error of quantiles: mean over q of |coverage(q) - q|, per point.
-
-    Pierzchlewicz et al., "Multi-hypothesis 3D human pose estimation metrics favor miscalibrated
-    distributions" (arXiv 2210.11179). 0 is calibrated; 0.5 is the worst, truth always outside
-    (over-confident) or always inside (under-confident). A single hypothesis has no quantiles: NaN.
-
-    Args:
-        ranks: (S, P) of `truth_ranks`.
-        num_hypotheses: N.
-
-    Returns:
-        (P,) in 0..0.5.
-    """
-    if num_hypotheses < 2:
-        return ranks.new_full(ranks.shape[1:], math.nan)
-    levels = torch.linspace(0, 1, num_levels, dtype=ranks.dtype, device=ranks.device)
-    return (coverage(ranks, num_hypotheses, levels) - levels.unsqueeze(-1)).abs().mean(dim=0)
-
-
-def energy_score(hypotheses: Tensor, truth: Tensor, *, whole_hand: bool = False) -> Tensor:
-    """Energy score: mean distance to the truth minus half the mean distance of two hypotheses.
-
-    Lower is better. A strictly proper score (Gneiting and Raftery 2007), so no distribution but the true one
-    can win on average. Pairs of different hypotheses only, which makes it unbiased at any N; of one
-    hypothesis it is the error.
-
-    Args:
-        hypotheses: (..., N, P, 3) m.
-        truth: (..., P, 3) m.
-        whole_hand: True scores the hand as one vector of P * 3 numbers, divided by sqrt(P) to stay in metres
-            of a point, so that how joints move together counts too.
-
-    Returns:
-        (..., P) m, or (...) m with `whole_hand`.
-    """
-    hypotheses, truth = _at_least_float32(hypotheses, truth)
-    num_hypotheses, num_points = hypotheses.shape[-3], hypotheses.shape[-2]
-    truth = truth.unsqueeze(-3)
-    if whole_hand:  # (..., N, 1, P * 3) and (..., 1, 1, P * 3)
-        hypotheses, truth = hypotheses.flatten(-2).unsqueeze(-2), truth.flatten(-2).unsqueeze(-2)
-    error = point_distance(hypotheses, truth).mean(dim=-2)
-    if num_hypotheses > 1:
-        samples = hypotheses.transpose(-3, -2)  # (..., P, N, D)
-        pairwise = torch.cdist(samples, samples, compute_mode="donot_use_mm_for_euclid_dist")
-        error = error - 0.5 * pairwise.sum(dim=(-1, -2)) / (num_hypotheses * (num_hypotheses - 1))
-    return error.squeeze(-1) / math.sqrt(num_points) if whole_hand else error
-
-
-# -- does the uncertainty know the error? --------------------------------------------------------------------
-
-
-def pearson_correlation(x: Tensor, y: Tensor) -> Tensor:
-    """Linear correlation over samples: (S, ...), (S, ...) -> (...) in -1..1.
-
-    0 where one of the two never changes: such an uncertainty says nothing about the error.
-    """
-    x, y = _at_least_float32(x, y)
-    x, y = x - x.mean(dim=0), y - y.mean(dim=0)
-    scale = x.norm(dim=0) * y.norm(dim=0)
-    smallest = torch.finfo(scale.dtype).tiny
-    return torch.where(scale > smallest, (x * y).sum(dim=0) / scale.clamp_min(smallest), 0.0).clamp(-1, 1)
-
-
-def _average_ranks(values: Tensor) -> Tensor:
-    """Ranks along dimension 0, ties sharing their average rank: (S,) -> (S,)."""
-    ordered, inverse, counts = torch.unique(values, return_inverse=True, return_counts=True)
-    last = counts.cumsum(0).to(torch.float64)
-    return (last - (counts - 1) / 2)[inverse]
-
-
-def spearman_correlation(x: Tensor, y: Tensor) -> Tensor:
-    """Rank correlation over samples, ties averaged: (S, ...), (S, ...) -> (...) in -1..1, float64."""
-    if x.ndim == 1:
-        return pearson_correlation(_average_ranks(x), _average_ranks(y))
-    columns_x, columns_y = x.reshape(len(x), -1), y.reshape(len(y), -1)
-    per_column = [spearman_correlation(columns_x[:, i], columns_y[:, i]) for i in range(columns_x.shape[1])]
-    return torch.stack(per_column).reshape(x.shape[1:])
-
-
-def sparsification(uncertainty: Tensor, error: Tensor, num_steps: int = 50) -> tuple[Tensor, Tensor, Tensor]:
-    """Mean error of what is left when the least certain share is removed.
-
-    Ilg et al., "Uncertainty estimates and multi-hypotheses networks for optical flow" (2018).
-
-    Args:
-        uncertainty, error: (S,), any unit.
-
-    Returns:
-        removed shares (num_steps,) from 0 to below 1, the curve when sorted by uncertainty, and the oracle's
-        curve, sorted by the error itself; both curves (num_steps,), 1 at the start.
-    """
-    uncertainty, error = _at_least_float32(uncertainty.flatten(), error.flatten())
-    if len(error) == 0:
-        raise ValueError("sparsification needs at least one sample")
-    removed = torch.arange(num_steps, dtype=error.dtype, device=error.device) / num_steps
-    kept = (len(error) * (1 - removed)).ceil().long().clamp_min(1)
-
-    def curve(order: Tensor) -> Tensor:
-        running_mean = error[order].cumsum(0) / torch.arange(1, len(error) + 1, device=error.device)
-        return running_mean[kept - 1] / error.mean().clamp_min(torch.finfo(error.dtype).tiny)
-
-    return removed, curve(uncertainty.argsort(stable=True)), curve(error.argsort(stable=True))
-
-
-def ause(uncertainty: Tensor, error: Tensor, num_steps: int = 50) -> Tensor:
-    """Area under the sparsification error: the mean gap between both curves of `sparsification`, >= 0.
-
-    0: the uncertainty sorts the samples as their errors do. An uncertainty that knows nothing scores about
-    the area between 1 and the oracle's curve. (S,), (S,) -> scalar.
-    """
-    _, by_uncertainty, oracle = sparsification(uncertainty, error, num_steps)
-    return (by_uncertainty - oracle).mean()
-
-
-def visible_groups(visible_share: Tensor) -> dict[str, Tensor]:
-    """Samples by how much of the hand is seen: (S,) in 0..1 -> {name: (S,) bool}. See `VISIBLE_GROUPS`."""
-    partly = (visible_share >= 0.5) & (visible_share <= 0.8)
-    names = list(VISIBLE_GROUPS)
-    return {names[0]: visible_share > 0.8, names[1]: partly, names[2]: visible_share < 0.5}
-
-
-def skin_tone_groups(skin_tone: Tensor) -> dict[str, Tensor]:
-    """Samples by skin tone: (S,), 0 lightest .. 1 darkest -> {name: (S,) bool}. See `SKIN_TONE_GROUPS`.
-
-    A tone that is not known (-1 or NaN) is in none of them.
-    """
-    return {name: (skin_tone >= low) & (skin_tone < high) for name, (low, high) in SKIN_TONE_GROUPS.items()}

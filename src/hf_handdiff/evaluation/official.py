@@ -19,7 +19,7 @@ import json
 import math
 import zipfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,7 @@ from torch import Tensor
 
 from hf_handdiff.errors import InputError
 from hf_handdiff.evaluation import metrics
+from hf_handdiff.evaluation.batches import HandBatch, Prediction
 from hf_handdiff.files import replace_file
 from hf_handdiff.hand.topology import JOINTS_TO_MANO, NUM_JOINTS
 
@@ -36,8 +37,7 @@ F_SCORE_THRESHOLDS_M = (0.005, 0.015)
 _DECIMALS = 7  # a tenth of a micrometre
 _SLICE = 256  # samples that are measured at once
 
-Measures = dict[str, np.ndarray]
-Answer = dict[str, np.ndarray]
+_Measures = dict[str, np.ndarray]
 
 
 # -- the data sets' own layouts ----------------------------------------------------------------------------
@@ -67,12 +67,12 @@ class OfficialLayout:
         return self.joint_order.index(metrics.MIDDLE_MCP)
 
     def joints(self, joints_m: np.ndarray) -> np.ndarray:
-        """(..., 21, 3) m in our order and axes -> the official ones."""
-        return joints_m[..., list(self.joint_order), :] * np.array(self.axes)
+        """(..., 21, 3) m in our order and axes -> the official ones, float64."""
+        return joints_m[..., list(self.joint_order), :].astype(np.float64) * np.array(self.axes)
 
     def vertices(self, vertices_m: np.ndarray) -> np.ndarray:
-        """(..., V, 3) m in our axes -> the official ones."""
-        return vertices_m * np.array(self.axes)
+        """(..., V, 3) m in our axes -> the official ones, float64."""
+        return vertices_m.astype(np.float64) * np.array(self.axes)
 
 
 FREIHAND = OfficialLayout("FreiHAND", tuple(range(NUM_JOINTS)), (1.0, 1.0, 1.0), False, False)
@@ -88,24 +88,45 @@ def official_layout(settings: Mapping[str, Any]) -> OfficialLayout | None:
 # -- answers -----------------------------------------------------------------------------------------------
 
 
-def absolute_answer(prediction: Any, wrist: Tensor, layout: OfficialLayout) -> Answer:
-    """The one answer for each image of a batch, in the camera frame, in our order and axes.
+@dataclass(frozen=True)
+class Answers:
+    """The one answer for each image of some, with its truth: metres, camera frame, our order and axes.
+
+    Attributes:
+        joints: (B, 21, 3).
+        vertices: (B, V, 3).
+        failed: (B,) bool, where the prediction was not finite and all points stand at the wrist (at the camera, where
+            that is not known either).
+        true_joints: (B, 21, 3), NaN where it is not known.
+        true_vertices: (B, V', 3), likewise; None where the data set has no meshes.
+    """
+
+    joints: np.ndarray
+    vertices: np.ndarray
+    failed: np.ndarray
+    true_joints: np.ndarray
+    true_vertices: np.ndarray | None = None
+
+    def to_arrays(self) -> dict[str, np.ndarray]:
+        """The fields that are known, by name."""
+        arrays = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {name: values for name, values in arrays.items() if values is not None}
+
+
+def absolute_answers(prediction: Prediction, batch: HandBatch, layout: OfficialLayout) -> Answers:
+    """The answers of a batch, at the wrist that the data set tells or that the predictor does.
 
     Args:
-        prediction: see `protocol.Prediction`; with meshes.
-        wrist: (B, 3) m, the data set's root joints, used where it gives them.
+        prediction: with meshes.
+        batch: its `wrist` is used where the data set gives it, and is where the truth stands.
         layout: of the data set.
-
-    Returns:
-        `joints` (B, 21, 3) and `vertices` (B, V, 3) m; `failed` (B,) bool, where the prediction was not finite and
-        all points stand at the wrist (at the camera, where that is not known either).
 
     Raises:
         InputError: the predictor tells no meshes, or not where the hand stands.
     """
     if prediction.mean_vertices is None:
         raise InputError("predictor: expected meshes, an official answer holds 778 vertices an image")
-    root = wrist if layout.root_is_given else _predicted_wrist(prediction)
+    root = batch.wrist if layout.root_is_given else _predicted_wrist(prediction)
     root = torch.as_tensor(root).detach().double().cpu().unsqueeze(1)
     joints, vertices = (
         torch.as_tensor(points).detach().double().cpu() + root
@@ -114,14 +135,17 @@ def absolute_answer(prediction: Any, wrist: Tensor, layout: OfficialLayout) -> A
     failed = ~torch.isfinite(torch.cat([joints, vertices], dim=1)).flatten(1).all(dim=1)
     for points in (joints, vertices):
         points[failed] = torch.nan_to_num(root, nan=0.0, posinf=0.0, neginf=0.0)[failed]
-    return {
-        "joints": joints.float().numpy(),
-        "vertices": vertices.float().numpy(),
-        "failed": failed.numpy(),
-    }
+    true_wrist = batch.wrist.unsqueeze(1)
+    return Answers(
+        joints=joints.float().numpy(),
+        vertices=vertices.float().numpy(),
+        failed=failed.numpy(),
+        true_joints=(batch.joints + true_wrist).numpy(),
+        true_vertices=None if batch.vertices is None else (batch.vertices + true_wrist).numpy(),
+    )
 
 
-def _predicted_wrist(prediction: Any) -> Tensor:
+def _predicted_wrist(prediction: Prediction) -> Tensor:
     translation = getattr(prediction, "translation", None)
     if translation is None:
         raise InputError("predictor: expected a translation, FreiHAND's answers stand in the camera frame")
@@ -129,27 +153,28 @@ def _predicted_wrist(prediction: Any) -> Tensor:
 
 
 def write_official_answer(
-    answers: Callable[[], Iterable[Answer]], layout: OfficialLayout, out: str | Path
+    answers: Callable[[], Iterable[Answers]], layout: OfficialLayout, out: str | Path
 ) -> tuple[Path, Path]:
     """Write `pred.json` and `pred.zip` into a folder, each under its name only when whole.
 
     Args:
-        answers: gives the answers of `absolute_answer` from the first image on, each time it is called: the file
+        answers: gives the answers of the images from the first image on, each time it is called: the file
             has all joints before all vertices, and not all of it is held in memory.
         layout: of the data set.
         out: the folder.
     """
     json_path, zip_path = Path(out) / "pred.json", Path(out) / "pred.zip"
 
-    def lists(name: str, convert: Callable[[np.ndarray], np.ndarray]) -> Iterator[str]:
-        for answer in answers():
-            for points in convert(answer[name].astype(np.float64)):
+    def lists(official_points: Callable[[Answers], np.ndarray]) -> Iterator[str]:
+        for part in answers():
+            for points in official_points(part):
                 yield json.dumps(np.round(points, _DECIMALS).tolist())
 
+    joints, vertices = (lambda part: layout.joints(part.joints)), (lambda part: layout.vertices(part.vertices))
     with replace_file(json_path) as temporary, open(temporary, "w") as file:
-        for opening, name, convert in (("[[", "joints", layout.joints), ("], [", "vertices", layout.vertices)):
+        for opening, official_points in (("[[", joints), ("], [", vertices)):
             file.write(opening)
-            for number, text in enumerate(lists(name, convert)):
+            for number, text in enumerate(lists(official_points)):
                 file.write(text if number == 0 else ", " + text)
         file.write("]]")
     with (
@@ -228,7 +253,7 @@ def official_measures(
     truth_verts: np.ndarray | None,
     layout: OfficialLayout,
     same_vertices: bool,
-) -> Measures:
+) -> _Measures:
     """Errors of every point of some samples, m: what `summarise_official` makes figures of.
 
     Args:
@@ -269,7 +294,7 @@ def _mesh_measures(
     return measures
 
 
-def summarise_official(parts: Sequence[Measures]) -> dict[str, float]:
+def summarise_official(parts: Sequence[_Measures]) -> dict[str, float]:
     """The official figures of `official_measures`: means over the samples, then over the points."""
     measures = {name: torch.from_numpy(np.concatenate([part[name] for part in parts])) for name in parts[0]}
     names = {
@@ -295,24 +320,27 @@ def summarise_official(parts: Sequence[Measures]) -> dict[str, float]:
     return {name: value for name, value in figures.items() if math.isfinite(value)}
 
 
-def score_answers(answers: Iterable[Answer], layout: OfficialLayout, same_vertices: bool) -> dict[str, float] | None:
-    """The official figures of answers that carry their truth (see `protocol.read_answers`); None where it is unknown.
+def score_answers(answers: Iterable[Answers], layout: OfficialLayout, same_vertices: bool) -> dict[str, float] | None:
+    """The official figures of answers (see `protocol.read_answers`); None where the truth is unknown.
 
     Args:
-        answers: m, camera frame, our order and axes.
+        answers: of the images in order, in parts.
         layout, same_vertices: see `official_scores`.
     """
     parts = []
-    for answer in answers:
-        truth, true_vertices = answer["true_joints"].astype(np.float64), answer.get("true_vertices")
-        if not np.isfinite(truth).all():
+    for part in answers:
+        if not np.isfinite(part.true_joints).all():
             return None
-        if true_vertices is not None:
-            known = np.isfinite(true_vertices).all()
-            true_vertices = layout.vertices(true_vertices.astype(np.float64)) if known else None
-        predicted = layout.joints(answer["joints"].astype(np.float64))
-        vertices = layout.vertices(answer["vertices"].astype(np.float64))
-        truth = layout.joints(truth)
-        parts.append(official_measures(predicted, vertices, truth, true_vertices, layout, same_vertices))
+        knows_meshes = part.true_vertices is not None and np.isfinite(part.true_vertices).all()
+        parts.append(
+            official_measures(
+                layout.joints(part.joints),
+                layout.vertices(part.vertices),
+                layout.joints(part.true_joints),
+                layout.vertices(part.true_vertices) if knows_meshes else None,
+                layout,
+                same_vertices,
+            )
+        )
     common = set.intersection(*(set(part) for part in parts))  # meshes may be known of some images only
     return summarise_official([{name: part[name] for name in part if name in common} for part in parts])

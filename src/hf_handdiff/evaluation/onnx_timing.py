@@ -12,13 +12,14 @@ from typing import Any
 import torch
 
 from hf_handdiff.errors import InputError
+from hf_handdiff.evaluation.benchmark_figures import BenchmarkFigures, OnnxTiming
 from hf_handdiff.export.graphs import network_graphs
 from hf_handdiff.export.onnx_files import open_session, read_index, run_session
 
 HYPOTHESES = 20  # rows of all networks but the image encoder, which sees each image once
 
 
-def measure_onnx(pipeline: Any, folder: str | Path, checkpoint: str, repeats: int = 7) -> dict[str, dict[str, float]]:
+def measure_onnx(pipeline: Any, folder: str | Path, checkpoint: str, repeats: int = 7) -> dict[str, OnnxTiming]:
     """Time each network on the same values in PyTorch and in onnxruntime.
 
     After one call of each to warm up they take turns, so that a busy spell of the machine falls on both.
@@ -30,8 +31,7 @@ def measure_onnx(pipeline: Any, folder: str | Path, checkpoint: str, repeats: in
         repeats: of each.
 
     Returns:
-        By component "rows" in a call, "torch_ms" and "onnxruntime_ms", the medians, and "ratio", PyTorch's time over
-        onnxruntime's, the median over the turns; above 1 onnxruntime is faster.
+        By component.
 
     Raises:
         InputError: the pipeline is not on the CPU, onnxruntime is not installed, or the folder is of other weights.
@@ -69,7 +69,7 @@ def _in_turns(calls: list[Callable], repeats: int) -> list[list[float]]:
     return times
 
 
-def onnx_rows(figures: dict[str, Any]) -> list[list[str]]:
+def onnx_rows(figures: BenchmarkFigures) -> list[list[str]]:
     """Rows of the benchmark's table."""
     rows = []
     for name, timed in figures.get("onnx", {}).items():

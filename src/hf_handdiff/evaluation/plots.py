@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from PIL import Image
 
+from hf_handdiff.evaluation.results import Results
 from hf_handdiff.files import replace_file
 from hf_handdiff.viz.charts import BLUE, GREEN, GREY, ORANGE, Axis, Line, line_chart
 
 _SMALLEST_BIN = 10  # samples: means over fewer are drawn, and the note says so
 
 
-def reliability_plot(results: dict[str, Any]) -> Image.Image | None:
+def reliability_plot(results: Results) -> Image.Image | None:
     """How often the truth lies in a region, against how often it should: stage 1, stage 2, joint_std."""
     figures = results["curves"]["reliability"]
     lines = [Line("calibrated", [0, 1], [0, 1], GREY, dashed=True)]
@@ -39,13 +39,13 @@ def reliability_plot(results: dict[str, Any]) -> Image.Image | None:
     )
 
 
-def _with_ece(name: str, results: dict[str, Any], key: str) -> str:
+def _with_ece(name: str, results: Results, key: str) -> str:
     figures = results["joint_std"] if key == "joint_std" else results["distribution"][key]
     ece = figures.get("ece")
     return name if ece is None else f"{name} (ECE {ece:.3f})"
 
 
-def visible_share_plot(results: dict[str, Any]) -> Image.Image | None:
+def visible_share_plot(results: Results) -> Image.Image | None:
     """PA-MPJPE against how much of the hand is seen."""
     figures = results["curves"]["visible_share"]
     if len(figures["center"]) < 2:
@@ -74,7 +74,7 @@ def visible_share_plot(results: dict[str, Any]) -> Image.Image | None:
     )
 
 
-def best_of_plot(results: dict[str, Any]) -> Image.Image | None:
+def best_of_plot(results: Results) -> Image.Image | None:
     """Best-of-N against N, beside the prior control and the aggregated answer."""
     figures = results["curves"]["best_of"]
     counts = figures["n"]
@@ -101,7 +101,7 @@ def best_of_plot(results: dict[str, Any]) -> Image.Image | None:
     )
 
 
-def sparsification_plot(results: dict[str, Any]) -> Image.Image | None:
+def sparsification_plot(results: Results) -> Image.Image | None:
     """Error of what is left when the joints of the largest joint_std are removed."""
     figures = results["curves"]["sparsification"]
     if not figures:
@@ -137,7 +137,7 @@ PLOTS = {
 }
 
 
-def write_plots(results: dict[str, Any], out: str | Path) -> list[Path]:
+def write_plots(results: Results, out: str | Path) -> list[Path]:
     """Write the plots of `PLOTS` as PNG files into a folder; those that cannot be told are left out."""
     written = []
     for name, plot in PLOTS.items():

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from hf_handdiff.errors import InputError
+from hf_handdiff.evaluation.benchmark_figures import BenchmarkFigures, ReferenceTiming
 
 VIT_H_IMAGE_PX = (256, 192)  # height, width
 
@@ -26,7 +27,7 @@ def median_ms(call: Callable[[], Any], repeats: int) -> float:
     return statistics.median(times[1:])
 
 
-def measure_vit_h(device: str, repeats: int = 7, **sizes: int) -> dict[str, float]:
+def measure_vit_h(device: str, repeats: int = 7, **sizes: int) -> ReferenceTiming:
     """One image through a ViT-H/16 at 256 x 192, weights random: the time does not depend on them.
 
     It is the backbone that HaMeR (Pavlakos et al. 2024) and WiLoR (Potamias et al. 2025) run for each hand,
@@ -47,7 +48,7 @@ def measure_vit_h(device: str, repeats: int = 7, **sizes: int) -> dict[str, floa
     return figures
 
 
-def _time_vit_h(device: str, repeats: int, sizes: dict[str, int]) -> dict[str, float]:
+def _time_vit_h(device: str, repeats: int, sizes: dict[str, int]) -> ReferenceTiming:
     from transformers import ViTConfig, ViTModel
 
     sizes = {"hidden_size": 1280, "num_hidden_layers": 32, "num_attention_heads": 16, "intermediate_size": 5120} | sizes
@@ -66,7 +67,7 @@ def _time_vit_h(device: str, repeats: int, sizes: dict[str, int]) -> dict[str, f
     return {"ms_per_image": milliseconds, "million_parameters": parameters}
 
 
-def measure_mediapipe(image: np.ndarray, repeats: int = 7) -> dict[str, Any]:
+def measure_mediapipe(image: np.ndarray, repeats: int = 7) -> ReferenceTiming:
     """One image through MediaPipe's `Hands`, palm detector and landmarks as it ships them, on the CPU.
 
     It decides about its threads itself, whatever PyTorch was told.
@@ -93,7 +94,7 @@ def measure_mediapipe(image: np.ndarray, repeats: int = 7) -> dict[str, Any]:
     return {"ms_per_image": milliseconds, "found_hand": found}
 
 
-def add_reference_timings(figures: dict[str, Any], image: np.ndarray, vit_h: bool, mediapipe: bool) -> None:
+def add_reference_timings(figures: BenchmarkFigures, image: np.ndarray, vit_h: bool, mediapipe: bool) -> None:
     """Add "vit_h" and "mediapipe" to the figures of `benchmark.measure_pipeline`, each with our ratio to it.
 
     "ratio_by_hypotheses" is our time for one image over theirs, by N: below 1 we are faster.
@@ -112,7 +113,7 @@ def add_reference_timings(figures: dict[str, Any], image: np.ndarray, vit_h: boo
                 figures[name]["ratio_of_image_encoder"] = figures["encoder_ms"] / theirs
 
 
-def reference_rows(figures: dict[str, Any]) -> list[list[str]]:
+def reference_rows(figures: BenchmarkFigures) -> list[list[str]]:
     """Rows of the benchmark's table: what the others take, and our time over theirs."""
     rows = []
     if "vit_h" in figures:
@@ -125,7 +126,7 @@ def reference_rows(figures: dict[str, Any]) -> list[list[str]]:
     return rows
 
 
-def _rows_of_reference(title: str, name: str, reference: dict[str, Any]) -> list[list[str]]:
+def _rows_of_reference(title: str, name: str, reference: ReferenceTiming) -> list[list[str]]:
     rows = [[title, f"{reference['ms_per_image']:.1f} ms"]]
     for count, ratio in reference["ratio_by_hypotheses"].items():
         rows.append([f"ours with N = {count} takes", f"{ratio:.2f} times {name}"])

@@ -11,10 +11,10 @@ from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
+import roma
 import torch
 
 from hf_handdiff.hand.open_hand import load_open_hand_arrays
-from hf_handdiff.hand.rotations import axis_angle_to_matrix
 
 _BEND_LENGTH_M = 0.045
 """Over this length behind the wrist loop the axis turns from the hand's direction to the forearm's."""
@@ -118,7 +118,7 @@ def extend_forearm(
     turned = _smoothstep(along / _BEND_LENGTH_M)
     # the hand bends by +angle against the forearm, so the forearm by -angle against the hand
     bend = torch.stack([torch.zeros_like(flexion), -deviation, -flexion], dim=-1)
-    turns = axis_angle_to_matrix(turned[..., None] * bend[:, None])  # (N, K + 1, 3, 3)
+    turns = roma.rotvec_to_rotmat(turned[..., None] * bend[:, None])  # (N, K + 1, 3, 3)
     tangent = turns[..., 0]
     middle = (tangent[:, 1:] + tangent[:, :-1]) / 2 * (along[:, 1:] - along[:, :-1])[..., None]
     axis = centre[:, None] + middle.cumsum(1)  # (N, K, 3)

@@ -10,18 +10,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
+import roma
 import torch
 from torch import nn
 
-from hf_handdiff.hand.rotations import axis_angle_to_matrix
+from hf_handdiff.hand.open_hand import load_open_hand_arrays
 from hf_handdiff.hand.topology import (
     MANO_FINGERTIP_VERTICES,
     MANO_PARENTS,
     MANO_TO_JOINTS,
-    NUM_JOINTS,
     NUM_ROTATIONS,
     NUM_SHAPE,
 )
@@ -54,7 +53,7 @@ _LEVELS = _levels_of(MANO_PARENTS)
 class HandLayer(nn.Module):
     """A right hand as a differentiable function of pose and shape.
 
-    Build it by :meth:`open_hand` or :meth:`from_mano_file`.  It has no parameters; all arrays are
+    Build it by :meth:`open_hand` or ``mano_layer.load_mano_layer``.  It has no parameters; all arrays are
     persistent buffers, so that a model that carries a layer restores it whole.
 
     Args:
@@ -127,30 +126,7 @@ class HandLayer(nn.Module):
             resolution: ``"standard"`` has 778 vertices, as MANO; ``"full"`` has 1,609, for rendering, and
                 follows the same pose and shape parameters with the same joints.
         """
-        from hf_handdiff.hand.open_hand import load_open_hand_arrays
-
         return cls.from_arrays(load_open_hand_arrays(resolution))
-
-    @classmethod
-    def from_mano_file(cls, path: str | Path) -> HandLayer:
-        """A layer from an official ``MANO_RIGHT.pkl`` or from an npz file with the same arrays.
-
-        Args:
-            path: the file; pickles are read without running anything in them.
-
-        Raises:
-            ValueError: the file is not a MANO hand; the message names what was wrong.
-        """
-        from hf_handdiff.hand.mano_files import load_mano_file
-        from hf_handdiff.hand.mesh_joints import fit_mesh_to_joints
-
-        arrays = load_mano_file(path)
-        stored = arrays.get("mesh_to_joints")
-        if stored is not None and np.shape(stored) == (NUM_JOINTS, len(arrays["v_template"])):
-            return cls.from_arrays(arrays)
-        layer = cls.from_arrays(arrays, mesh_to_joints=np.zeros((NUM_JOINTS, len(arrays["v_template"]))))
-        layer.mesh_to_joints.copy_(torch.as_tensor(fit_mesh_to_joints(layer)))
-        return layer
 
     @property
     def num_vertices(self) -> int:
@@ -183,7 +159,7 @@ class HandLayer(nn.Module):
         if pose.shape[1:] == (NUM_ROTATIONS, 3, 3):
             return pose
         if pose.shape[1:] == (NUM_ROTATIONS, 3):
-            return axis_angle_to_matrix(pose)
+            return roma.rotvec_to_rotmat(pose)
         raise ValueError(f"pose must be (B, 16, 3) or (B, 16, 3, 3), got {tuple(pose.shape)}")
 
     @staticmethod

@@ -6,17 +6,13 @@ and the regressed joint with it.  This one is fitted on posed hands.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 import torch
 from scipy.optimize import nnls
 
+from hf_handdiff.hand.layer import HandLayer
+from hf_handdiff.hand.poses import PoseSampler, default_sampler
 from hf_handdiff.hand.topology import MANO_PARENTS, MANO_TO_JOINTS, NUM_JOINTS, NUM_ROTATIONS, NUM_SHAPE
-
-if TYPE_CHECKING:
-    from hf_handdiff.hand.layer import HandLayer
-    from hf_handdiff.hand.poses import PoseSampler
 
 _CANDIDATES = 72
 _SUM_WEIGHT = 1e4
@@ -63,10 +59,7 @@ def fit_mesh_to_joints(
     Returns:
         ``(21, V)`` float32; rows are sparse, not negative, and sum to 1; fingertips are single vertices.
     """
-    if sampler is None:
-        from hf_handdiff.hand.poses import default_sampler
-
-        sampler = default_sampler()
+    sampler = default_sampler() if sampler is None else sampler
     generator = torch.Generator().manual_seed(seed)
     poses = sampler.sample(2 * num_hands, generator, recorded_share=0.0)
     shapes = torch.randn(2 * num_hands, NUM_SHAPE, generator=generator)

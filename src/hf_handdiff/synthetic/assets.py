@@ -21,7 +21,7 @@ class SceneAssets:
 
     No two splits share anything that a model could learn by heart: `split` enters every sample's random
     stream, and it names the light environments (`environment.ENVIRONMENT_SPLITS`), the band of hand shapes
-    (`shapes.BANDS`) and the recorded signers (`hand.poses.RECORDED_SPLITS`) that its samples draw from.
+    (`shapes.BANDS`) and the recorded signers (`hand.recorded_poses.RECORDED_SPLITS`) that its samples draw from.
     """
 
     split: str

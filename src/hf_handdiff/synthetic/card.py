@@ -12,14 +12,12 @@ from huggingface_hub import DatasetCardData
 from PIL import Image, ImageDraw
 
 from hf_handdiff.data.features import CORPUS_FEATURES
-from hf_handdiff.data.shards import shard_name
+from hf_handdiff.data.shards import count_shards, shard_name
 from hf_handdiff.files import replace_file
-from hf_handdiff.hand.rotations import axis_angle_to_matrix
-from hf_handdiff.hand.topology import BONES, FINGERS
+from hf_handdiff.hand.topology import BONES, FINGERS, NUM_JOINTS
 from hf_handdiff.hub.cards import dataset_card
 from hf_handdiff.images import open_image
 from hf_handdiff.json_files import read_json_object
-from hf_handdiff.synthetic.writer import num_shards
 from hf_handdiff.viz.plots import contact_sheet, label_font
 
 FIGURES = "figures"
@@ -81,7 +79,7 @@ def _complete_shards(folder: Path, split: str) -> list[Path]:
     if not (folder / f"{split}.json").exists():
         return []
     settings = read_json_object(folder / f"{split}.json", "folder")
-    count = num_shards(settings["num_samples"], settings["shard_rows"])
+    count = count_shards(settings["num_samples"], settings["shard_rows"])
     files = [folder / shard_name(split, shard, count) for shard in range(count)]
     return files if all(file.exists() for file in files) else []
 
@@ -104,7 +102,7 @@ def _shard_statistics(file: Path) -> CorpusStatistics:
     names = ["has_hand", "joints_m", "pose_rad", "visible_share", "skin_tone", "intrinsics_px", "keypoints_visible"]
     table = pq.read_table(file, columns=names)
     has_hand = _values(table["has_hand"]).astype(bool)
-    joints = _values(table["joints_m"]).reshape(-1, 21, 3)[has_hand]
+    joints = _values(table["joints_m"]).reshape(-1, NUM_JOINTS, 3)[has_hand]
     pose = _values(table["pose_rad"]).reshape(-1, 16, 3)[has_hand]
     focal = _values(table["intrinsics_px"]).reshape(-1, 3, 3)[has_hand, 0, 0]
     around, toward_tips = viewing_direction(joints, pose[:, 0])
@@ -115,7 +113,7 @@ def _shard_statistics(file: Path) -> CorpusStatistics:
         visible_share=_values(table["visible_share"])[has_hand],
         skin_tone=_values(table["skin_tone"])[has_hand],
         field_of_view_deg=np.degrees(2.0 * np.arctan(0.5 * _image_width(file) / focal)),
-        visible_joints=_values(table["keypoints_visible"]).reshape(-1, 21)[has_hand].sum(1),
+        visible_joints=_values(table["keypoints_visible"]).reshape(-1, NUM_JOINTS)[has_hand].sum(1),
         num_rows=len(has_hand),
     )
 
@@ -148,9 +146,10 @@ def viewing_direction(joints_m: np.ndarray, global_rotation_rad: np.ndarray) -> 
     joints_m (N, 21, 3) in camera axes; global_rotation_rad (N, 3) rotation vectors from the hand's axes (fingers
     -x, back of the hand +y, thumb +z) to the camera's. See `CorpusStatistics`.
     """
+    import roma
     import torch
 
-    rotation = axis_angle_to_matrix(torch.from_numpy(np.ascontiguousarray(global_rotation_rad))).numpy()
+    rotation = roma.rotvec_to_rotmat(torch.from_numpy(np.ascontiguousarray(global_rotation_rad))).numpy()
     to_camera = -joints_m.mean(1)
     to_camera = to_camera / np.linalg.norm(to_camera, axis=1, keepdims=True)
     own = np.einsum("nij,ni->nj", rotation, to_camera)
@@ -176,8 +175,8 @@ def split_sheet(file: Path) -> Image.Image:
     """The first images of a shard; every second row of the sheet shows its images with their keypoints."""
     names = ["has_hand", "keypoints_2d_px", "keypoints_visible"]
     batch = pa.Table.from_batches([next(pq.ParquetFile(file).iter_batches(SHEET_IMAGES, columns=names))])
-    keypoints = _values(batch["keypoints_2d_px"]).reshape(-1, 21, 2)
-    visible = _values(batch["keypoints_visible"]).reshape(-1, 21)
+    keypoints = _values(batch["keypoints_2d_px"]).reshape(-1, NUM_JOINTS, 2)
+    visible = _values(batch["keypoints_visible"]).reshape(-1, NUM_JOINTS)
     has_hand = _values(batch["has_hand"])
     pictures = []
     for number, image in enumerate(_images(file, SHEET_IMAGES)):

@@ -4,9 +4,11 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
+import roma
 import torch
 
-from hf_handdiff.hand.rotations import matrix_to_axis_angle
+from hf_handdiff.data.features import NUM_VERTICES, UNKNOWN_SKIN_TONE
+from hf_handdiff.hand.topology import NUM_JOINTS, NUM_ROTATIONS, NUM_SHAPE
 from hf_handdiff.synthetic.assets import SceneAssets
 from hf_handdiff.synthetic.background import sample_background
 from hf_handdiff.synthetic.body import random_body
@@ -26,7 +28,6 @@ NO_HAND_SHARE = 0.06
 STUDIO_LIGHT_SHARE = 0.4
 MEAN_IRRADIANCE = 1.25
 MIN_VISIBLE_SHARE = 0.1
-UNKNOWN_SKIN_TONE = -1.0
 
 
 @dataclass
@@ -87,13 +88,13 @@ def _sample_without_hand(
         image, _ = render(meshes, intrinsics, background, lighting, middle, assets.noise)
     row = {
         "has_hand": False,
-        "keypoints_2d_px": np.zeros((21, 2), np.float32),
-        "keypoints_visible": [False] * 21,
-        "joints_m": np.zeros((21, 3), np.float32),
-        "vertices_m": np.zeros((778, 3), np.float32),
+        "keypoints_2d_px": np.zeros((NUM_JOINTS, 2), np.float32),
+        "keypoints_visible": [False] * NUM_JOINTS,
+        "joints_m": np.zeros((NUM_JOINTS, 3), np.float32),
+        "vertices_m": np.zeros((NUM_VERTICES, 3), np.float32),
         "intrinsics_px": intrinsics.astype(np.float32),
-        "pose_rad": np.zeros((16, 3), np.float32),
-        "shape": [0.0] * 10,
+        "pose_rad": np.zeros((NUM_ROTATIONS, 3), np.float32),
+        "shape": [0.0] * NUM_SHAPE,
         "translation_m": [0.0] * 3,
         "visible_share": 0.0,
         "skin_tone": UNKNOWN_SKIN_TONE,
@@ -170,4 +171,4 @@ def hand_labels(assets: SceneAssets, instance: HandInstance, placement: Placemen
 
 def axis_angle(rotation: np.ndarray) -> np.ndarray:
     """The rotation vector (3,) float32 of a rotation matrix (3, 3)."""
-    return matrix_to_axis_angle(torch.from_numpy(rotation)).numpy().astype(np.float32)
+    return roma.rotmat_to_rotvec(torch.from_numpy(rotation)).numpy().astype(np.float32)

@@ -5,7 +5,7 @@ from itertools import pairwise
 import numpy as np
 
 from hf_handdiff.hand.open_hand import load_open_hand_arrays
-from hf_handdiff.hand.poses import POSE_LIMITS
+from hf_handdiff.hand.pose_limits import POSE_LIMITS
 from hf_handdiff.hand.topology import FINGERS, MANO_FINGERS
 from hf_handdiff.synthetic.materials import random_object_material
 from hf_handdiff.synthetic.mesh import Mesh, Solid, random_solid

@@ -10,7 +10,7 @@ import torch
 from hf_handdiff.hand.forearm import extend_forearm, forearm_topology
 from hf_handdiff.hand.layer import HandLayer
 from hf_handdiff.hand.open_hand import load_open_hand_arrays
-from hf_handdiff.hand.topology import FINGERS, MANO_FINGERS
+from hf_handdiff.hand.topology import FINGERS, MANO_FINGERS, NUM_JOINTS
 from hf_handdiff.synthetic.materials import Material
 from hf_handdiff.synthetic.mesh import Mesh
 from hf_handdiff.synthetic.rasterizer import vertex_normals
@@ -133,7 +133,7 @@ class RenderHand:
         parts[: self.num_hand_vertices, :16] = weights
         parts[self.num_hand_vertices :, FOREARM_PART] = 1.0
         face_parts = parts[self.faces].mean(1)
-        allowed = np.zeros((21, len(self.faces)), bool)
+        allowed = np.zeros((NUM_JOINTS, len(self.faces)), bool)
         allowed[0] = face_parts[:, [0, FOREARM_PART]].sum(1) > SHARE_TO_BELONG
         for finger, rotations in MANO_FINGERS.items():
             around = [(0, rotations[0]), rotations[:2], rotations[1:], rotations[2:]]
@@ -144,9 +144,9 @@ class RenderHand:
     def _flesh_depth(self, joints: np.ndarray) -> np.ndarray:
         """The largest distance (21,) from a joint to the nearest of its own flesh on either side, plus
         slack."""
-        depth = np.empty(21)
+        depth = np.empty(NUM_JOINTS)
         centres = self.rest[self.faces].mean(1)
-        for joint in range(21):
+        for joint in range(NUM_JOINTS):
             offset = centres[self.joint_faces[joint]] - joints[joint]
             beside = np.hypot(offset[:, 0], offset[:, 2]) < 0.006
             depth[joint] = np.abs(offset[beside, 1]).max() if beside.any() else 0.008

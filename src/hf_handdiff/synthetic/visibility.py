@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from hf_handdiff.hand.topology import FINGERTIPS
+from hf_handdiff.hand.topology import FINGERTIPS, NUM_JOINTS
 from hf_handdiff.synthetic.hand_mesh import KNUCKLES, RenderHand
 from hf_handdiff.synthetic.rasterizer import NO_FACE, project_points, rasterize, screen_points
 from hf_handdiff.synthetic.renderer import VisibilityBuffer
@@ -31,11 +31,11 @@ def joint_visibility(
     """
     size = buffer.face_ids.shape[0]
     first_face = buffer.first_face[hand_object]
-    visible = np.zeros(21, bool)
+    visible = np.zeros(NUM_JOINTS, bool)
     probes_m = probe_points(joints_m)
     keypoints_px, probes_px = project_points(joints_m, intrinsics_px), project_points(probes_m, intrinsics_px)
     thickness_m = hand.flesh_depth_m * hand_scale(hand, joints_m)
-    for joint in range(21):
+    for joint in range(NUM_JOINTS):
         x, y = keypoints_px[joint]
         if not (0.0 <= x < image_size and 0.0 <= y < image_size):
             continue

@@ -7,17 +7,13 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from hf_handdiff.data.shards import SHARD_ROWS, claim_folder, shard_name, write_rows
+from hf_handdiff.data.shards import SHARD_ROWS, claim_folder, count_shards, shard_name, write_rows
 from hf_handdiff.files import remove_leftovers
+from hf_handdiff.synthetic.card import write_card
 
 PROGRESS_ROWS = 10
 GENERATOR_VERSION = 4
 WAIT_S = 1.0
-
-
-def num_shards(num_samples: int, shard_rows: int) -> int:
-    """How many shards hold `num_samples` rows."""
-    return -(-num_samples // shard_rows)
 
 
 def write_corpus(
@@ -54,7 +50,7 @@ def write_corpus(
     if seed < 0:
         raise ValueError(f"seed must not be negative, got {seed}")
     out = Path(out)
-    count = num_shards(num_samples, shard_rows)
+    count = count_shards(num_samples, shard_rows)
     shards = range(count) if shards is None else shards
     if not shards or min(shards) < 0 or max(shards) >= count:
         raise ValueError(f"shards: expected some of 0:{count}, got {shards.start}:{shards.stop}")
@@ -81,8 +77,6 @@ def write_corpus(
         elif jobs:
             _run_workers(jobs, split, min(num_workers, len(jobs)), bar)
     if jobs or not (out / "README.md").exists():
-        from hf_handdiff.synthetic.card import write_card
-
         write_card(out)
     return out
 

@@ -86,7 +86,7 @@ class Manifest:
 
 def _without_places(settings: dict[str, Any]) -> dict[str, Any]:
     """The settings with a checkpoint's folder and the boxes, whose names may be paths, told by digests."""
-    from hf_handdiff.cli.evaluate import checkpoint_digest
+    from hf_handdiff.cli.pipeline_arguments import checkpoint_digest
 
     told = dict(settings)
     if told.get("checkpoint") is not None:
