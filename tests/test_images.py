@@ -1,5 +1,7 @@
 """Loading images: every way in gives the same upright RGB array; every bad one a one-line error."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -161,3 +163,13 @@ def test_suffixes_belong_to_the_formats(gradient):
     Image.init()
     assert all(Image.EXTENSION.get(suffix, name) == name for name, kind in IMAGE_FORMATS.items() for suffix in kind)
     assert len(set(IMAGE_SUFFIXES)) == len(IMAGE_SUFFIXES)
+
+
+def test_threads_may_share_an_image_that_is_not_read_yet(tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 256, (700, 900, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "shared.png")
+    for _ in range(5):
+        image = Image.open(tmp_path / "shared.png")
+        with ThreadPoolExecutor(8) as pool:
+            for found in pool.map(load_image, [image] * 8):
+                np.testing.assert_array_equal(found, pixels)

@@ -11,6 +11,7 @@ import os
 import struct
 from functools import lru_cache
 from pathlib import Path
+from threading import Lock
 from typing import Any, BinaryIO, Union
 
 import numpy as np
@@ -39,6 +40,9 @@ for them (BUFR, GRIB, HDF5).
 """
 IMAGE_SUFFIXES = tuple(suffix for suffixes in IMAGE_FORMATS.values() for suffix in suffixes)
 _DRAWN_WHEN_LOADED = ("EPS", "WMF")
+
+_READING = Lock()
+"""Held while a caller's own `PIL.Image` is read, which changes it: two threads may have been given the same one."""
 
 IMAGE_EXPECTED = "expected an image: a path, a PIL.Image or an (H, W, 3) uint8 array"
 
@@ -89,7 +93,8 @@ def load_image(source: ImageInput, name: str = "images") -> np.ndarray:
     if isinstance(source, np.ndarray):
         return _check_array(source, name)
     if isinstance(source, Image.Image):
-        return _to_rgb_array(source, name, label="the PIL.Image")
+        with _READING:
+            return _to_rgb_array(source, name, label="the PIL.Image")
     if isinstance(source, (str, os.PathLike)):
         return _load_file(source, name)
     raise InputError(f"{name}: {IMAGE_EXPECTED}, got {_type_name(source)}")
