@@ -225,7 +225,7 @@ def region_coverage(quantiles: Tensor, levels: Tensor | list[float]) -> Tensor:
 def region_ece(quantiles: Tensor, num_levels: int = 101) -> Tensor:
     """Mean over the levels q of |coverage(q) - q|, per point: (S, P) quantiles -> (P,) in 0..0.5.
 
-    The same figure as `metrics.quantile_ece`, of the radius instead of the hypotheses.
+    The same figure as `uncertainty.quantile_ece`, of the radius instead of the hypotheses.
     """
     levels = torch.linspace(0, 1, num_levels, dtype=quantiles.dtype, device=quantiles.device)
     return (region_coverage(quantiles, levels) - levels.unsqueeze(-1)).abs().mean(dim=0)
