@@ -25,8 +25,8 @@ from live import answer_frame
 from live_tab import live_tab
 from photo_tab import photo_tab
 from reading import LARGEST_UPLOAD_MB
+from session import SessionSteps
 from style import CSS, THEME
-from visit import Steps
 from visitor_files import VisitorFiles
 
 from hf_handdiff.cli.loading import load_pipeline
@@ -70,7 +70,7 @@ def build(pipeline, files: VisitorFiles, line: Line, checkpoint: str = "base") -
         line: where all work of the Space waits its turn.
         checkpoint: what the JSON files call its weights.
     """
-    steps = Steps.of_pipeline(pipeline, files, wrap=on_gpu)
+    steps = SessionSteps.of_pipeline(pipeline, files, wrap=on_gpu)
     with GuardedBlocks(title="One photo, many hands", analytics_enabled=False) as page:
         gr.HTML(HERO, padding=False)
         with gr.Tabs():

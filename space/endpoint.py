@@ -8,17 +8,17 @@ from pathlib import Path
 import gradio as gr
 from line import Line
 from reading import MOST_HYPOTHESES, MOST_SEED, MOST_STEPS, SIDES, photo_source, read_settings
-from visit import Steps
+from session import SessionSteps
 
 from hf_handdiff.pipelines.aggregation import AGGREGATIONS
 
 
-def endpoint(steps: Steps, line: Line, config, checkpoint: str) -> None:
+def endpoint(steps: SessionSteps, line: Line, config, checkpoint: str) -> None:
     """Make the endpoint; the arguments are those of `photo_tab.photo_tab`."""
 
     def answer(photo, *asked):
         shown = steps.begin(photo_source(photo), read_settings(*asked, checkpoint))
-        files = shown.visit.files
+        files = shown.session.files
         return files.glb, json.loads(Path(files.json).read_text(encoding="utf-8")), files.pictures["answer"]
 
     async def predict(photo, side, hypotheses, joint_steps, mesh_steps, seed, aggregation):

@@ -26,7 +26,7 @@ class Line:
     """Work in the order in which it came.
 
     Args:
-        at_once: how many pieces of work run at the same time.
+        at_once: how many tasks run at the same time.
         most_waiting: how many more may wait; who comes then is told when to come again.
     """
 

@@ -10,11 +10,11 @@ from typing import Any
 
 import gradio as gr
 from answering import load_photo
+from components import error_table, facts, message
 from gradio.data_classes import ImageData
 from line import Line
 from live import LiveFrame
 from photo_layout import SIDE_CHOICES, picture
-from pieces import error_table, facts, message
 from PIL import Image
 from reading import MOST_LIVE_HYPOTHESES, photo_source, read_live_settings
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import gradio as gr
-from pieces import color_scale
+from components import color_scale
 from reading import MOST_HYPOTHESES, MOST_STEPS
 from style import SCENE_COLOR
 

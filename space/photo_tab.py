@@ -1,4 +1,4 @@
-"""The photo tab: which step of a visit each of its components starts, and where its results are shown."""
+"""The photo tab: which step of a session each of its components starts, and where its results are shown."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from typing import Any
 
 import gradio as gr
 from answering import Settings
+from components import message
 from device import spaces
 from line import Line
 from photo_layout import EXAMPLES, lay_out_photo_tab
-from pieces import message
 from reading import clicked_place, joint_number, photo_source, read_settings, table_rows
-from visit import Shown, Steps, hand_choices, in_photo, nearest_joint
+from session import PageUpdate, SessionSteps, hand_choices, in_photo, nearest_joint
 from visitor_files import KEEP_SECONDS
 
 from hf_handdiff.errors import InputError
@@ -22,17 +22,17 @@ _NUM_SETTINGS = 7
 _OPTIONS = {"preprocess": False, "api_visibility": "private"}  # values are read and checked by `reading`
 
 
-def photo_tab(page: gr.Blocks, steps: Steps, line: Line, config, checkpoint: str) -> None:
+def photo_tab(page: gr.Blocks, steps: SessionSteps, line: Line, config, checkpoint: str) -> None:
     """Make the tab.
 
     Args:
         page: the page that it is on.
-        steps: the steps of a visit.
+        steps: the steps of a session.
         line: where all work of the Space waits its turn.
         config: the pipeline's.
         checkpoint: what the JSON files call the weights.
     """
-    visit = gr.State(None, time_to_live=KEEP_SECONDS)
+    session = gr.State(None, time_to_live=KEEP_SECONDS)
     inputs, answer, sampling, details = lay_out_photo_tab(config)
     pictures = answer.pictures | {"keypoints": details.picture}
     settings = [
@@ -45,7 +45,7 @@ def photo_tab(page: gr.Blocks, steps: Steps, line: Line, config, checkpoint: str
         sampling.aggregation,
     ]
     outputs = [
-        visit,
+        session,
         answer.view,
         *pictures.values(),
         answer.glb,
@@ -60,7 +60,7 @@ def photo_tab(page: gr.Blocks, steps: Steps, line: Line, config, checkpoint: str
     names = list(pictures)
     waiting = _OPTIONS | {"show_progress": "minimal", "show_progress_on": [answer.told]}
 
-    async def show(step: Callable[[], Shown], with_hypotheses) -> list:
+    async def show(step: Callable[[], PageUpdate], with_hypotheses) -> list:
         """The updates of `outputs` that a step brings; a refusal leaves the page as it is, with a message."""
         try:
             return _updates(await line.run(step), names, with_hypotheses)
@@ -71,12 +71,12 @@ def photo_tab(page: gr.Blocks, steps: Steps, line: Line, config, checkpoint: str
         return read_settings(*values[1:_NUM_SETTINGS], checkpoint)
 
     def on(triggers, step, *extra, **options):
-        """Run step(visit, settings, *values of extra) on triggers."""
+        """Run step(session, settings, *values of extra) on triggers."""
 
         async def handle(known, *values):
             return await show(lambda: step(known, as_settings(values), *values[_NUM_SETTINGS:]), values[0])
 
-        return gr.on(triggers, handle, [visit, *settings, *extra], outputs, **waiting, **options)
+        return gr.on(triggers, handle, [session, *settings, *extra], outputs, **waiting, **options)
 
     def begin(known, asked, photo):
         return steps.begin(photo_source(photo), asked)
@@ -98,16 +98,16 @@ def photo_tab(page: gr.Blocks, steps: Steps, line: Line, config, checkpoint: str
             x, y = clicked_place(event.index)
             if known is None or known.picked is None:
                 picked = steps.pick(known, nearest_joint(known, x, y))
-                return _picked(*picked, outputs, details.picture, visit, details.joint)
+                return _picked(*picked, outputs, details.picture, session, details.joint)
         except InputError as error:
             return _unchanged(outputs, str(error))
         moved = known.keypoints.moved(known.picked, *in_photo(known, x, y))
         return await show(lambda: steps.edit(known, moved, as_settings(values)), values[0])
 
-    inputs.photo.change(begin_or_clear, [visit, *settings, inputs.photo], outputs, **waiting)
+    inputs.photo.change(begin_or_clear, [session, *settings, inputs.photo], outputs, **waiting)
     on([inputs.run.click, inputs.side.input], begin, inputs.photo)
     sliders = [sampling.hypotheses, sampling.joint_steps, sampling.mesh_steps, sampling.seed, sampling.aggregation]
-    on([slider.input for slider in sliders], steps.again, trigger_mode="always_last")
+    on([slider.input for slider in sliders], steps.answer_again, trigger_mode="always_last")
     on([inputs.chosen.input], lambda known, asked, number: steps.choose(known, number, asked), inputs.chosen)
     on(
         [details.rows.input],
@@ -116,46 +116,46 @@ def photo_tab(page: gr.Blocks, steps: Steps, line: Line, config, checkpoint: str
     )
     on([details.hide.click], lambda known, asked, joint: _hide(steps, known, joint, asked), details.joint)
     on([details.estimate.click], steps.estimate)
-    details.picture.select(click, [visit, *settings], outputs, **waiting)
+    details.picture.select(click, [session, *settings], outputs, **waiting)
     details.joint.input(
         lambda known, joint: [gr.skip()] * 2 if known is None else steps.pick(known, joint_number(joint)),
-        [visit, details.joint],
-        [visit, details.picture],
+        [session, details.joint],
+        [session, details.picture],
         show_progress="hidden",
         **_OPTIONS,
     )
     answer.ghosts.input(
         lambda known, shown: gr.skip() if known is None else _in_3d(known, shown),
-        [visit, answer.ghosts],
+        [session, answer.ghosts],
         answer.view,
         show_progress="hidden",
         **_OPTIONS,
     )
-    if spaces is None:  # on ZeroGPU a visit must not cost before its visitor asks
+    if spaces is None:  # on ZeroGPU a session must not cost before its visitor asks
         page.load(lambda: EXAMPLES[0], None, inputs.photo, api_visibility="private")
 
 
-def _hide(steps: Steps, known, joint: Any, asked: Settings) -> Shown:
+def _hide(steps: SessionSteps, known, joint: Any, asked: Settings) -> PageUpdate:
     number = joint_number(joint)
     if known is not None and number is None:
         raise InputError("Which joint? Click it in the picture, or choose it in the list.")
     return steps.edit(known, known.keypoints.hidden(number) if known else None, asked)
 
 
-def _updates(shown: Shown, names: list[str], with_hypotheses) -> list:
-    visit = shown.visit
-    several = len(visit.hands) > 1
+def _updates(shown: PageUpdate, names: list[str], with_hypotheses) -> list:
+    session = shown.session
+    several = len(session.hands) > 1
     return [
-        visit,
-        _in_3d(visit, with_hypotheses),
-        *(visit.files.pictures[name] for name in names),
-        gr.update(value=visit.files.glb, interactive=True),
-        gr.update(value=visit.files.json, interactive=True),
+        session,
+        _in_3d(session, with_hypotheses),
+        *(session.files.pictures[name] for name in names),
+        gr.update(value=session.files.glb, interactive=True),
+        gr.update(value=session.files.json, interactive=True),
         shown.facts,
         shown.errors,
         shown.rows,
         None,
-        gr.update(choices=hand_choices(visit), value=visit.chosen, visible=several),
+        gr.update(choices=hand_choices(session), value=session.chosen, visible=several),
         message(shown.warning, "warning"),
     ]
 
@@ -164,8 +164,8 @@ def _unchanged(outputs: list, error: str) -> list:
     return [gr.skip()] * (len(outputs) - 1) + [message(error)]
 
 
-def _in_3d(visit, with_hypotheses) -> str:
-    path = visit.files.glb if with_hypotheses else visit.files.answer_glb
+def _in_3d(session, with_hypotheses) -> str:
+    path = session.files.glb if with_hypotheses else session.files.answer_glb
     if not os.path.exists(path):
         raise InputError("The files of this answer were removed after an hour: press Answer again.")
     return path
@@ -189,7 +189,7 @@ def _cleared(names: list[str], note: str) -> list:
     ]
 
 
-def _picked(visit, picture, outputs, picture_output, visit_output, joint_output) -> list:
+def _picked(session, picture, outputs, picture_output, session_output, joint_output) -> list:
     """The updates after a joint was picked, and nothing else changed."""
-    changed = {visit_output: visit, picture_output: picture, joint_output: visit.picked}
+    changed = {session_output: session, picture_output: picture, joint_output: session.picked}
     return [changed.get(output, gr.skip()) for output in outputs]

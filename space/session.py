@@ -19,7 +19,7 @@ from answering import (
     keypoints_of_rows,
     load_photo,
 )
-from pieces import error_table, facts
+from components import error_table, facts
 from PIL import Image, ImageDraw
 from reading import whole_number
 from results import ResultFiles, write_picture, write_results
@@ -34,7 +34,7 @@ PANEL = 480
 
 
 @dataclass(frozen=True)
-class Visit:
+class Session:
     """What is kept of a visitor between two clicks.
 
     Attributes:
@@ -63,10 +63,10 @@ class Visit:
 
 
 @dataclass(frozen=True)
-class Shown:
+class PageUpdate:
     """What the page shows after a step."""
 
-    visit: Visit
+    session: Session
     facts: str
     errors: str
     rows: list[list[Any]] = field(default_factory=list)
@@ -74,8 +74,8 @@ class Shown:
 
 
 @dataclass(frozen=True)
-class Steps:
-    """The steps of a visit, each from the visit before to what is shown.
+class SessionSteps:
+    """The steps of a session, each from the session before to what is shown.
 
     Args:
         find: (photo, side) -> hands, as `answering.find_hands` with its pipeline.
@@ -90,7 +90,7 @@ class Steps:
     @classmethod
     def of_pipeline(
         cls, pipeline, files: VisitorFiles, wrap: Callable[[Callable], Callable] = lambda function: function
-    ) -> Steps:
+    ) -> SessionSteps:
         """The steps with a pipeline; `wrap` is put round what runs the networks."""
 
         def find(photo, side):
@@ -101,7 +101,7 @@ class Steps:
 
         return cls(wrap(find), wrap(answer), files)
 
-    def begin(self, source: str | bytes | None, settings: Settings) -> Shown:
+    def begin(self, source: str | bytes | None, settings: Settings) -> PageUpdate:
         """A photo's largest hand; `source` as `answering.load_photo` takes it.
 
         Raises:
@@ -109,94 +109,94 @@ class Steps:
         """
         started = time.perf_counter()
         photo = load_photo(source)
-        return self._show(Visit(photo, settings.side, self.find(photo, settings.side)), settings, started)
+        return self._show(Session(photo, settings.side, self.find(photo, settings.side)), settings, started)
 
-    def again(self, visit: Visit | None, settings: Settings) -> Shown:
+    def answer_again(self, session: Session | None, settings: Settings) -> PageUpdate:
         """The same hand and keypoints with other settings."""
-        return self._show(_checked(visit), settings)
+        return self._show(_checked(session), settings)
 
-    def choose(self, visit: Visit | None, hand: Any, settings: Settings) -> Shown:
+    def choose(self, session: Session | None, hand: Any, settings: Settings) -> PageUpdate:
         """Another hand of the photo, by its number."""
-        number = whole_number(hand, "hand", 0, len(_checked(visit).hands) - 1)
-        return self._show(replace(visit, chosen=number, edited=False), settings)
+        number = whole_number(hand, "hand", 0, len(_checked(session).hands) - 1)
+        return self._show(replace(session, chosen=number, edited=False), settings)
 
-    def edit(self, visit: Visit | None, keypoints: Keypoints, settings: Settings) -> Shown:
+    def edit(self, session: Session | None, keypoints: Keypoints, settings: Settings) -> PageUpdate:
         """The cascade's answer to other keypoints."""
-        return self._show(replace(_checked(visit), keypoints=keypoints, edited=True), settings)
+        return self._show(replace(_checked(session), keypoints=keypoints, edited=True), settings)
 
-    def edit_rows(self, visit: Visit | None, rows: list[list[Any]], settings: Settings) -> Shown:
+    def edit_rows(self, session: Session | None, rows: list[list[Any]], settings: Settings) -> PageUpdate:
         """The cascade's answer to an edited table of keypoints."""
-        return self.edit(visit, keypoints_of_rows(rows, _checked(visit).keypoints), settings)
+        return self.edit(session, keypoints_of_rows(rows, _checked(session).keypoints), settings)
 
-    def estimate(self, visit: Visit | None, settings: Settings) -> Shown:
+    def estimate(self, session: Session | None, settings: Settings) -> PageUpdate:
         """Back to the keypoints that the image encoder sees."""
-        return self._show(replace(_checked(visit), edited=False), settings)
+        return self._show(replace(_checked(session), edited=False), settings)
 
-    def _show(self, visit: Visit, settings: Settings, started: float | None = None) -> Shown:
+    def _show(self, session: Session, settings: Settings, started: float | None = None) -> PageUpdate:
         started = time.perf_counter() if started is None else started
-        keypoints = visit.keypoints if visit.edited else None
-        answer = self.answer(visit.photo, visit.hands[visit.chosen], settings, keypoints)
-        panels = draw_panels(visit.photo.pixels, answer.placed, PANEL)
-        visit = replace(
-            visit,
+        keypoints = session.keypoints if session.edited else None
+        answer = self.answer(session.photo, session.hands[session.chosen], settings, keypoints)
+        panels = draw_panels(session.photo.pixels, answer.placed, PANEL)
+        session = replace(
+            session,
             keypoints=answer.keypoints,
-            window=panel_window(visit.photo.pixels, answer.placed),
+            window=panel_window(session.photo.pixels, answer.placed),
             picture=panels["keypoints"],
             picked=None,
             files=write_results(answer, panels, self.files.new_folder()),
         )
-        return Shown(
-            visit,
+        return PageUpdate(
+            session,
             facts(answer, time.perf_counter() - started),
             error_table(answer),
             keypoint_rows(answer.keypoints),
             answer.warning,
         )
 
-    def pick(self, visit: Visit | None, joint: int | None) -> tuple[Visit, str]:
-        """Let the next click move a joint (None: none); the visit, and the path of the picture with a ring round it."""
-        visit, picture = pick(visit, joint)
-        return visit, write_picture(picture, self.files.new_folder() / "keypoints.jpg")
+    def pick(self, session: Session | None, joint: int | None) -> tuple[Session, str]:
+        """Let the next click move a joint (None: none); the session, and the path of the picture that rings it."""
+        session, picture = pick(session, joint)
+        return session, write_picture(picture, self.files.new_folder() / "keypoints.jpg")
 
 
-def pick(visit: Visit | None, joint: int | None) -> tuple[Visit, Image.Image]:
-    """Let the next click move a joint (None: none); the visit, and the picture with a ring round the joint."""
-    visit = replace(_checked(visit), picked=joint)
-    picture = visit.picture.copy()
-    if joint is not None and np.isfinite(visit.keypoints.points[joint]).all():
-        x, y = _to_picture(visit, visit.keypoints.points[joint])
+def pick(session: Session | None, joint: int | None) -> tuple[Session, Image.Image]:
+    """Let the next click move a joint (None: none); the session, and the picture with a ring round the joint."""
+    session = replace(_checked(session), picked=joint)
+    picture = session.picture.copy()
+    if joint is not None and np.isfinite(session.keypoints.points[joint]).all():
+        x, y = _to_picture(session, session.keypoints.points[joint])
         draw = ImageDraw.Draw(picture)
         for radius, color, width in ((15, (0, 0, 0), 6), (14, (255, 255, 255), 3)):
             draw.ellipse((x - radius, y - radius, x + radius, y + radius), outline=color, width=width)
-    return visit, picture
+    return session, picture
 
 
-def nearest_joint(visit: Visit | None, x: float, y: float) -> int:
+def nearest_joint(session: Session | None, x: float, y: float) -> int:
     """The seen joint that is nearest to a click at (x, y) px of the picture."""
-    visit = _checked(visit)
-    distances = np.linalg.norm(_to_picture(visit, visit.keypoints.points) - (x, y), axis=-1)
+    session = _checked(session)
+    distances = np.linalg.norm(_to_picture(session, session.keypoints.points) - (x, y), axis=-1)
     if np.isnan(distances).all():
         raise InputError("No keypoint is seen: choose the joint in the list.")
     return int(np.nanargmin(distances))
 
 
-def in_photo(visit: Visit | None, x: float, y: float) -> tuple[float, float]:
+def in_photo(session: Session | None, x: float, y: float) -> tuple[float, float]:
     """Where a click at (x, y) px of the picture lies in the working photo, px."""
-    left, top, side = _checked(visit).window
+    left, top, side = _checked(session).window
     return left + x * side / PANEL, top + y * side / PANEL
 
 
-def hand_choices(visit: Visit) -> list[tuple[str, int]]:
+def hand_choices(session: Session) -> list[tuple[str, int]]:
     """Labels and numbers of the photo's hands, for a choice."""
-    return [(f"{number + 1}: {hand.handedness} hand", number) for number, hand in enumerate(visit.hands)]
+    return [(f"{number + 1}: {hand.handedness} hand", number) for number, hand in enumerate(session.hands)]
 
 
-def _to_picture(visit: Visit, points: np.ndarray) -> np.ndarray:
-    left, top, side = visit.window
+def _to_picture(session: Session, points: np.ndarray) -> np.ndarray:
+    left, top, side = session.window
     return (points - (left, top)) * PANEL / side
 
 
-def _checked(visit: Visit | None) -> Visit:
-    if visit is None:
+def _checked(session: Session | None) -> Session:
+    if session is None:
         raise InputError("There is no photo yet: upload one, take one with the webcam, or pick an example.")
-    return visit
+    return session
