@@ -7,6 +7,7 @@ TORCH ?= torch==2.13.0
 # PyTorch's own index holds the CPU build; without it, Linux pulls several GB of CUDA packages.
 TORCH_INDEX ?=
 DEMO_OUT ?= out/demo
+TEST_PROCESSES ?= 2
 
 .PHONY: demo test lint clean
 
@@ -27,7 +28,7 @@ demo: $(BIN)/.installed
 	@ls $(DEMO_OUT)/*.glb $(DEMO_OUT)/*.png $(DEMO_OUT)/*.json
 
 test: $(BIN)/.installed
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile
 
 lint: $(BIN)/.installed
 	$(BIN)/ruff check src train scripts tests space
