@@ -3,12 +3,14 @@
 import pickle
 import sys
 import types
+import zipfile
 
 import numpy as np
 import pytest
 import scipy.sparse
 import torch
 
+from hf_handdiff.errors import InputError
 from hf_handdiff.hand.layer import HandLayer
 from hf_handdiff.hand.mano_files import RefusedPickleError, load_mano_file, read_mano_pickle
 from hf_handdiff.hand.mano_layer import load_mano_layer
@@ -204,6 +206,15 @@ def mirrored(arrays):
         (replaced("shapedirs", np.zeros((778, 3, 4))), "shapedirs has shape"),
         (replaced("posedirs", np.zeros((778, 3, 9))), "posedirs has shape"),
         (replaced("f", np.full((1538, 3), 900)), "triangles of 778 vertices"),
+        (replaced("weights", np.zeros((778, 16))), "weights do not sum to 1"),
+        (replaced("hands_mean", np.zeros(44)), r"hands_mean has shape \(44,\)"),
+        (replaced("tips", np.full(5, 778)), "tips are not 5 of its 778 vertices"),
+        (
+            replaced("v_template", 1000 * mano_arrays()["v_template"]),
+            "v_template holds values of more than 10, expected metres",
+        ),
+        (replaced("f", np.full((1538, 3), "0")), "triangles of 778 vertices"),
+        (replaced("kintree_table", np.full((2, 16), np.nan)), "tree of joints"),
         (replaced("weights", np.full((778, 16), np.nan)), "weights holds values that are not finite"),
         (replaced("kintree_table", np.zeros((2, 16), int)), "tree of joints"),
         (mirrored, "left hand"),
@@ -227,3 +238,26 @@ def test_missing_and_foreign_files(tmp_path):
     np.savez(tmp_path / "objects.npz", v_template=np.array([{}], dtype=object))
     with pytest.raises(ValueError, match="npz"):
         load_mano_layer(tmp_path / "objects.npz")
+
+
+@pytest.mark.parametrize(
+    "header, message",
+    [
+        (b"{'descr': '<f8', 'fortran_order': False, 'shape': (" + b"(" * 3000, "not a readable npz file"),
+        (b"{'descr': '<f8', 'fortran_order': False, 'shape': (100000, 100000), }", "has shape .* and too few bytes"),
+        (b"{'descr': '<c16', 'fortran_order': False, 'shape': (1,), }", "neither numbers nor text"),
+    ],
+)
+def test_arrays_of_an_npz_file_that_are_not_what_they_say_get_one_sentence(tmp_path, header, message):
+    with zipfile.ZipFile(tmp_path / "hand.npz", "w") as archive:
+        content = b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header + bytes(16)
+        archive.writestr("v_template.npy", content)
+    with pytest.raises(InputError, match=message) as error:
+        load_mano_file(tmp_path / "hand.npz")
+    assert str(error.value).isprintable()
+
+
+def test_an_npz_file_that_unpacks_to_far_too_much_is_refused(tmp_path):
+    np.savez_compressed(tmp_path / "hand.npz", v_template=np.zeros(10_000_000))
+    with pytest.raises(InputError, match="unpacks to more than 64 MB"):
+        load_mano_file(tmp_path / "hand.npz")
