@@ -61,8 +61,6 @@ def read(path: Path) -> str:
         message = str(error)
         is_sentence = len(message) < 500 + len(str(path)) and message.isprintable()
         return SENTENCE if is_sentence else "messages that are no sentence"
-    except ValueError as error:  # what the reader raised before it raised InputError
-        return SENTENCE if type(error).__name__ in ("ValueError", "RefusedPickleError") else type(error).__name__
     except Exception as error:
         return f"exception {type(error).__name__}"
     return GOOD
