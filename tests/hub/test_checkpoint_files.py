@@ -98,6 +98,12 @@ def test_weights_that_do_not_fit_their_configuration_are_named(folder):
     assert f"{part} holds no JointDenoiser that can be loaded" in refused(folder)
 
 
+def test_a_saved_index_does_not_tell_where_the_pipeline_came_from(folder, tmp_path):
+    CascadedHandPipeline.from_pretrained(folder).save_pretrained(tmp_path / "saved")
+    text = (tmp_path / "saved" / "model_index.json").read_text()
+    assert str(tmp_path) not in text and json.loads(text) == json.loads((folder / "model_index.json").read_text())
+
+
 def test_what_is_passed_need_not_be_in_the_folder(folder, tiny_pipeline):
     shutil.rmtree(folder / "joint_denoiser")
     loaded = CascadedHandPipeline.from_pretrained(folder, joint_denoiser=tiny_pipeline.joint_denoiser)

@@ -1,5 +1,6 @@
 """Pipelines to and from folders and the Hub: checked before anything is loaded, saved whole or not at all."""
 
+import json
 import os
 import tempfile
 from pathlib import Path
@@ -8,13 +9,20 @@ from diffusers import DiffusionPipeline
 
 from hf_handdiff.errors import InputError, StorageError, first_line
 from hf_handdiff.hub.checkpoint_folders import saving
-from hf_handdiff.hub.checkpoints import HUB_OPTIONS, check_folder, download_checkpoint, looks_like_a_folder
+from hf_handdiff.hub.checkpoints import HUB_OPTIONS, INDEX, check_folder, download_checkpoint, looks_like_a_folder
 from hf_handdiff.hub.push import push_checkpoint
 
 PIPELINE_FILE = '''"""What diffusers runs for `custom_pipeline`: the class itself lives in the package."""
 
 from hf_handdiff import {name}  # noqa: F401
 '''
+
+
+def _forget_origin(index_file: Path) -> None:
+    """Take out of an index where its pipeline was loaded from: diffusers keeps the path."""
+    index = json.loads(index_file.read_text())
+    index.pop("_name_or_path", None)
+    index_file.write_text(json.dumps(index, indent=2) + "\n")
 
 
 class StoredPipeline(DiffusionPipeline):
@@ -88,6 +96,7 @@ class StoredPipeline(DiffusionPipeline):
             raise InputError("safe_serialization: expected True, weights are saved as safetensors alone")
         with saving(save_directory) as folder:
             super().save_pretrained(folder, variant=variant, max_shard_size=max_shard_size)
+            _forget_origin(folder / INDEX)
             (folder / "pipeline.py").write_text(PIPELINE_FILE.format(name=type(self).__name__))
         if push_to_hub:
             repo_id = kwargs.pop("repo_id", Path(os.path.abspath(save_directory)).name)
