@@ -210,7 +210,7 @@ def accuracy_rows(sets: list[EvaluatedSet]) -> tuple[list[str], list[list[str]]]
         ),
         "PA-MPJPE, single hand": mm("single_sample", "pa_mpjpe_mm"),
         f"PA-MPJPE, best of {count} (picked by the truth)": mm("best_of", count, "pa_mpjpe_mm"),
-        f"control: best of {count} random hands, prior": mm("best_of", count, "prior_pa_mpjpe_mm"),
+        f"control: best of {count} random hands, blind": mm("best_of", count, "prior_pa_mpjpe_mm"),
         "MPJPE, not aligned (wrist-relative)": mm("aggregated", "mean", "mpjpe_root_relative_mm"),
         "2D keypoint error, % of the hand's box": keypoints,
         "spread of stage 1 / of stage 2, not aligned": spreads,
