@@ -487,7 +487,7 @@ def test_card_is_what_the_hub_expects(corpus, samples, tmp_path):
         assert f"(figures/{name})" in card.text and Image.open(corpus / "figures" / name).width > 500
     dataset = load_dataset(str(corpus), cache_dir=str(tmp_path))
     assert list(dataset) == ["train"] and len(dataset["train"]) == 10
-    assert dataset["train"].features == LOADED_FEATURES
+    assert dataset["train"].features == CORPUS_FEATURES
     statistics = corpus_statistics(sorted(corpus.glob("*.parquet")))
     own = [row for row in samples[:10] if row["has_hand"]]
     assert isinstance(statistics, CorpusStatistics) and statistics.num_rows == 10
