@@ -3,6 +3,7 @@
 import asyncio
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -27,6 +28,12 @@ class Counted:
         return number
 
 
+def run(coroutine):
+    """What a coroutine returns, run in a thread of its own: Playwright's browser keeps a loop running in the tests' thread."""
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(asyncio.run, coroutine).result()
+
+
 def test_only_so_many_run_at_once_in_their_order():
     async def many():
         waiting = line.Line(at_once=2, most_waiting=30)
@@ -35,7 +42,7 @@ def test_only_so_many_run_at_once_in_their_order():
         return results
 
     work = Counted()
-    assert asyncio.run(many()) == list(range(12)) and work.most == 2
+    assert run(many()) == list(range(12)) and work.most == 2
     assert out_of_order(work.done) <= 1
 
 
@@ -52,7 +59,7 @@ def test_who_finds_it_full_is_told_when_to_come_again():
         return results
 
     work = Counted()
-    results = asyncio.run(many())
+    results = run(many())
     assert results[:3] == [0, 1, 2]
     for refusal in results[3:]:
         assert isinstance(refusal, line.Busy)
@@ -73,5 +80,5 @@ def test_who_goes_away_gives_its_place_free_and_what_runs_keeps_its_own():
         return results
 
     work = Counted(0.1)
-    assert asyncio.run(come_and_go()) == [2]
+    assert run(come_and_go()) == [2]
     assert work.done == [0, 2] and work.most == 1
