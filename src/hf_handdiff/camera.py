@@ -28,7 +28,7 @@ UNKNOWN_VIEW_SCALE = 0.2
 """Tangent of the half angle that keypoints are taken to span where none are known."""
 
 _LEAST_VIEW_SCALE = 1e-3
-
+_PULL, _PULLED_DEPTH_M = 1e-7, 0.5
 
 LARGEST_PLAIN_SHRINK = 1.25
 """Squares up to so many times larger than their crop are sampled once a pixel."""
@@ -189,12 +189,14 @@ class KeypointView:
         scores: (B, 21) 0..1, 0 where a point was not seen.
         scale: (B,) tangent of the half angle that the seen points span.
         rotation: (B, 3, 3) takes camera coordinates to view coordinates.
+        middle: (B, 2) tangents of the middle of the seen points: near 0, since the view looks there.
     """
 
     points: torch.Tensor
     scores: torch.Tensor
     scale: torch.Tensor
     rotation: torch.Tensor
+    middle: torch.Tensor
 
 
 def log_view_scale(view_scale: torch.Tensor) -> torch.Tensor:
@@ -232,6 +234,7 @@ def view_from_keypoints(keypoints_px: torch.Tensor, scores: torch.Tensor, intrin
         scores=torch.where(seen, scores, 0),
         scale=half,
         rotation=rotation,
+        middle=middle,
     )
 
 
@@ -290,17 +293,28 @@ def rotation_to_axis(direction: torch.Tensor) -> torch.Tensor:
     return torch.stack(rows, -2)
 
 
-def _solve_translation(rays: torch.Tensor, target: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
-    """Least squares of tx - u tz = target_x and its like for y: rays, target (M, K, 2), weights (M, K) -> (M, 3)."""
-    one, zero = torch.ones_like(rays[..., 0]), torch.zeros_like(rays[..., 0])
-    rows = torch.stack(
-        [torch.stack([one, zero, -rays[..., 0]], -1), torch.stack([zero, one, -rays[..., 1]], -1)], dim=-2
-    )  # (M, K, 2, 3)
-    weights = weights / weights.sum(-1, keepdim=True).clamp_min(1e-9)
-    normal = torch.einsum("mk,mkia,mkib->mab", weights, rows, rows)
-    right = torch.einsum("mk,mkia,mki->ma", weights, rows, target)
-    ridge = 1e-7 * torch.eye(3, dtype=rays.dtype, device=rays.device)
-    return torch.linalg.solve(normal + ridge, right + 1e-7 * torch.tensor([0.0, 0.0, 0.5]).to(rays))
+def solve_translation(rays: torch.Tensor, points: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+    """Where points must stand to lie nearest to their rays: weighted linear least squares, in closed form.
+
+    Each point gives tx - u tz = u z - x, and its like for y. At any tz the best tx and ty are means over the points,
+    which leaves one equation for tz.
+
+    Args:
+        rays: (..., K, 2) tangents u, v of the rays.
+        points: (..., K, 3) m.
+        weights: (..., K) >= 0.
+
+    Returns:
+        (..., 3) m: translation to add. A weak pull towards (0, 0, 0.5) decides where the points do not.
+    """
+    weights = (weights / weights.sum(-1, keepdim=True).clamp_min(1e-9)).unsqueeze(-1)
+    target = rays * points[..., 2:] - points[..., :2]  # (..., K, 2)
+    mean_ray, mean_target = (weights * rays).sum(-2), (weights * target).sum(-2)
+    offset = rays - mean_ray.unsqueeze(-2)
+    variance = (weights * offset.square()).sum((-2, -1))
+    covariance = (weights * offset * (target - mean_target.unsqueeze(-2))).sum((-2, -1))
+    depth = ((_PULL * _PULLED_DEPTH_M - covariance) / (variance + _PULL)).unsqueeze(-1)
+    return torch.cat([mean_target + mean_ray * depth, depth], dim=-1)
 
 
 def fit_translation(
@@ -331,11 +345,10 @@ def fit_translation(
     seen = torch.isfinite(keypoints_px).all(-1) & (weights > 0)
     rays = rays_of_pixels(torch.where(seen[..., None], keypoints_px, 0), intrinsics)[..., :2]  # (M, K, 2)
     weights = torch.where(seen, weights, 0)
-    target = rays * points[..., 2:] - points[..., :2]  # (M, K, 2)
     solution = torch.zeros(len(points), 3, dtype=points.dtype, device=points.device)
     reweighted = weights
     for _ in range(3):
-        solution = _solve_translation(rays, target, reweighted)
+        solution = solve_translation(rays, points, reweighted)
         distance = (points[..., 2] + solution[:, 2:]).clamp_min(0.05)
         reweighted = weights / distance.square()
     # In front of the camera, all of it; x and y are the best ones at that depth.

@@ -37,6 +37,13 @@ from hf_handdiff.models.image_backbone import (
     patch_size_of,
     to_backbone_config,
 )
+from hf_handdiff.models.keypoint_distribution import (
+    UNTRAINED_LOG_NOISE,
+    KeypointDistribution,
+    KeypointDistributionHead,
+    describe_keypoints,
+    num_descriptors,
+)
 
 FEATURE_STRIDE, COARSEST_STRIDE = 8, 32
 """Pixels a cell of the fused feature map, and of the coarsest map of the built-in backbone."""
@@ -75,6 +82,9 @@ class HandImageEncoderConfig(HandModelConfig):
         score_hidden_size: width of the head of keypoint scores.
         framing_channels: channels to which the framing pass reduces its map.
         framing_hidden_size: width of its hidden layer.
+        keypoint_factors: how many ways of erring together the distribution of the keypoints has, see
+            [`KeypointDistribution`]; None: the encoder says nothing of their distribution.
+        distribution_hidden_size: width of the head of that distribution.
 
     Raises:
         InputError: a field is outside of its range, or `AutoBackbone` knows no such backbone.
@@ -98,6 +108,8 @@ class HandImageEncoderConfig(HandModelConfig):
     score_hidden_size: int = 64
     framing_channels: int = 32
     framing_hidden_size: int = 128
+    keypoint_factors: int | None = None
+    distribution_hidden_size: int = 256
     backbone_config: dict | PreTrainedConfig | None = None
     image_mean: list[float | int] | tuple[float | int, ...] | None = None
     image_std: list[float | int] | tuple[float | int, ...] | None = None
@@ -125,6 +137,8 @@ class HandImageEncoderConfig(HandModelConfig):
             raise InputError(f"prior_std must be positive, got {self.prior_std}")
         if self.refinement_steps < 0:
             raise InputError(f"refinement_steps must be 0 or more, got {self.refinement_steps}")
+        if self.keypoint_factors is not None and self.keypoint_factors < 1:
+            raise InputError(f"keypoint_factors must be 1 or more, or None, got {self.keypoint_factors}")
         for name, values in (("image_mean", self.image_mean), ("image_std", self.image_std)):
             if len(values) != 3 or (name == "image_std" and min(values) <= 0):
                 raise InputError(f"{name} must be three numbers, positive ones for image_std, got {values}")
@@ -154,6 +168,9 @@ class HandImageEncoderOutput(ModelOutput):
     initial_keypoints: (B, 21, 2) landmark head alone, before the refinement, crop units.
     keypoint_score_logits: (B, 21) `keypoint_scores` before the sigmoid, for the loss.
     frame: the turned square of the crop that the landmark pass was at; feature_map and heatmap_logits lie in it.
+    keypoint_factors: (B, 21, 2, R) of the keypoints' distribution, crop units; None without `config.keypoint_factors`.
+    keypoint_noise: (B, 21) of the same, crop units.
+    keypoint_descriptors: (B, D) what that distribution is read from.
     """
 
     keypoints: torch.FloatTensor | None = None
@@ -166,6 +183,16 @@ class HandImageEncoderOutput(ModelOutput):
     initial_keypoints: torch.FloatTensor | None = None
     keypoint_score_logits: torch.FloatTensor | None = None
     frame: HandFrame | None = None
+    keypoint_factors: torch.FloatTensor | None = None
+    keypoint_noise: torch.FloatTensor | None = None
+    keypoint_descriptors: torch.FloatTensor | None = None
+
+    @property
+    def distribution(self) -> KeypointDistribution | None:
+        """Of the keypoints, crop units."""
+        if self.keypoint_factors is None:
+            return None
+        return KeypointDistribution(self.keypoint_factors, self.keypoint_noise)
 
 
 class KeypointScoreHead(nn.Module):
@@ -223,6 +250,12 @@ class HandImageEncoder(HandModel):
         self.global_norm = nn.LayerNorm(config.global_feature_size)
         self.world_correction = nn.Linear(config.global_feature_size, NUM_KEYPOINTS * 3)
         self.score_head = KeypointScoreHead(channels, config.global_feature_size, config.score_hidden_size)
+        self.distribution_head = None
+        if config.keypoint_factors is not None:
+            size = num_descriptors(channels, config.global_feature_size)
+            self.distribution_head = KeypointDistributionHead(
+                size, config.keypoint_factors, config.distribution_hidden_size
+            )
         self.post_init()
 
     def _init_weights(self, module: nn.Module) -> None:
@@ -233,6 +266,14 @@ class HandImageEncoder(HandModel):
         elif module is self.score_head.out:
             init.zeros_(module.weight)
             init.constant_(module.bias, INITIAL_SCORE_LOGIT)
+        elif self.distribution_head is not None and module is self.distribution_head.out:
+            init.normal_(module.weight, std=0.1 * module.in_features**-0.5)
+            init.zeros_(module.bias)
+            noise = module.bias[-NUM_KEYPOINTS:]
+            init.constant_(noise, UNTRAINED_LOG_NOISE)
+        elif isinstance(module, KeypointDistributionHead):
+            init.zeros_(module.input_mean)
+            init.ones_(module.input_std)
         else:
             he_initialization(module)
         if self.config.backbone_config is not None and module in (self.landmark_head, self.world_head):
@@ -340,7 +381,17 @@ class HandImageEncoder(HandModel):
         local = _sample(feature_map, keypoints.detach())
         score_logits = self.score_head(local, global_features).float()
 
-        # 5. Back from the square to the crop.
+        # 5. Their distribution, from all that was said so far.
+        joints = world - world[:, :1]
+        descriptors = distribution = None
+        if self.distribution_head is not None:
+            descriptors = describe_keypoints(
+                local, global_features, keypoints, initial_keypoints, score_logits, joints, heatmap_logits, hand_logit
+            )
+            to_crop = frame.side[:, None, None] * frame.turn.transpose(1, 2)
+            distribution = self.distribution_head(descriptors).mapped(to_crop)
+
+        # 6. Back from the square to the crop.
         return HandImageEncoderOutput(
             keypoints=frame.from_square(keypoints),
             keypoint_scores=score_logits.sigmoid(),
@@ -348,10 +399,13 @@ class HandImageEncoder(HandModel):
             feature_map=feature_map,
             global_features=global_features,
             heatmap_logits=heatmap_logits,
-            joints=_turn_back(world - world[:, :1], frame),
+            joints=_turn_back(joints, frame),
             initial_keypoints=frame.from_square(initial_keypoints),
             keypoint_score_logits=score_logits,
             frame=frame,
+            keypoint_factors=None if distribution is None else distribution.factors,
+            keypoint_noise=None if distribution is None else distribution.noise,
+            keypoint_descriptors=descriptors,
         )
 
 
