@@ -7,6 +7,7 @@ gradient (last row) and cost (corner) in one.  Points are held as ``(B, 3, K)``:
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 
@@ -148,6 +149,13 @@ class LimitPenalty:
     hessian: torch.Tensor
 
 
+@lru_cache(maxsize=4)
+def _limits(dtype: torch.dtype, device: torch.device) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Frames ``(15, 3, 3)`` of the finger joints, lowest and highest angles ``(15, 3)``."""
+    low, high = limits_table()[1:].to(device, dtype).unbind(-1)
+    return open_hand_frames()[1:].to(device, dtype), low, high
+
+
 class LimitTerm:
     """Nothing within the joint limits, and a square beyond.
 
@@ -157,8 +165,7 @@ class LimitTerm:
     """
 
     def __init__(self, like: torch.Tensor, std: float = LIMIT_STD_RAD):
-        self.frames = open_hand_frames()[1:].to(like)
-        self.low, self.high = limits_table()[1:].to(like).unbind(-1)
+        self.frames, self.low, self.high = _limits(like.dtype, like.device)
         self.precision = std**-2
 
     def penalty(self, posed: PosedPoints) -> LimitPenalty | None:

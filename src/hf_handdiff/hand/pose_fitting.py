@@ -23,12 +23,15 @@ from hf_handdiff.hand.fit_terms import (
 )
 from hf_handdiff.hand.layer import HandLayer
 from hf_handdiff.hand.pose_prior import PosePrior, load_pose_prior
-from hf_handdiff.hand.posed_points import HandState, PointModel
+from hf_handdiff.hand.posed_points import HandState, PointModel, orthonormal
 from hf_handdiff.hand.topology import NUM_ROTATIONS, NUM_SHAPE
 
 DEFAULT_JOINT_STD_M = 0.01
 _FIRST_DAMPING, _DAMPING_DOWN, _DAMPING_UP = 1e-2, 0.15, 10.0
-_DAMPING_RANGE = (1e-7, 1e7)
+_LARGEST_DAMPING = 1e4
+_SETTLED = (3e-4, 1e-6)
+"""A hand is done when its cost, in squared standard deviations, sinks by less than this and this share of it."""
+_RIDGE = 1e-6
 _LARGEST_STARTING_LOG_SIZE = 0.3
 _STARTING_DEPTHS_M = (0.15, 3.0)
 
@@ -142,23 +145,32 @@ class FitProblem:
         return linear.cost if self.rays is None else linear.cost + self.rays.cost(linear.ray_residual, weights)
 
     def solve(self, state: HandState, num_iterations: int) -> tuple[HandState, _Linear]:
-        """Iterate; a step that does not lower a hand's cost is refused and the next one is shorter."""
+        """Iterate until every hand has settled, or so many times.
+
+        A step that does not lower a hand's cost is refused and the next one is shorter; a hand whose cost hardly sinks any
+        more is done and stays as it is, whatever the others of the batch still do.
+        """
         linear = self.linearise(state)
         damping = torch.full_like(linear.cost, _FIRST_DAMPING)
+        done = torch.zeros_like(linear.cost, dtype=torch.bool)
         for _ in range(num_iterations):
             damped = linear.hessian.clone()
-            diagonal = damped.diagonal(dim1=1, dim2=2)
-            diagonal.mul_(1 + damping[:, None]).add_(1e-6)
+            damped.diagonal(dim1=1, dim2=2).mul_(1 + damping[:, None]).add_(_RIDGE)
             factor, _ = torch.linalg.cholesky_ex(damped)
             trial = state.stepped(-torch.cholesky_solve(linear.gradient[..., None], factor)[..., 0])
             tried = self.linearise(trial)
             # under the same weights: with this, the robust cost goes down too
-            better = self.cost(tried, linear.ray_weights) < self.cost(linear, linear.ray_weights)
-            damping = torch.where(better, damping * _DAMPING_DOWN, damping * _DAMPING_UP).clamp(*_DAMPING_RANGE)
+            before = self.cost(linear, linear.ray_weights)
+            gain = before - self.cost(tried, linear.ray_weights)
+            better = (gain > 0) & ~done
+            damping = torch.where(gain > 0, damping * _DAMPING_DOWN, damping * _DAMPING_UP)
+            done = done | (better & (gain < _SETTLED[0] + _SETTLED[1] * before)) | (damping > _LARGEST_DAMPING)
             if better.all():
                 state, linear = trial, tried
             elif better.any():
                 state, linear = trial.where(better, state), tried.where(better, linear)
+            if done.all():
+                break
         return state, linear
 
 
@@ -221,7 +233,7 @@ def fit_posed_hand(
     ray_information: torch.Tensor | None = None,
     *,
     prior: PosePrior | None = None,
-    initial: FittedHand | None = None,
+    initial: FittedHand | HandState | None = None,
     num_iterations: int = 10,
     prior_strength: float = 1.0,
     limit_std: float = LIMIT_STD_RAD,
@@ -241,7 +253,7 @@ def fit_posed_hand(
         ray_information: in 1/tangent², ``(B, 21, 2, 2)`` or full ``(B, 42, 42)``; zeros where a point was not seen.
         prior: on finger poses; None: the package's.
         initial: where to start; None: the mean hand upon ``target_joints``, which then must be given.
-        num_iterations: each is one solution of the normal equations.
+        num_iterations: at the most; each is one solution of the normal equations.
         prior_strength: what the prior's precision is multiplied by.
         limit_std: radians beyond a joint limit that cost as much as one standard deviation.
         model: what ``PointModel.of_joints(layer, dtype)`` gives, to use it again.
@@ -266,9 +278,10 @@ def fit_posed_hand(
         state = aligned_start(model, prior, joint_term.target, joint_information)
         state = state if ray_term is None else placed(state, model.pose(state).points, ray_term)
     else:
-        state = initial.state
+        state = initial.state if isinstance(initial, FittedHand) else initial
     size = NUM_POSED if ray_term is None else NUM_PLACED
     prior_term = PriorTerm(prior, size, like, prior_strength)
     problem = FitProblem(model, joint_term, ray_term, prior_term, LimitTerm(like, limit_std))
     state, linear = problem.solve(state, num_iterations)
+    state.turn = orthonormal(state.turn)
     return FittedHand(state, linear.points.mT.contiguous(), problem.cost(linear, linear.ray_weights))

@@ -43,7 +43,7 @@ class HandState:
         """
         rotation, _, _ = rotation_and_jacobian(step[:, :3])
         return HandState(
-            turn=_orthonormal(rotation @ self.turn),
+            turn=rotation @ self.turn,
             fingers=self.fingers + step[:, 3:48].unflatten(1, (15, 3)),
             shape=self.shape + step[:, 48:58],
             log_size=self.log_size + step[:, 58:59],
@@ -62,7 +62,7 @@ class HandState:
         )
 
 
-def _orthonormal(rotation: torch.Tensor) -> torch.Tensor:
+def orthonormal(rotation: torch.Tensor) -> torch.Tensor:
     """Rotations without the rounding errors of a product: one step of Newton's iteration."""
     return 1.5 * rotation - 0.5 * rotation @ (rotation.mT @ rotation)
 
