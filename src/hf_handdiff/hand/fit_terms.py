@@ -52,19 +52,19 @@ class JointTerm:
     Args:
         target: ``(B, 3, K)`` metres; finite everywhere.
         information: ``(B, 3 K, 3 K)`` 1/m², or a number for all.
-        centred: compare the points after their mean has been taken off, as that of ``target`` must be.
     """
 
-    def __init__(self, target: torch.Tensor, information, centred: bool = False):
-        self.target, self.information, self.centred = target, information, centred
+    def __init__(self, target: torch.Tensor, information):
+        self.target, self.information = target, information
+
+    def rows(self, rows: torch.Tensor) -> JointTerm:
+        """The term of some hands."""
+        each = isinstance(self.information, torch.Tensor)
+        return JointTerm(self.target[rows], self.information[rows] if each else self.information)
 
     def products(self, posed: PosedPoints) -> torch.Tensor:
         """``(B, 60, 60)``."""
-        rows = torch.cat([posed.jacobian, (posed.points - self.target)[:, None]], dim=1)  # (B, 60, 3, K)
-        if self.centred:
-            rows[:, -1] -= posed.points.mean(-1, keepdim=True)
-            rows[:, :-1] -= posed.jacobian.mean(-1, keepdim=True)
-        rows = rows.flatten(2)
+        rows = torch.cat([posed.jacobian, (posed.points - self.target)[:, None]], dim=1).flatten(2)  # (B, 60, 3 K)
         if isinstance(self.information, torch.Tensor):
             return (rows @ self.information) @ rows.mT
         return self.information * (rows @ rows.mT)
@@ -82,6 +82,10 @@ class RayTerm:
         self.rays, self.information = rays, information
         blocks = information.view(-1, 2, 21, 2, 21).diagonal(dim1=2, dim2=4)  # (B, 2, 2, 21)
         self._own = blocks.contiguous()
+
+    def rows(self, rows: torch.Tensor) -> RayTerm:
+        """The term of some hands."""
+        return RayTerm(self.rays[rows], self.information[rows])
 
     def residuals(self, posed: PosedPoints, place: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """``(B, 2, 21)`` tangents, and the depths ``(B, 1, 21)`` metres."""

@@ -31,9 +31,10 @@ LARGEST_MESH_RESIDUAL_MM = 10.0
 
 _COARSE_STD_M = 0.01
 _COARSE_ITERATIONS = 8
+_MISFIT_SHARE = 0.2
 _RAY_STARTS = 6
 _LIMIT_STD_RAD = 0.01
-_MESH_STD_M = 0.001
+_MESH_STD_M = 0.0002
 _MESH_LIMIT_STD_RAD = 0.3
 _MESH_PRIOR_STRENGTH = 0.05
 _MESHES_AT_ONCE = 32
@@ -96,7 +97,8 @@ def fit_hand(
         intrinsics: ``(B, 3, 3)`` px.
         layer: the right hand to fit; None: the open hand.
         handedness: "left" or "right", or one of them for each hand.
-        joint_std: metres, how far off ``joints`` may be, a number or ``(B, 21)``; None: 1 mm, with 2D points 1 cm.
+        joint_std: metres, how far off ``joints`` may be, a number or ``(B, 21)``; None: 1 mm, with 2D points 1 cm, and more
+            where they are far from those of any hand.
         keypoint_scores: ``(B, 21)`` 0..1, how much a 2D point counts.
         keypoint_cov: ``(B, 21, 2, 2)`` px², the covariance of the 2D points; None: 2 % of the hand's size in the image.
         num_iterations: at the most.
@@ -119,8 +121,8 @@ def fit_hand(
     if vertices is not None:
         meshes = as_tensor(vertices, "vertices", (None, layer.num_vertices, 3), device)
         left = left_rows(handedness, len(meshes), device)
-        fitted, middle, residual = _fit_meshes(layer, mirror_where(meshes, left), num_iterations)
-        return _parameters(layer, fitted.state, middle, residual, left)
+        state, place, residual = _fit_meshes(layer, mirror_where(meshes, left), num_iterations)
+        return _parameters(layer, state, place, residual, left)
     if joints is not None:
         joints = as_tensor(joints, "joints", (None, NUM_JOINTS, 3), device)
     if keypoints_2d is not None:
@@ -135,10 +137,9 @@ def fit_hand(
         return _parameters(layer, fitted.state, fitted.translation, _ray_residual_mm(fitted, *rays), left)
     joints = mirror_where(joints, left)
     fitted = _fit_joints(layer, joints, joint_std, rays, num_iterations)
-    offset = joints - fitted.joints
-    place = offset.nanmean(1)
-    residual = 1000 * (offset - place[:, None]).square().sum(-1).nanmean(1).sqrt()
-    return _parameters(layer, fitted.state, place if rays is None else fitted.translation, residual, left)
+    place, residual = _joint_residual(fitted, joints)
+    place = place if rays is None else fitted.translation
+    return _parameters(layer, fitted.state, place, 1000 * residual, left)
 
 
 def posed_hand(
@@ -202,6 +203,9 @@ def _fit_joints(layer, joints, joint_std, rays, num_iterations: int) -> FittedHa
     first = fit_posed_hand(
         layer, target, loose, rays, ray_information, num_iterations=min(_COARSE_ITERATIONS, num_iterations), model=model
     )
+    if joint_std is None:  # joints that are not those of a hand are not followed to the millimetre
+        misfit = _MISFIT_SHARE * _joint_residual(first, joints)[1]
+        information = information * (default / misfit).square().clamp(max=1)[:, None, None]
     return fit_posed_hand(
         layer,
         target,
@@ -213,6 +217,13 @@ def _fit_joints(layer, joints, joint_std, rays, num_iterations: int) -> FittedHa
         limit_std=_LIMIT_STD_RAD,
         model=model,
     )
+
+
+def _joint_residual(fitted: FittedHand, joints) -> tuple[torch.Tensor, torch.Tensor]:
+    """Where the wrists ``(B, 3)`` stand so that the hands lie upon the seen joints, and what is left ``(B,)``, metres."""
+    offset = joints - fitted.joints
+    place = offset.nanmean(1)
+    return place, (offset - place[:, None]).square().sum(-1).nanmean(1).sqrt()
 
 
 def _fit_rays(layer, rays, information, num_iterations: int) -> FittedHand:
@@ -234,42 +245,42 @@ def _ray_residual_mm(fitted: FittedHand, rays, information) -> torch.Tensor:
     return 1000 * ((off.square().sum(-1) * seen).sum(1) / seen.sum(1)).sqrt()
 
 
-def _fit_meshes(layer, meshes, num_iterations: int) -> tuple[FittedHand, torch.Tensor, torch.Tensor]:
+def _fit_meshes(layer, meshes, num_iterations: int) -> tuple[HandState, torch.Tensor, torch.Tensor]:
     """Right hands from meshes; also the places ``(B, 3)`` of their wrists and the residuals ``(B,)`` in mm."""
     if not meshes.isfinite().all():
         raise InputError("vertices must be finite")
-    model = PointModel.of_vertices(layer, meshes.dtype)
-    parts = [_fit_some_meshes(layer, model, some, num_iterations) for some in meshes.split(_MESHES_AT_ONCE)]
-    names = vars(parts[0][0])
-    state = HandState(**{name: torch.cat([getattr(part[0], name) for part in parts]) for name in names})
-    points, place, residual = (torch.cat([part[i] for part in parts]) for i in (1, 2, 3))
-    if not (residual <= LARGEST_MESH_RESIDUAL_MM).all():
-        row = int((~(residual <= LARGEST_MESH_RESIDUAL_MM)).nonzero()[0])
+    model = PointModel.of_vertices(layer, torch.float32, centred=True)
+    states = [_fit_some_meshes(layer, model, some, num_iterations) for some in meshes.split(_MESHES_AT_ONCE)]
+    state = HandState(**{name: torch.cat([getattr(one, name) for one in states]) for name in vars(states[0])})
+    pose = torch.cat([state.turn[:, None], roma.rotvec_to_rotmat(state.fingers)], dim=1).to(layer.template)
+    mesh = layer(pose, state.shape.to(layer.template))
+    points = (mesh.vertices - mesh.joints[:, :1]) * state.log_size.exp()[..., None]
+    place = (meshes - points).mean(1)
+    residual = 1000 * (points + place[:, None] - meshes).square().sum(-1).mean(1).sqrt()
+    bad = (~(residual <= LARGEST_MESH_RESIDUAL_MM)).nonzero()[:, 0]
+    if len(bad):
         raise InputError(
-            f"vertices must be meshes of the layer's topology in metres; the layer comes no nearer to mesh {row} "
-            f"than {residual[row]:.1f} mm on average"
+            f"vertices must be meshes of the layer's topology in metres; the layer comes no nearer to mesh {int(bad[0])} "
+            f"than {residual[bad[0]]:.1f} mm on average"
         )
-    return FittedHand(state, points, residual), place, residual
+    return state, place, residual
 
 
-def _fit_some_meshes(layer, model, meshes, num_iterations: int):
-    """State, vertices ``(B, V, 3)`` about the wrist, place of the wrist and residual in mm of some meshes."""
+def _fit_some_meshes(layer, model, meshes, num_iterations: int) -> HandState:
+    """From the joints that are read off the meshes to all vertices."""
     first = _fit_joints(layer, layer.read_joints(meshes), 2 * EXACT_JOINT_STD_M, None, num_iterations)
-    middle = meshes.mean(1)
-    target = (meshes - middle[:, None]).mT
+    target = (meshes - meshes.mean(1, keepdim=True)).mT.float().contiguous()
     problem = FitProblem(
         model=model,
-        joints=JointTerm(target, _MESH_STD_M**-2, centred=True),
+        joints=JointTerm(target, _MESH_STD_M**-2),
         rays=None,
         prior=PriorTerm(load_pose_prior(), NUM_POSED, target, _MESH_PRIOR_STRENGTH),
         limits=LimitTerm(target, _MESH_LIMIT_STD_RAD),
     )
-    state, linear = problem.solve(first.state, num_iterations)
+    start = HandState(**{name: value.float() for name, value in vars(first.state).items()})
+    state, _ = problem.solve(start, num_iterations)
     state.turn = orthonormal(state.turn)
-    points = linear.points.mT
-    place = middle - points.mean(1)
-    residual = 1000 * (points + place[:, None] - meshes).square().sum(-1).mean(1).sqrt()
-    return state, points, place, residual
+    return state
 
 
 def _parameters(layer, state: HandState, place, residual_mm, left) -> HandParameters:

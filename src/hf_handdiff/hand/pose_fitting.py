@@ -5,7 +5,7 @@ Every hand has its own damping and accepts or refuses its own steps: its answer 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import roma
 import torch
@@ -87,13 +87,24 @@ class _Linear:
     ray_residual: torch.Tensor | None = None  # (B, 2, 21)
     ray_weights: torch.Tensor | None = None  # (B, 1, 21)
 
-    def where(self, rows: torch.Tensor, other: _Linear) -> _Linear:
-        """This in the ``rows`` ``(B,)`` and the other elsewhere."""
-        merged = {}
-        for name, mine in vars(self).items():
-            shape = (-1,) + (1,) * (mine.ndim - 1) if mine is not None else None
-            merged[name] = None if mine is None else torch.where(rows.view(shape), mine, getattr(other, name))
-        return _Linear(**merged)
+
+def _merged(function, *several):
+    """A state or linearisation whose tensors are ``function`` of those of several."""
+    values = ({name: value for name, value in vars(one).items()} for one in several)
+    first, *others = values
+    return type(several[0])(
+        **{name: None if v is None else function(v, *(o[name] for o in others)) for name, v in first.items()}
+    )
+
+
+def _where(rows: torch.Tensor, these, others):
+    """Of two states or linearisations one in the ``rows`` ``(B,)`` bool and the other elsewhere."""
+    return _merged(lambda x, y: torch.where(rows.view(-1, *[1] * (x.ndim - 1)), x, y), these, others)
+
+
+def _replaced(these, rows: torch.Tensor, others):
+    """A state or linearisation with the ``rows`` (indices) replaced."""
+    return _merged(lambda x, y: x.index_copy(0, rows, y), these, others)
 
 
 @dataclass
@@ -144,6 +155,11 @@ class FitProblem:
         """``(B,)`` at a state, its 2D points weighted as given."""
         return linear.cost if self.rays is None else linear.cost + self.rays.cost(linear.ray_residual, weights)
 
+    def rows(self, rows: torch.Tensor) -> FitProblem:
+        """The problem of some hands."""
+        joints, rays = (None if term is None else term.rows(rows) for term in (self.joints, self.rays))
+        return replace(self, joints=joints, rays=rays)
+
     def solve(self, state: HandState, num_iterations: int) -> tuple[HandState, _Linear]:
         """Iterate until every hand has settled, or so many times.
 
@@ -151,9 +167,11 @@ class FitProblem:
         more is done and stays as it is, whatever the others of the batch still do.
         """
         linear = self.linearise(state)
-        damping = torch.full_like(linear.cost, _FIRST_DAMPING)
+        return self._iterate(state, linear, torch.full_like(linear.cost, _FIRST_DAMPING), num_iterations)
+
+    def _iterate(self, state, linear: _Linear, damping: torch.Tensor, num_iterations: int):
         done = torch.zeros_like(linear.cost, dtype=torch.bool)
-        for _ in range(num_iterations):
+        for iteration in range(num_iterations):
             damped = linear.hessian.clone()
             damped.diagonal(dim1=1, dim2=2).mul_(1 + damping[:, None]).add_(_RIDGE)
             factor, _ = torch.linalg.cholesky_ex(damped)
@@ -168,9 +186,16 @@ class FitProblem:
             if better.all():
                 state, linear = trial, tried
             elif better.any():
-                state, linear = trial.where(better, state), tried.where(better, linear)
-            if done.all():
+                state, linear = _where(better, trial, state), _where(better, tried, linear)
+            busy = len(done) - int(done.sum())
+            if busy == 0:
                 break
+            if busy <= len(done) // 2:  # go on with those alone
+                rows = (~done).nonzero()[:, 0]
+                some_state, some = (_merged(lambda x: x[rows], whole) for whole in (state, linear))
+                rest = num_iterations - iteration - 1
+                some_state, some = self.rows(rows)._iterate(some_state, some, damping[rows], rest)
+                return _replaced(state, rows, some_state), _replaced(linear, rows, some)
         return state, linear
 
 

@@ -50,17 +50,6 @@ class HandState:
             place=self.place + step[:, 59:] if step.shape[1] > 59 else self.place,
         )
 
-    def where(self, rows: torch.Tensor, other: HandState) -> HandState:
-        """This state in the ``rows`` ``(B,)`` and another one elsewhere."""
-        column, matrix = rows[:, None], rows[:, None, None]
-        return HandState(
-            torch.where(matrix, self.turn, other.turn),
-            torch.where(matrix, self.fingers, other.fingers),
-            torch.where(column, self.shape, other.shape),
-            torch.where(column, self.log_size, other.log_size),
-            torch.where(column, self.place, other.place),
-        )
-
 
 def orthonormal(rotation: torch.Tensor) -> torch.Tensor:
     """Rotations without the rounding errors of a product: one step of Newton's iteration."""
@@ -100,7 +89,7 @@ def rotation_and_jacobian(vectors: torch.Tensor) -> tuple[torch.Tensor, torch.Te
 
 @dataclass
 class PosedPoints:
-    """Where points of hands are, relative to the wrist joint, and how they move.
+    """Where points of hands are, relative to the wrist joint or their mean, and how they move.
 
     Attributes:
         points: ``(B, 3, K)`` metres.
@@ -127,10 +116,13 @@ class PointModel:
         directions: ``(K, 3, 10)`` by shape.
         weights: ``(K, 16)`` of the bones.
         pose_directions: ``(K, 3, P)``, P being 135 or 0.
+        centred: give the points relative to their mean instead of the wrist.
     """
 
-    def __init__(self, layer: HandLayer, template, directions, weights, pose_directions):
-        rest = torch.cat([layer.joint_template[..., None], layer.joint_shape_directions], -1).to(template)  # (16, 3, 11)
+    def __init__(self, layer: HandLayer, template, directions, weights, pose_directions, centred: bool = False):
+        rest = torch.cat([layer.joint_template[..., None], layer.joint_shape_directions], -1).to(
+            template
+        )  # (16, 3, 11)
         points = torch.cat([template[..., None], directions], -1)  # (K, 3, 11)
         below = torch.eye(NUM_ROTATIONS).to(template)  # [j, k]: k is j or below it
         for joint in range(NUM_ROTATIONS - 1, 0, -1):
@@ -141,13 +133,17 @@ class PointModel:
         for joint in range(1, NUM_ROTATIONS):
             parent = MANO_PARENTS[joint]
             parts[:, parent] += follow[:, joint, None, None] * (rest[joint] - rest[parent])
+        if centred:
+            parts = parts - parts.mean(0)
         parts = parts.permute(3, 1, 2, 0).contiguous()  # (11, 16, 3, K)
-        self.num_points = len(template)
         self._below = below
         self._constant = parts[0].flatten()
         self._directions = parts[1:].flatten(1)  # (10, 16*3*K)
-        self._turned_directions = parts[1:].permute(1, 2, 0, 3).reshape(NUM_ROTATIONS * 3, -1).contiguous()  # (48, 10*K)
+        self._turned_directions = (
+            parts[1:].permute(1, 2, 0, 3).reshape(NUM_ROTATIONS * 3, -1).contiguous()
+        )  # (48, 10*K)
         self._weights = weights.T[:, None].contiguous() if pose_directions.shape[-1] else None  # (16, 1, K)
+        self._centred_again = centred and self._weights is not None
         self._pose_directions = pose_directions.permute(2, 1, 0).flatten(1)  # (P, 3*K)
 
     @classmethod
@@ -165,10 +161,10 @@ class PointModel:
         )
 
     @classmethod
-    def of_vertices(cls, layer: HandLayer, dtype: torch.dtype) -> PointModel:
-        """All vertices."""
+    def of_vertices(cls, layer: HandLayer, dtype: torch.dtype, centred: bool = False) -> PointModel:
+        """All vertices, relative to the wrist joint or to their mean."""
         arrays = (layer.template, layer.shape_directions, layer.skinning_weights, layer.pose_directions)
-        return cls(layer, *(array.to(dtype) for array in arrays))
+        return cls(layer, *(array.to(dtype) for array in arrays), centred=centred)
 
     def pose(self, state: HandState) -> PosedPoints:
         """Pose the points; see :class:`PosedPoints`."""
@@ -184,6 +180,8 @@ class PointModel:
         scaled = world * size[..., None]
         turned = self._below @ (scaled @ parts).flatten(2)  # (B, 16, 3 K)
         turned = turned.view(count, NUM_ROTATIONS, 3, -1)
+        if self._centred_again:
+            turned = turned - turned.mean(-1, keepdim=True)
         points = turned[:, 0]
         # what one radian along the entries of a step turns the points about
         eye = torch.eye(3, dtype=world.dtype, device=world.device).expand(count, 1, 3, 3)
