@@ -1,4 +1,4 @@
-"""What callers hand to ``fitting.fit_hand``: checked, brought to right hands, and turned into targets and information."""
+"""What callers hand to ``fitting.fit_hand``: checked, and turned into targets and information for right hands."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from hf_handdiff.hand.topology import NUM_JOINTS, mirror_points
 
 LEAST_SEEN = 4
 """Joints or 2D points that a hand must show to be fitted."""
-EXACT_JOINT_STD_M, ESTIMATED_JOINT_STD_M = 0.001, 0.01
+EXACT_JOINT_STD_M, ESTIMATED_JOINT_STD_M = 0.0007, 0.01
 """Taken where the caller gives no ``joint_std``: joints alone are followed, joints beside 2D points are an estimate."""
 KEYPOINT_STD = 0.02
 """Of 2D points, as a share of the longer side of the box round them, where the caller gives no covariance."""
@@ -75,8 +75,8 @@ def enough_seen(seen: torch.Tensor, name: str) -> None:
 def joint_target(joints: torch.Tensor, std, default_std: float) -> tuple[torch.Tensor, torch.Tensor]:
     """Targets and information of 3D joints, wherever in space they are.
 
-    A free place of the whole hand is taken out of the information (its Schur complement), so that no joint, not even the
-    wrist, is taken to be exact or seen.
+    A free place of the whole hand is taken out of the information (its Schur complement), so that no joint, not even
+    the wrist, is taken to be exact or seen.
 
     Args:
         joints: ``(B, 21, 3)`` metres, NaN where not seen.

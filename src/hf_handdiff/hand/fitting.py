@@ -1,4 +1,4 @@
-"""The parameters of hands from joints, 2D points or meshes, in MANO's terms, and the way back from parameters to hands."""
+"""The parameters of hands from joints, 2D points or meshes, in MANO's terms, and from parameters back to hands."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _COARSE_ITERATIONS = 8
 _MISFIT_SHARE = 0.2
 _RAY_STARTS = 6
 _LIMIT_STD_RAD = 0.01
-_MESH_STD_M = 0.0002
+_MESH_JOINT_STD_M, _MESH_STD_M = 0.002, 0.0002
 _MESH_LIMIT_STD_RAD = 0.3
 _MESH_PRIOR_STRENGTH = 0.05
 _MESHES_AT_ONCE = 32
@@ -46,16 +46,16 @@ class HandParameters:
 
     Attributes:
         global_orient: ``(B, 3)`` axis-angle of the whole hand, radians.
-        hand_pose: ``(B, 15, 3)`` axis-angle of the fingers in MANO's order (index, middle, little, ring, thumb), flat hand
-            at zero.
+        hand_pose: ``(B, 15, 3)`` axis-angle of the fingers in MANO's order (index, middle, little, ring, thumb),
+            radians, zero for the flat hand.
         betas: ``(B, 10)`` shape.
         hand_scale: ``(B,)``: the size of the hand about its wrist; 1 is the layer's.
-        translation: ``(B, 3)`` metres, the wrist: in the camera frame with 2D points, else in that of the joints or mesh
-            that were given.
+        translation: ``(B, 3)`` metres, the wrist: in the camera frame with 2D points, else in that of the joints or
+            mesh that were given.
         joints: ``(B, 21, 3)`` metres, relative to the wrist.
         vertices: ``(B, V, 3)`` metres, relative to the wrist.
-        residual_mm: ``(B,)`` root mean square distance of what was given: of the vertices of a mesh, of the seen joints, or
-            of the seen 2D points, at the depth of the hand.
+        residual_mm: ``(B,)`` root mean square distance from what was given: the vertices of a mesh, the seen joints, or
+            else the seen 2D points, at the depth of the hand.
         is_left: ``(B,)`` bool.
     """
 
@@ -90,15 +90,15 @@ def fit_hand(
     From 2D points alone, depth is a guess: the distance rests on the hand being of usual size.
 
     Args:
-        joints: ``(B, 21, 3)`` metres, in the order of ``topology.JOINT_NAMES``, in any frame, from any origin (with 2D points:
-            camera axes); NaN where not seen.
+        joints: ``(B, 21, 3)`` metres, in the order of ``topology.JOINT_NAMES``, from any origin, in any axes (with 2D
+            points: the camera's); NaN where not seen.
         keypoints_2d: ``(B, 21, 2)`` px; NaN where not seen; wants ``intrinsics``.
         vertices: ``(B, V, 3)`` metres, meshes of the layer's topology, alone.
         intrinsics: ``(B, 3, 3)`` px.
         layer: the right hand to fit; None: the open hand.
         handedness: "left" or "right", or one of them for each hand.
-        joint_std: metres, how far off ``joints`` may be, a number or ``(B, 21)``; None: 1 mm, with 2D points 1 cm, and more
-            where they are far from those of any hand.
+        joint_std: metres, how far off ``joints`` may be, a number or ``(B, 21)``; None: 0.7 mm, with 2D points 1 cm,
+            and more where they are far from those of any hand.
         keypoint_scores: ``(B, 21)`` 0..1, how much a 2D point counts.
         keypoint_cov: ``(B, 21, 2, 2)`` px², the covariance of the 2D points; None: 2 % of the hand's size in the image.
         num_iterations: at the most.
@@ -107,8 +107,8 @@ def fit_hand(
         :class:`HandParameters`; :func:`posed_hand` goes back from them to the hand.
 
     Raises:
-        InputError: an argument is missing, of a wrong shape or out of range, fewer than 4 joints of a hand were seen, or
-            ``vertices`` are not a mesh of the layer.
+        InputError: an argument is missing, of a wrong shape or out of range, fewer than 4 joints of a hand were seen,
+            or ``vertices`` are not a mesh of the layer.
     """
     given = next((value for value in (vertices, joints, keypoints_2d) if value is not None), None)
     if given is None:
@@ -220,7 +220,7 @@ def _fit_joints(layer, joints, joint_std, rays, num_iterations: int) -> FittedHa
 
 
 def _joint_residual(fitted: FittedHand, joints) -> tuple[torch.Tensor, torch.Tensor]:
-    """Where the wrists ``(B, 3)`` stand so that the hands lie upon the seen joints, and what is left ``(B,)``, metres."""
+    """Wrists ``(B, 3)`` that bring the hands upon the seen joints, and what is left ``(B,)``, metres."""
     offset = joints - fitted.joints
     place = offset.nanmean(1)
     return place, (offset - place[:, None]).square().sum(-1).nanmean(1).sqrt()
@@ -260,15 +260,15 @@ def _fit_meshes(layer, meshes, num_iterations: int) -> tuple[HandState, torch.Te
     bad = (~(residual <= LARGEST_MESH_RESIDUAL_MM)).nonzero()[:, 0]
     if len(bad):
         raise InputError(
-            f"vertices must be meshes of the layer's topology in metres; the layer comes no nearer to mesh {int(bad[0])} "
-            f"than {residual[bad[0]]:.1f} mm on average"
+            f"vertices must be meshes of the layer's topology in metres; the layer comes no nearer to mesh "
+            f"{int(bad[0])} than {residual[bad[0]]:.1f} mm on average"
         )
     return state, place, residual
 
 
 def _fit_some_meshes(layer, model, meshes, num_iterations: int) -> HandState:
     """From the joints that are read off the meshes to all vertices."""
-    first = _fit_joints(layer, layer.read_joints(meshes), 2 * EXACT_JOINT_STD_M, None, num_iterations)
+    first = _fit_joints(layer, layer.read_joints(meshes), _MESH_JOINT_STD_M, None, num_iterations)
     target = (meshes - meshes.mean(1, keepdim=True)).mT.float().contiguous()
     problem = FitProblem(
         model=model,

@@ -97,6 +97,11 @@ def _merged(function, *several):
     )
 
 
+def _rows(these, rows: torch.Tensor):
+    """The ``rows`` (indices) of a state or linearisation."""
+    return _merged(lambda x: x[rows], these)
+
+
 def _where(rows: torch.Tensor, these, others):
     """Of two states or linearisations one in the ``rows`` ``(B,)`` bool and the other elsewhere."""
     return _merged(lambda x, y: torch.where(rows.view(-1, *[1] * (x.ndim - 1)), x, y), these, others)
@@ -163,8 +168,8 @@ class FitProblem:
     def solve(self, state: HandState, num_iterations: int) -> tuple[HandState, _Linear]:
         """Iterate until every hand has settled, or so many times.
 
-        A step that does not lower a hand's cost is refused and the next one is shorter; a hand whose cost hardly sinks any
-        more is done and stays as it is, whatever the others of the batch still do.
+        A step that does not lower a hand's cost is refused and the next one is shorter; a hand whose cost hardly sinks
+        any more is done and stays as it is, whatever the others of the batch still do.
         """
         linear = self.linearise(state)
         return self._iterate(state, linear, torch.full_like(linear.cost, _FIRST_DAMPING), num_iterations)
@@ -192,7 +197,7 @@ class FitProblem:
                 break
             if busy <= len(done) // 2:  # go on with those alone
                 rows = (~done).nonzero()[:, 0]
-                some_state, some = (_merged(lambda x: x[rows], whole) for whole in (state, linear))
+                some_state, some = _rows(state, rows), _rows(linear, rows)
                 rest = num_iterations - iteration - 1
                 some_state, some = self.rows(rows)._iterate(some_state, some, damping[rows], rest)
                 return _replaced(state, rows, some_state), _replaced(linear, rows, some)
@@ -231,7 +236,7 @@ def aligned_start(model: PointModel, prior: PosePrior, target: torch.Tensor, inf
 
 
 def placed(state: HandState, points: torch.Tensor, rays: RayTerm) -> HandState:
-    """A state whose wrist stands where its joints ``(B, 3, 21)`` project nearest to the 2D points, by linear least squares."""
+    """A state whose joints ``(B, 3, 21)`` project on the 2D points, as nearly as linear least squares bring them."""
     matrix = points.new_zeros(len(points), 4, 2, 21)
     matrix[:, 0, 0], matrix[:, 1, 1], matrix[:, 2] = 1, 1, -rays.rays
     matrix[:, 3] = rays.rays * points[:, 2:] - points[:, :2]
@@ -266,8 +271,8 @@ def fit_posed_hand(
 ) -> FittedHand:
     """The most likely right hands under a prior, given where their joints are and where they are seen.
 
-    Global rotation, 15 finger rotations, shape, size and, with ``rays``, the place of the wrist are sought.  The arithmetic
-    is that of the targets' dtype and device; nothing is checked (see ``fitting.fit_hand``) and no graph is made.
+    Global rotation, 15 finger rotations, shape, size and, with ``rays``, the place of the wrist are sought.  The
+    arithmetic is that of the targets' dtype and device; nothing is checked (see ``fitting.fit_hand``), no graph made.
 
     Args:
         layer: the hand.

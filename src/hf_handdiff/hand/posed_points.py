@@ -1,7 +1,7 @@
 """Points of a posed hand and their exact derivatives, by matrix products alone.
 
-Linear blend skinning on a kinematic chain makes every point a sum over the 16 bones, ``v = sum_m W_m y_vm``: ``W_m`` is the
-world rotation of bone m and ``y_vm`` is linear in shape and pose blend shapes.  A turn of joint j turns the part
+Linear blend skinning on a kinematic chain makes every point a sum over the 16 bones, ``v = sum_m W_m y_vm``: ``W_m`` is
+the world rotation of bone m and ``y_vm`` is linear in shape and pose blend shapes.  A turn of joint j turns the part
 ``q_vj``, the sum over j and its descendants, and nothing else, so that the derivative is a cross product.
 """
 
