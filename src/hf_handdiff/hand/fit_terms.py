@@ -1,8 +1,8 @@
 """What a fitted hand is asked for: its terms, each a cost with gradient and Gauss-Newton Hessian.
 
 A term of points gives ``(B, P + 1, P + 1)`` products of the rows of ``[Jacobian; residual]`` under its information:
-Hessian, half the gradient (last row) and cost (corner) in one.  Points are held as ``(B, 3, K)``: x of all, then y, then
-z.
+Hessian, half the gradient (last row) and cost (corner) in one.  Points are held as ``(B, 3, K)``: first all x,
+then y, then z.
 """
 
 from __future__ import annotations

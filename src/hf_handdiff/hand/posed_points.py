@@ -41,7 +41,7 @@ class HandState:
         A step is a turn in the world (3), then additions to fingers (45), shape (10), logarithm of the size (1) and
         place (3).
         """
-        rotation, _, _ = rotation_and_jacobian(step[:, :3])
+        rotation, _ = rotation_and_jacobian(step[:, :3])
         return HandState(
             turn=rotation @ self.turn,
             fingers=self.fingers + step[:, 3:48].unflatten(1, (15, 3)),
@@ -56,35 +56,38 @@ def orthonormal(rotation: torch.Tensor) -> torch.Tensor:
     return 1.5 * rotation - 0.5 * rotation @ (rotation.mT @ rotation)
 
 
-_CROSS = torch.zeros(3, 3, 3)  # row m of [w]x @ v is sum over a, b of w_a _CROSS[a, m, b] v_b
+_CROSS = torch.zeros(3, 3, 3)  # [w]x is the sum over a of w_a _CROSS[a]
 for _a, _b, _c in ((0, 1, 2), (1, 2, 0), (2, 0, 1)):
     _CROSS[_a, _c, _b], _CROSS[_a, _b, _c] = 1.0, -1.0
+_CROSS = _CROSS.flatten(1)
 
 
 def skew(vectors: torch.Tensor) -> torch.Tensor:
     """The matrices ``(..., 3, 3)`` of the cross products with ``(..., 3)``."""
-    return (vectors @ _CROSS.flatten(1).to(vectors)).unflatten(-1, (3, 3))
+    return (vectors @ _CROSS.to(vectors)).unflatten(-1, (3, 3))
 
 
-def rotation_and_jacobian(vectors: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+def rotation_and_jacobian(vectors: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Rotations of axis-angle vectors, and how they turn when the vectors change.
 
     Args:
         vectors: ``(..., 3)`` radians.
 
     Returns:
-        ``(..., 3, 3)`` rotations; ``(..., 3, 3)`` left Jacobians J, ``exp(v + d) = exp(J d) exp(v)`` to first order;
-        ``(..., 1)`` angles.
+        ``(..., 3, 3)`` rotations; ``(..., 3, 3)`` left Jacobians J, ``exp(v + d) = exp(J d) exp(v)`` to first order.
     """
-    cross = skew(vectors)
-    square = cross @ cross
-    squared_angle = (vectors * vectors).sum(-1, keepdim=True)
+    flat = vectors.reshape(-1, 3)
+    cross = skew(flat)
+    square = cross.bmm(cross)
+    squared_angle = (flat * flat).sum(-1)[:, None, None]
     angle = squared_angle.sqrt()
-    first = torch.sinc(angle / torch.pi)[..., None]  # sin a / a
-    second = 0.5 * torch.sinc(angle / (2 * torch.pi)).square()[..., None]  # (1 - cos a) / a^2
-    third = (1 - first) / squared_angle.clamp_min(1e-8)[..., None]  # (a - sin a) / a^3
+    first = torch.sinc(angle / torch.pi)  # sin a / a
+    second = 0.5 * torch.sinc(angle / (2 * torch.pi)).square()  # (1 - cos a) / a^2
+    third = (1 - first) / squared_angle.clamp_min(1e-8)  # (a - sin a) / a^3
     eye = torch.eye(3, dtype=vectors.dtype, device=vectors.device)
-    return eye + first * cross + second * square, eye + second * cross + third * square, angle
+    shape = (*vectors.shape, 3)
+    rotation, jacobian = eye + first * cross + second * square, eye + second * cross + third * square
+    return rotation.view(shape), jacobian.view(shape)
 
 
 @dataclass
@@ -120,9 +123,8 @@ class PointModel:
     """
 
     def __init__(self, layer: HandLayer, template, directions, weights, pose_directions, centred: bool = False):
-        rest = torch.cat([layer.joint_template[..., None], layer.joint_shape_directions], -1).to(
-            template
-        )  # (16, 3, 11)
+        rest = torch.cat([layer.joint_template[..., None], layer.joint_shape_directions], -1)  # (16, 3, 11)
+        rest = rest.to(template)
         points = torch.cat([template[..., None], directions], -1)  # (K, 3, 11)
         below = torch.eye(NUM_ROTATIONS).to(template)  # [j, k]: k is j or below it
         for joint in range(NUM_ROTATIONS - 1, 0, -1):
@@ -139,9 +141,7 @@ class PointModel:
         self._below = below
         self._constant = parts[0].flatten()
         self._directions = parts[1:].flatten(1)  # (10, 16*3*K)
-        self._turned_directions = (
-            parts[1:].permute(1, 2, 0, 3).reshape(NUM_ROTATIONS * 3, -1).contiguous()
-        )  # (48, 10*K)
+        self._turned_directions = parts[1:].permute(1, 2, 0, 3).flatten(2).flatten(0, 1)  # (48, 10*K)
         self._weights = weights.T[:, None].contiguous() if pose_directions.shape[-1] else None  # (16, 1, K)
         self._centred_again = centred and self._weights is not None
         self._pose_directions = pose_directions.permute(2, 1, 0).flatten(1)  # (P, 3*K)
@@ -169,7 +169,7 @@ class PointModel:
     def pose(self, state: HandState) -> PosedPoints:
         """Pose the points; see :class:`PosedPoints`."""
         count = len(state.turn)
-        rotations, jacobians, _ = rotation_and_jacobian(state.fingers)
+        rotations, jacobians = rotation_and_jacobian(state.fingers)
         world, parents = self._world(state.turn, rotations)
         parts = torch.addmm(self._constant, state.shape, self._directions).view(count, NUM_ROTATIONS, 3, -1)
         if self._weights is not None:
@@ -178,7 +178,8 @@ class PointModel:
             parts = parts + self._weights * bent.view(count, 1, 3, -1)
         size = state.log_size.exp()[..., None]
         scaled = world * size[..., None]
-        turned = self._below @ (scaled @ parts).flatten(2)  # (B, 16, 3 K)
+        each = scaled.view(-1, 3, 3).bmm(parts.view(count * NUM_ROTATIONS, 3, -1))
+        turned = self._below.expand(count, -1, -1).bmm(each.view(count, NUM_ROTATIONS, -1))  # (B, 16, 3 K)
         turned = turned.view(count, NUM_ROTATIONS, 3, -1)
         if self._centred_again:
             turned = turned - turned.mean(-1, keepdim=True)
@@ -186,7 +187,8 @@ class PointModel:
         # what one radian along the entries of a step turns the points about
         eye = torch.eye(3, dtype=world.dtype, device=world.device).expand(count, 1, 3, 3)
         axes = torch.cat([eye, parents @ jacobians], dim=1)  # (B, 16, 3, 3), columns
-        by_turn = skew(axes.mT).flatten(2, 3) @ turned  # (B, 16, 9, K)
+        crosses = skew(axes.mT.reshape(-1, 3)).view(-1, 9, 3)
+        by_turn = crosses.bmm(turned.view(count * NUM_ROTATIONS, 3, -1))  # (16 B, 9, K)
         by_shape = scaled.transpose(1, 2).reshape(count * 3, -1) @ self._turned_directions
         by_shape = by_shape.view(count, 3, NUM_SHAPE, -1).transpose(1, 2)
         jacobian = torch.cat([by_turn.view(count, 48, 3, -1), by_shape, points[:, None]], dim=1)
