@@ -2,8 +2,8 @@
 
     python scripts/build_pose_prior.py
 
-They are those of the recorded poses of ``hand/assets/recorded_poses.npz``, without the held-out signers, and of as many
-as were measured to suffice of the pose sampler; it takes seconds.
+They are those of the recorded poses of ``hand/assets/recorded_poses.npz``, without the held-out signers, together with
+``NUM_SAMPLED`` poses of the pose sampler; it takes seconds.
 """
 
 from __future__ import annotations
