@@ -2,9 +2,9 @@
 
 Every hand has its own damping and accepts or refuses its own steps: its answer does not depend on the others.
 
-Benchmark: hands settle after five to ten iterations. From joints and 2D points in float32, on one busy CPU core (best of
-30 calls), one hand takes 8 ms, one of 20 takes 1.9 ms and one of 64 takes 1.5 ms; three iterations from a warm start take
-1.5, 0.8 and 0.4 ms.
+Benchmark: hands settle after five to ten iterations. From joints and 2D points in float32, on one busy CPU core (the
+best of 30 calls), one hand takes 8 ms, one of 20 takes 1.9 ms and one of 64 takes 1.5 ms; three iterations from a warm
+start take 1.5, 0.8 and 0.4 ms.
 """
 
 from __future__ import annotations
