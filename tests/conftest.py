@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from untrained import randomize_zero_layers
+from warm_processes import WarmProcesses
 
 from hf_handdiff.hand import HandLayer
 
@@ -65,6 +66,14 @@ def photo():
     rng = np.random.default_rng(0)
     blocks = rng.integers(0, 256, (15, 20, 3), dtype=np.uint8)
     return np.kron(blocks, np.ones((10, 10, 1), np.uint8))
+
+
+@pytest.fixture(scope="session")
+def warm(tmp_path_factory):
+    """Starts processes that have torch."""
+    processes = WarmProcesses(tmp_path_factory.mktemp("processes"))
+    yield processes
+    processes.stop()
 
 
 @pytest.fixture
