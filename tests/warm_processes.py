@@ -77,7 +77,7 @@ class WarmProcesses:
         return self.start(*command, env=env).completed()
 
     def run_group(self, count: int, *command) -> list[subprocess.CompletedProcess]:
-        """Run `count` on the CPU, as torchrun does: they know each other by its variables, and one that fails ends all."""
+        """Run `count` on the CPU as torchrun does: they know each other by its variables, one that fails ends all."""
         port = str(free_port())
         group = {"WORLD_SIZE": str(count), "LOCAL_WORLD_SIZE": str(count), "MASTER_ADDR": "127.0.0.1"}
         group |= {"MASTER_PORT": port, "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
