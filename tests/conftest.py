@@ -14,7 +14,6 @@ from warm_processes import WarmProcesses
 
 from hf_handdiff.hand import HandLayer
 
-
 # Files and folders whose tests take longest: begun first, so that no process is left alone with one of them in the end.
 LONG = ("space/test_page.py", "hub", "train", "synthetic", "evaluation", "test_predict_folders.py", "space")
 

@@ -25,6 +25,13 @@ READ = """from hf_handdiff.data.corpus import load_corpus
 print([row["sample_id"] for row in load_corpus("ann/hands", "train", streaming=True)])"""
 
 
+LIGHT = """import sys
+from hf_handdiff.cli.main import main
+assert main(sys.argv[1:]) == 1
+heavy = {"torch", "diffusers", "transformers", "datasets"} & set(sys.modules)
+sys.exit(f"loaded {heavy}" if heavy else 0)"""
+
+
 @pytest.fixture
 def folder(checkpoint, tmp_path):
     return shutil.copytree(checkpoint, tmp_path / "checkpoint")
@@ -45,6 +52,12 @@ def test_a_checkpoint_with_its_card_in_one_commit(hub, home, folder):
     assert repository.settings["private"]
     local = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
     assert names(hub, "ann/pushed") == local - {".left-over"} | {"README.md", ".gitattributes"}
+
+
+def test_a_push_that_is_refused_has_loaded_nothing_heavy(hub, home, checkpoint):
+    command = [sys.executable, "-c", LIGHT, "push", str(checkpoint), "bob/x"]
+    done = subprocess.run(command, env=hub.environment(home), capture_output=True, text=True)
+    assert done.returncode == 0 and "may not write to bob/x" in done.stderr, done.stderr
 
 
 def test_a_card_that_is_there_stays(hub, home, folder):
