@@ -53,10 +53,12 @@ class RunningHub:
         assert done.returncode == 0, done.stderr[-4000:]
         return json.loads(done.stdout.splitlines()[-1])
 
-    def handdiff(self, home, *arguments, **environment) -> subprocess.CompletedProcess:
-        """Run the command `handdiff`."""
-        command = [sys.executable, "-m", "hf_handdiff", *map(str, arguments)]
+    def handdiff(self, home, *arguments, fresh=False, **environment) -> subprocess.CompletedProcess:
+        """Run the command `handdiff`, in a process that has torch or in a `fresh` one."""
         environment = self.environment(home, **environment)
+        if not fresh:
+            return self.warm.run("-m", "hf_handdiff", *arguments, env=environment)
+        command = [sys.executable, "-m", "hf_handdiff", *map(str, arguments)]
         return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600)
 
 

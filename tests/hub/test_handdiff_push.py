@@ -1,4 +1,4 @@
-"""The command `handdiff push`, whole and interrupted; its processes are light, they load no network."""
+"""The command `handdiff push`, whole and interrupted."""
 
 import json
 import os
@@ -44,7 +44,7 @@ def names(hub, name, kind="models"):
 
 def test_a_checkpoint_with_its_card_in_one_commit(hub, home, folder):
     (folder / ".left-over").write_text("of a writing that broke off")
-    done = hub.handdiff(home, "push", folder, "ann/pushed", "--private", "--message", "mine")
+    done = hub.handdiff(home, "push", folder, "ann/pushed", "--private", "--message", "mine", fresh=True)
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip().startswith(f"{hub.endpoint}/ann/pushed/commit/")
     repository = hub.repository("ann/pushed")
@@ -91,9 +91,8 @@ def test_a_corpus_becomes_a_data_set(hub, home, tmp_path):
     done = hub.handdiff(home, "push", corpus, "ann/hands")
     assert done.returncode == 0, done.stderr
     assert names(hub, "ann/hands", "datasets") >= {"README.md", "train.json", shard_name("train", 0, 1)}
-    read = subprocess.run(
-        [sys.executable, "-c", READ], env=hub.environment(tmp_path / "home"), capture_output=True, text=True
-    )
+    (tmp_path / "read.py").write_text(READ)
+    read = hub.warm.run(tmp_path / "read.py", env=hub.environment(tmp_path / "home"))
     assert read.stdout.strip() == str(columns["sample_id"]), read.stderr[-2000:]
 
 
