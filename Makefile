@@ -28,7 +28,7 @@ demo: $(BIN)/.installed
 	@ls $(DEMO_OUT)/*.glb $(DEMO_OUT)/*.png $(DEMO_OUT)/*.json
 
 test: $(BIN)/.installed
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder
 
 lint: $(BIN)/.installed
 	$(BIN)/ruff check src train scripts tests space

@@ -16,6 +16,7 @@ from hf_handdiff.export.records import HandToPredict, prediction_record
 from hf_handdiff.hand.topology import JOINT_NAMES
 from hf_handdiff.images import load_image, open_image
 from hf_handdiff.models.hand_search import BuiltinHandDetector
+from hf_handdiff.pipelines.defaults import DEFAULT_AGGREGATION, NUM_HYPOTHESES
 from hf_handdiff.viz import PlacedHand, place_prediction
 from hf_handdiff.viz.overlay import LOW_HAND_SCORE
 
@@ -57,11 +58,11 @@ class Settings:
     """
 
     side: str = "detect"
-    num_hypotheses: int = 20
+    num_hypotheses: int = NUM_HYPOTHESES
     steps: int | None = None
     mesh_steps: int | None = None
     seed: int = 0
-    aggregation: str = "mean"
+    aggregation: str = DEFAULT_AGGREGATION
     checkpoint: str = "base"
 
 

@@ -11,7 +11,7 @@ from reading import MOST_HYPOTHESES, MOST_STEPS
 from style import SCENE_COLOR
 
 from hf_handdiff.hand.topology import JOINT_NAMES
-from hf_handdiff.pipelines.aggregation import AGGREGATIONS
+from hf_handdiff.pipelines.defaults import AGGREGATIONS, DEFAULT_AGGREGATION, NUM_HYPOTHESES
 
 EXAMPLES = sorted(str(path) for path in (Path(__file__).parent / "examples").glob("*.jpg"))
 SIDE_CHOICES = [("Detect", "detect"), ("Right", "right"), ("Left", "left")]
@@ -141,14 +141,14 @@ def _answer() -> PhotoAnswer:
 
 
 def _settings(config) -> PhotoSettings:
-    hypotheses = gr.Slider(1, MOST_HYPOTHESES, 20, step=1, label="Hypotheses", elem_id="hypotheses")
+    hypotheses = gr.Slider(1, MOST_HYPOTHESES, NUM_HYPOTHESES, step=1, label="Hypotheses", elem_id="hypotheses")
     seed = gr.Slider(0, 999, 0, step=1, label="Seed", elem_id="seed")
     with gr.Accordion("More settings", open=False):
         joint_steps = gr.Slider(1, MOST_STEPS, config.num_inference_steps, step=1, label="Steps of stage 1 (joints)")
         mesh_steps = gr.Slider(
             1, MOST_STEPS, config.num_mesh_inference_steps, step=1, label="Steps of stage 2 (meshes)"
         )
-        aggregation = gr.Dropdown(list(AGGREGATIONS), value="mean", label="One answer by")
+        aggregation = gr.Dropdown(list(AGGREGATIONS), value=DEFAULT_AGGREGATION, label="One answer by")
     return PhotoSettings(hypotheses, seed, joint_steps, mesh_steps, aggregation)
 
 

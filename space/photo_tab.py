@@ -11,7 +11,7 @@ from answering import Settings
 from components import message
 from device import spaces
 from line import Line
-from photo_layout import EXAMPLES, lay_out_photo_tab
+from photo_layout import EXAMPLES, PhotoAnswer, PhotoDetails, PhotoInputs, PhotoSettings, lay_out_photo_tab
 from reading import clicked_place, joint_number, photo_source, read_settings, table_rows
 from session import PageUpdate, SessionSteps, hand_choices, in_photo, nearest_joint
 from visitor_files import KEEP_SECONDS
@@ -33,106 +33,131 @@ def photo_tab(page: gr.Blocks, steps: SessionSteps, line: Line, config, checkpoi
         checkpoint: what the JSON files call the weights.
     """
     session = gr.State(None, time_to_live=KEEP_SECONDS)
-    inputs, answer, sampling, details = lay_out_photo_tab(config)
-    pictures = answer.pictures | {"keypoints": details.picture}
-    settings = [
-        answer.ghosts,
-        inputs.side,
-        sampling.hypotheses,
-        sampling.joint_steps,
-        sampling.mesh_steps,
-        sampling.seed,
-        sampling.aggregation,
-    ]
-    outputs = [
-        session,
-        answer.view,
-        *pictures.values(),
-        answer.glb,
-        answer.json_file,
-        answer.told,
-        details.errors,
-        details.rows,
-        details.joint,
-        inputs.chosen,
-        inputs.note,
-    ]
-    names = list(pictures)
-    waiting = _OPTIONS | {"show_progress": "minimal", "show_progress_on": [answer.told]}
+    inputs, *others = lay_out_photo_tab(config)
+    _PhotoTab(steps, line, checkpoint, session, inputs, *others).connect()
+    if spaces is None:  # on ZeroGPU a session must not cost before its visitor asks
+        page.load(lambda: EXAMPLES[0], None, inputs.photo, api_visibility="private")
 
-    async def show(step: Callable[[], PageUpdate], with_hypotheses) -> list:
-        """The updates of `outputs` that a step brings; a refusal leaves the page as it is, with a message."""
-        try:
-            return _updates(await line.run(step), names, with_hypotheses)
-        except InputError as error:
-            return _unchanged(outputs, str(error))
 
-    def as_settings(values) -> Settings:
-        return read_settings(*values[1:_NUM_SETTINGS], checkpoint)
+class _PhotoTab:
+    """The components of one tab and what they start; the session is the visitor's, and none is kept here."""
 
-    def on(triggers, step, *extra, **options):
+    def __init__(
+        self,
+        steps: SessionSteps,
+        line: Line,
+        checkpoint: str,
+        session: gr.State,
+        inputs: PhotoInputs,
+        answer: PhotoAnswer,
+        sampling: PhotoSettings,
+        details: PhotoDetails,
+    ):
+        self.steps, self.line, self.checkpoint = steps, line, checkpoint
+        self.session, self.inputs, self.answer, self.sampling, self.details = session, inputs, answer, sampling, details
+        pictures = answer.pictures | {"keypoints": details.picture}
+        self.names = list(pictures)
+        self.sliders = [
+            sampling.hypotheses,
+            sampling.joint_steps,
+            sampling.mesh_steps,
+            sampling.seed,
+            sampling.aggregation,
+        ]
+        self.settings = [answer.ghosts, inputs.side, *self.sliders]
+        self.outputs = [
+            session,
+            answer.view,
+            *pictures.values(),
+            answer.glb,
+            answer.json_file,
+            answer.told,
+            details.errors,
+            details.rows,
+            details.joint,
+            inputs.chosen,
+            inputs.note,
+        ]
+        self.waiting = _OPTIONS | {"show_progress": "minimal", "show_progress_on": [answer.told]}
+
+    def connect(self) -> None:
+        """Say what each component starts."""
+        steps, inputs, details = self.steps, self.inputs, self.details
+        given = [self.session, *self.settings]
+        inputs.photo.change(self.begin_or_clear, [*given, inputs.photo], self.outputs, **self.waiting)
+        self.on([inputs.run.click, inputs.side.input], self.begin, inputs.photo)
+        self.on([slider.input for slider in self.sliders], steps.answer_again, trigger_mode="always_last")
+        self.on([inputs.chosen.input], lambda known, asked, number: steps.choose(known, number, asked), inputs.chosen)
+        self.on(
+            [details.rows.input],
+            lambda known, asked, table: steps.edit_rows(known, table_rows(table), asked),
+            details.rows,
+        )
+        self.on([details.hide.click], lambda known, asked, joint: _hide(steps, known, joint, asked), details.joint)
+        self.on([details.estimate.click], steps.estimate)
+        details.picture.select(self.click, given, self.outputs, **self.waiting)
+        details.joint.input(
+            lambda known, joint: [gr.skip()] * 2 if known is None else steps.pick(known, joint_number(joint)),
+            [self.session, details.joint],
+            [self.session, details.picture],
+            show_progress="hidden",
+            **_OPTIONS,
+        )
+        self.answer.ghosts.input(
+            lambda known, shown: gr.skip() if known is None else _in_3d(known, shown),
+            [self.session, self.answer.ghosts],
+            self.answer.view,
+            show_progress="hidden",
+            **_OPTIONS,
+        )
+
+    def on(self, triggers: list, step: Callable[..., PageUpdate], *extra, **options) -> None:
         """Run step(session, settings, *values of extra) on triggers."""
 
         async def handle(known, *values):
-            return await show(lambda: step(known, as_settings(values), *values[_NUM_SETTINGS:]), values[0])
+            return await self.show(lambda: step(known, self.asked(values), *values[_NUM_SETTINGS:]), values[0])
 
-        return gr.on(triggers, handle, [session, *settings, *extra], outputs, **waiting, **options)
+        gr.on(triggers, handle, [self.session, *self.settings, *extra], self.outputs, **self.waiting, **options)
 
-    def begin(known, asked, photo):
-        return steps.begin(photo_source(photo), asked)
+    async def show(self, step: Callable[[], PageUpdate], with_hypotheses) -> list:
+        """The updates of `outputs` that a step brings; a refusal leaves the page as it is, with a message."""
+        try:
+            return _updates(await self.line.run(step), self.names, with_hypotheses)
+        except InputError as error:
+            return _unchanged(self.outputs, str(error))
 
-    async def begin_or_clear(known, *values):
+    def asked(self, values) -> Settings:
+        """The values of `settings` as a step takes them."""
+        return read_settings(*values[1:_NUM_SETTINGS], self.checkpoint)
+
+    def begin(self, known, asked: Settings, photo) -> PageUpdate:
+        """Look at the photo anew."""
+        return self.steps.begin(photo_source(photo), asked)
+
+    async def begin_or_clear(self, known, *values) -> list:
         """Another photo, or none: nothing of the one before may stay."""
         photo = values[_NUM_SETTINGS]
         if photo is None:
-            return _cleared(names, message("Upload a photo, take one with the webcam, or pick an example.", "hint"))
+            return _cleared(
+                self.names, message("Upload a photo, take one with the webcam, or pick an example.", "hint")
+            )
         try:
-            shown = await line.run(lambda: begin(known, as_settings(values), photo))
+            shown = await self.line.run(lambda: self.begin(known, self.asked(values), photo))
         except InputError as error:
-            return _cleared(names, message(str(error)))
-        return _updates(shown, names, values[0])
+            return _cleared(self.names, message(str(error)))
+        return _updates(shown, self.names, values[0])
 
-    async def click(event: gr.SelectData, known, *values):
+    async def click(self, event: gr.SelectData, known, *values) -> list:
         """Pick the joint nearest to the click, or move the one that is picked there."""
         try:
             x, y = clicked_place(event.index)
             if known is None or known.picked is None:
-                picked = steps.pick(known, nearest_joint(known, x, y))
-                return _picked(*picked, outputs, details.picture, session, details.joint)
+                picked = self.steps.pick(known, nearest_joint(known, x, y))
+                return _picked(*picked, self.outputs, self.details.picture, self.session, self.details.joint)
         except InputError as error:
-            return _unchanged(outputs, str(error))
+            return _unchanged(self.outputs, str(error))
         moved = known.keypoints.moved(known.picked, *in_photo(known, x, y))
-        return await show(lambda: steps.edit(known, moved, as_settings(values)), values[0])
-
-    inputs.photo.change(begin_or_clear, [session, *settings, inputs.photo], outputs, **waiting)
-    on([inputs.run.click, inputs.side.input], begin, inputs.photo)
-    sliders = [sampling.hypotheses, sampling.joint_steps, sampling.mesh_steps, sampling.seed, sampling.aggregation]
-    on([slider.input for slider in sliders], steps.answer_again, trigger_mode="always_last")
-    on([inputs.chosen.input], lambda known, asked, number: steps.choose(known, number, asked), inputs.chosen)
-    on(
-        [details.rows.input],
-        lambda known, asked, table: steps.edit_rows(known, table_rows(table), asked),
-        details.rows,
-    )
-    on([details.hide.click], lambda known, asked, joint: _hide(steps, known, joint, asked), details.joint)
-    on([details.estimate.click], steps.estimate)
-    details.picture.select(click, [session, *settings], outputs, **waiting)
-    details.joint.input(
-        lambda known, joint: [gr.skip()] * 2 if known is None else steps.pick(known, joint_number(joint)),
-        [session, details.joint],
-        [session, details.picture],
-        show_progress="hidden",
-        **_OPTIONS,
-    )
-    answer.ghosts.input(
-        lambda known, shown: gr.skip() if known is None else _in_3d(known, shown),
-        [session, answer.ghosts],
-        answer.view,
-        show_progress="hidden",
-        **_OPTIONS,
-    )
-    if spaces is None:  # on ZeroGPU a session must not cost before its visitor asks
-        page.load(lambda: EXAMPLES[0], None, inputs.photo, api_visibility="private")
+        return await self.show(lambda: self.steps.edit(known, moved, self.asked(values)), values[0])
 
 
 def _hide(steps: SessionSteps, known, joint: Any, asked: Settings) -> PageUpdate:

@@ -1,6 +1,7 @@
 """Real but tiny components that tests of several rooms share. No network, no shared folder."""
 
 import os
+from pathlib import Path
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
@@ -9,8 +10,22 @@ import numpy as np
 import pytest
 import torch
 from untrained import randomize_zero_layers
+from warm_processes import WarmProcesses
 
 from hf_handdiff.hand import HandLayer
+
+# Files and folders whose tests take longest: begun first, so that no process is left alone with one of them in the end.
+LONG = ("space/test_page.py", "hub", "train", "synthetic", "evaluation", "test_predict_folders.py", "space")
+
+
+def pytest_collection_modifyitems(config, items):
+    """Tests of the long files first; else in their order."""
+
+    def place(item):
+        path = item.path.relative_to(Path(__file__).parent).as_posix()
+        return next((number for number, name in enumerate(LONG) if path.startswith(name)), len(LONG))
+
+    items.sort(key=place)
 
 
 @pytest.fixture(scope="session")
@@ -65,6 +80,14 @@ def photo():
     rng = np.random.default_rng(0)
     blocks = rng.integers(0, 256, (15, 20, 3), dtype=np.uint8)
     return np.kron(blocks, np.ones((10, 10, 1), np.uint8))
+
+
+@pytest.fixture(scope="session")
+def warm(tmp_path_factory):
+    """Starts processes that have torch."""
+    processes = WarmProcesses(tmp_path_factory.mktemp("processes"))
+    yield processes
+    processes.stop()
 
 
 @pytest.fixture

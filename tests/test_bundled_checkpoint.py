@@ -43,6 +43,13 @@ def renders():
     return images, labels
 
 
+@pytest.fixture(scope="module")
+def answers(pipe, renders):
+    """What the weights say of the renders."""
+    images, labels = renders
+    return pipe(images, intrinsics=labels["intrinsics_px"], num_hypotheses=20, generator=0, output_type="pt")
+
+
 def test_folder_is_small_and_whole():
     files = [path for path in Path(hf_handdiff.DEFAULT_CHECKPOINT).rglob("*") if path.is_file()]
     assert sum(path.stat().st_size for path in files) <= 40e6
@@ -64,9 +71,8 @@ def test_autoencoder_is_under_a_millimetre(pipe, hand_layer):
     assert error.mean() < 1.0e-3
 
 
-def test_accuracy_on_renders_never_seen(pipe, renders):
-    images, labels = renders
-    out = pipe(images, intrinsics=labels["intrinsics_px"], num_hypotheses=20, generator=0, output_type="pt")
+def test_accuracy_on_renders_never_seen(answers, renders):
+    (_, labels), out = renders, answers
     truth = labels["joints_m"] - labels["joints_m"][:, :1]
     mean = 1000 * pa_error(out.mean_joints, truth)
     samples = 1000 * pa_error(out.joints, truth[:, None].expand_as(out.joints))
@@ -77,9 +83,8 @@ def test_accuracy_on_renders_never_seen(pipe, renders):
     assert (out.hand_score > 0.5).float().mean() > 0.9
 
 
-def test_hidden_joints_are_less_sure(pipe, renders):
-    images, labels = renders
-    out = pipe(images, intrinsics=labels["intrinsics_px"], num_hypotheses=20, generator=0, output_type="pt")
+def test_hidden_joints_are_less_sure(answers, renders):
+    (_, labels), out = renders, answers
     visible = labels["keypoints_visible"].bool()
     finger_tips = torch.zeros(21, dtype=torch.bool)
     finger_tips[[4, 8, 12, 16, 20]] = True

@@ -1,6 +1,8 @@
 """The detectors' own part: windows, sizes, sides, duplicates. MediaPipe itself is stood in for."""
 
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 from types import ModuleType, SimpleNamespace
 
 import numpy as np
@@ -15,10 +17,14 @@ class FakeHands:
     """Finds one hand wherever its marker colour is, in MediaPipe's form; says "Right" of a left hand."""
 
     def __init__(self, **options):
-        self.calls = 0
+        self.calls, self.busy = 0, False
 
     def process(self, window):
         self.calls += 1
+        assert not self.busy, "two pictures at once"
+        self.busy = True
+        time.sleep(0.001)  # so that other threads run
+        self.busy = False
         assert window.shape[0] == window.shape[1]
         rows, columns = np.nonzero((window == (255, 0, 0)).all(axis=-1))
         if len(rows) == 0:
@@ -55,6 +61,15 @@ def test_a_hand_is_found_once_in_photo_pixels(detector, place):
     assert len(hands) == 1
     np.testing.assert_allclose(hands[0].box, place, atol=1e-6)
     assert hands[0].handedness == "left" and hands[0].keypoints.shape == (21, 2)
+
+
+def test_several_threads_may_share_a_detector(detector):
+    """MediaPipe's graph takes one picture at a time."""
+    photo = np.zeros((120, 200, 3), np.uint8)
+    photo[30:80, 20:60] = (255, 0, 0)
+    with ThreadPoolExecutor(4) as threads:
+        found = list(threads.map(detector.detect, [photo] * 8))
+    assert [len(hands) for hands in found] == [1] * 8
 
 
 def test_no_hand(detector):

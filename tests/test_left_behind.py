@@ -1,7 +1,6 @@
 """What a killed process was writing: the next run removes it, and never what a living one is writing."""
 
 import json
-import os
 import re
 import signal
 import subprocess
@@ -13,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from warm_processes import WarmProcess
 
 from hf_handdiff.errors import InputError
 from hf_handdiff.files import held_folder, remove_leftovers, replace_file, replace_folder
@@ -116,7 +116,7 @@ def test_a_folder_that_was_killed_between_its_two_renames_is_as_it_was(tmp_path)
     assert names(tmp_path) == ["model"] and (tmp_path / "model" / "config.json").read_text() == "old"
 
 
-def kill_while_it_writes(process: subprocess.Popen, folder: Path, pattern: str) -> list[str]:
+def kill_while_it_writes(process: WarmProcess, folder: Path, pattern: str) -> list[str]:
     """Kill a process when a file of that pattern is there; what it leaves."""
     try:
         while process.poll() is None:
@@ -132,7 +132,7 @@ def kill_while_it_writes(process: subprocess.Popen, folder: Path, pattern: str) 
     return [path.name for path in folder.rglob(pattern)]
 
 
-def test_a_killed_prediction_leaves_nothing_when_it_was_resumed(tiny_pipeline, tmp_path):
+def test_a_killed_prediction_leaves_nothing_when_it_was_resumed(tiny_pipeline, tmp_path, warm):
     """The photo that it was at is not asked for again: what it left goes all the same."""
     tiny_pipeline.save_pretrained(tmp_path / "checkpoint")
     photos, out = tmp_path / "photos", tmp_path / "out"
@@ -140,25 +140,16 @@ def test_a_killed_prediction_leaves_nothing_when_it_was_resumed(tiny_pipeline, t
     for number in range(12):
         pixels = np.random.default_rng(number).integers(0, 256, (60, 80, 3), dtype=np.uint8)
         Image.fromarray(pixels).resize((640, 480)).save(photos / f"{number:02d}.png")
-    command = [sys.executable, "-m", "hf_handdiff", "predict", str(photos), "--out", str(out), "--save-vertices"]
-    command += [
-        "--checkpoint",
-        str(tmp_path / "checkpoint"),
-        "--steps",
-        "2",
-        "--mesh-steps",
-        "1",
-        "--num-hypotheses",
-        "3",
-    ]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    command = ["-m", "hf_handdiff", "predict", photos, "--out", out, "--checkpoint", tmp_path / "checkpoint"]
+    command += "--save-vertices --steps 2 --mesh-steps 1 --num-hypotheses 3".split()
+    process = warm.start(*command)
     assert kill_while_it_writes(process, out, PART)
     undone = {path.stem for path in photos.iterdir()} - {path.stem for path in out.glob("*.json")}
     assert undone
     for name in undone:
         (photos / f"{name}.png").unlink()
     Image.new("RGB", (64, 48), (90, 60, 30)).save(photos / "one_more.png")
-    done = subprocess.run([*command, "--resume"], capture_output=True, text=True, check=False)
+    done = warm.run(*command, "--resume")
     assert done.returncode == 0, done.stderr
     assert not list(out.rglob(PART)) and (out / "one_more.json").exists()
     manifest = (out / "handdiff-done.jsonl").read_text()
@@ -166,22 +157,20 @@ def test_a_killed_prediction_leaves_nothing_when_it_was_resumed(tiny_pipeline, t
     assert json.loads((out / "one_more.json").read_text())["checkpoint"] == "checkpoint"
 
 
-def test_a_killed_training_leaves_nothing_when_it_was_resumed(tmp_path):
+def test_a_killed_training_leaves_nothing_when_it_was_resumed(tmp_path, warm):
     out = tmp_path / "run"
     flags = "--config none --hidden_size 256 --num_blocks 6 --train_batch_size 4 --cpu --validation_samples 4"
     flags += " --lr_warmup_steps 1"
     flags += f" --report_to none --validation_steps 9 --checkpointing_steps 1 --output_dir {out}"
-    command = [sys.executable, str(TRAIN / "stage1.py"), *flags.split(), "--resume_from_checkpoint", "latest"]
-    process = subprocess.Popen(
-        [*command, "--max_train_steps", "500"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
+    command = [TRAIN / "stage1.py", *flags.split(), "--resume_from_checkpoint", "latest"]
+    process = warm.start(*command, "--max_train_steps", 500)
     left = kill_while_it_writes(process, out, "writing-*")
     assert len(left) == 1
     (out / "removing-1").mkdir()
     step = int(left[0].split("-")[1])
     # one that saves at other steps, so that it never writes the same folder
     resumed = [*command, "--checkpointing_steps", "1000", "--max_train_steps", str(step + 1)]
-    done = subprocess.run(resumed, capture_output=True, text=True, check=False, env=os.environ)
+    done = warm.run(*resumed)
     assert done.returncode == 0, done.stderr[-2000:]
     assert not list(out.glob("writing-*")) and not list(out.glob("removing-*")) and not list(out.rglob(PART))
     assert (out / "model" / "config.json").exists() and f"checkpoint-{step + 1}" in names(out)

@@ -4,11 +4,13 @@ import json
 import os
 import subprocess
 import sys
+from functools import partial
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from hf_handdiff import viz
 from hf_handdiff.cli.main import main
 from hf_handdiff.cli.predict.files import InputFile, find_inputs
 from hf_handdiff.cli.predict.manifest import Manifest
@@ -22,6 +24,14 @@ def checkpoint(tiny_pipeline, tmp_path_factory):
     folder = tmp_path_factory.mktemp("checkpoint")
     tiny_pipeline.save_pretrained(folder)
     return str(folder)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def small_pictures():
+    """Drawing would take most of the time; `test_cli` has pictures of full size."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(viz, "draw_overlay", partial(viz.draw_overlay, panel=64))
+        yield
 
 
 @pytest.fixture

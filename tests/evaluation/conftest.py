@@ -1,8 +1,15 @@
-"""A small annotated data set in the corpus schema."""
+"""A small annotated data set in the corpus schema, and official data sets as they are downloaded and imported."""
+
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "data"))
+from official_runs import NUM_EVALUATION, import_tree, make_tree
+from official_trees import make_hands, write_mano_file
 
 NUM_ROWS = 64
 
@@ -37,3 +44,44 @@ def rows(hand_layer):
             }
         )
     return made
+
+
+@pytest.fixture(scope="session")
+def mano_file(tmp_path_factory):
+    return write_mano_file(tmp_path_factory.mktemp("mano") / "MANO_RIGHT.pkl")
+
+
+@pytest.fixture(scope="session")
+def hands(mano_file):
+    """(train, evaluation)."""
+    with torch.no_grad():
+        return make_hands(3, mano_file), make_hands(NUM_EVALUATION, mano_file, seed=1)
+
+
+@pytest.fixture(scope="session")
+def trees(hands, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("trees")
+    return {name: make_tree(name, folder / name, hands) for name in ("freihand", "ho3d")}
+
+
+@pytest.fixture(scope="session")
+def corpora(trees, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("corpora")
+    return {name: import_tree(name, root, folder / name) for name, root in trees.items()}
+
+
+@pytest.fixture(scope="session")
+def unpublished(hands, tmp_path_factory):
+    """The same, without the truth of the evaluation split."""
+    folder = tmp_path_factory.mktemp("unpublished")
+    return {
+        name: import_tree(name, make_tree(name, folder / f"{name}_tree", hands, truth=False), folder / name)
+        for name in ("freihand", "ho3d")
+    }
+
+
+@pytest.fixture(scope="session")
+def checkpoint(tiny_pipeline, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("checkpoint")
+    tiny_pipeline.save_pretrained(folder)
+    return folder

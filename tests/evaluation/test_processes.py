@@ -1,9 +1,6 @@
 """One evaluation shared by two processes is the evaluation of one."""
 
 import json
-import os
-import subprocess
-import sys
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -62,8 +59,8 @@ def test_without_a_launcher_there_is_one_process(monkeypatch):
         share.wait()
 
 
-def test_two_real_processes_equal_one(tiny_pipeline, rows, tmp_path):
-    """`torchrun` with two processes on two chunks, and `handdiff evaluate` alone, on the same checkpoint."""
+def test_two_real_processes_equal_one(tiny_pipeline, rows, tmp_path, warm):
+    """Two processes, as torchrun starts them, on two chunks, and `handdiff evaluate` alone, on the same checkpoint."""
     tiny_pipeline.save_pretrained(tmp_path / "checkpoint")
     zeros = {"pose_rad": np.zeros((16, 3)), "shape": [0.0] * 10, "translation_m": [0.0] * 3, "skin_tone": 0.5}
     (tmp_path / "corpus").mkdir()
@@ -74,18 +71,10 @@ def test_two_real_processes_equal_one(tiny_pipeline, rows, tmp_path):
     arguments = [*map(str, arguments), "--num-hypotheses", "2", "--pictures", "0", "--streaming", "--out"]
 
     assert main([*arguments, str(tmp_path / "one")]) == 0
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
-    environment = {**os.environ, "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
-    process = subprocess.run(
-        [*launcher, "-m", "hf_handdiff", *arguments, str(tmp_path / "two")],
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=900,
-    )
-    assert process.returncode == 0, process.stderr[-3000:]
-    assert process.stdout.count("# Evaluation\n") == 1  # one process reports
+    ended = warm.run_group(2, "-m", "hf_handdiff", *arguments, tmp_path / "two")
+    for process in ended:
+        assert process.returncode == 0, process.stderr[-3000:]
+    assert "".join(process.stdout for process in ended).count("# Evaluation\n") == 1  # one process reports
     one, two = (json.loads((tmp_path / name / "results.json").read_text()) for name in ("one", "two"))
     del one["median_ms_per_image"], two["median_ms_per_image"]
     assert_almost_equal(one, two)

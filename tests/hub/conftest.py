@@ -6,8 +6,8 @@ from running import start_hub
 
 
 @pytest.fixture(scope="session")
-def hub(tmp_path_factory):
-    running = start_hub(tmp_path_factory.mktemp("hub") / "root")
+def hub(tmp_path_factory, warm):
+    running = start_hub(tmp_path_factory.mktemp("hub") / "root", warm)
     yield running
     running.stop()
 

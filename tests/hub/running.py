@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from repositories import Repository
+from warm_processes import WarmProcesses
 
 HERE = Path(__file__).parent
 OWNER = "ann"
@@ -21,6 +22,7 @@ class RunningHub:
     root: Path
     process: subprocess.Popen
     endpoint: str
+    warm: WarmProcesses
 
     def stop(self):
         if self.process.poll() is not None:
@@ -47,21 +49,20 @@ class RunningHub:
 
     def client(self, script, home, *arguments, **environment) -> dict:
         """Run one of the client scripts of this folder to its end; what it prints last is JSON."""
-        command = [sys.executable, str(HERE / script), *map(str, arguments)]
-        done = subprocess.run(
-            command, env=self.environment(home, **environment), capture_output=True, text=True, timeout=600
-        )
+        done = self.warm.run(HERE / script, *arguments, env=self.environment(home, **environment))
         assert done.returncode == 0, done.stderr[-4000:]
         return json.loads(done.stdout.splitlines()[-1])
 
-    def handdiff(self, home, *arguments, **environment) -> subprocess.CompletedProcess:
-        """Run the command `handdiff`."""
-        command = [sys.executable, "-m", "hf_handdiff", *map(str, arguments)]
+    def handdiff(self, home, *arguments, fresh=False, **environment) -> subprocess.CompletedProcess:
+        """Run the command `handdiff`, in a process that has torch or in a `fresh` one."""
         environment = self.environment(home, **environment)
+        if not fresh:
+            return self.warm.run("-m", "hf_handdiff", *arguments, env=environment)
+        command = [sys.executable, "-m", "hf_handdiff", *map(str, arguments)]
         return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600)
 
 
-def start_hub(root: Path) -> RunningHub:
+def start_hub(root: Path, warm: WarmProcesses) -> RunningHub:
     root.mkdir()
     process = subprocess.Popen([sys.executable, str(HERE / "server.py"), str(root)], stdout=subprocess.PIPE, text=True)
-    return RunningHub(root, process, process.stdout.readline().strip())
+    return RunningHub(root, process, process.stdout.readline().strip(), warm)

@@ -15,6 +15,7 @@ from hf_handdiff.cli.pipeline_arguments import checkpoint_digest
 from hf_handdiff.errors import InputError
 from hf_handdiff.hub import figures
 from hf_handdiff.hub.cards import dataset_card, pipeline_card, training_card
+from hf_handdiff.hub.runs import _base_model
 
 ROOT = Path(__file__).resolve().parents[2]
 CARDS = ROOT / "model_cards"
@@ -205,6 +206,25 @@ def test_card_of_a_component(script):
     name = re.search(r"from hf_handdiff import (\w+)", card.text)[1]
     assert hasattr(hf_handdiff, name)
     assert (ROOT / "train" / f"{script}.py").is_file()
+
+
+@pytest.mark.parametrize(
+    ("script", "flags", "base"),
+    [
+        ("stage1", {"init_from": "bundled"}, "bundled"),
+        ("stage2", {"init_from": "someone/older"}, "someone/older"),
+        ("image_encoder", {"initial": "bundled"}, "bundled"),
+        ("hand_framing", {"image_encoder": "bundled"}, "bundled"),
+        ("autoencoder", {"init_from": None}, None),
+        ("stage1", {"init_from": "../mine/model"}, None),
+    ],
+)
+def test_a_card_says_what_training_went_on_from(script, flags, base):
+    assert _base_model(script, flags) == base
+    card = training_card(script, flags, {}, "someone/part", base=base)
+    words = {"bundled": "the weights that come with hf_handdiff", None: ""}.get(base, f"`{base}`")
+    assert (f"\nIt went on from {words}.\n" in card.text) == (base is not None)
+    assert card.data.base_model == (base if base == "someone/older" else None)
 
 
 def test_meshes_of_mano_keep_mano_s_licence():

@@ -1,4 +1,4 @@
-"""The command `handdiff push`, whole and interrupted; its processes are light, they load no network."""
+"""The command `handdiff push`, whole and interrupted."""
 
 import json
 import os
@@ -25,6 +25,13 @@ READ = """from hf_handdiff.data.corpus import load_corpus
 print([row["sample_id"] for row in load_corpus("ann/hands", "train", streaming=True)])"""
 
 
+LIGHT = """import sys
+from hf_handdiff.cli.main import main
+assert main(sys.argv[1:]) == 1
+heavy = {"torch", "diffusers", "transformers", "datasets"} & set(sys.modules)
+sys.exit(f"loaded {heavy}" if heavy else 0)"""
+
+
 @pytest.fixture
 def folder(checkpoint, tmp_path):
     return shutil.copytree(checkpoint, tmp_path / "checkpoint")
@@ -37,7 +44,7 @@ def names(hub, name, kind="models"):
 
 def test_a_checkpoint_with_its_card_in_one_commit(hub, home, folder):
     (folder / ".left-over").write_text("of a writing that broke off")
-    done = hub.handdiff(home, "push", folder, "ann/pushed", "--private", "--message", "mine")
+    done = hub.handdiff(home, "push", folder, "ann/pushed", "--private", "--message", "mine", fresh=True)
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip().startswith(f"{hub.endpoint}/ann/pushed/commit/")
     repository = hub.repository("ann/pushed")
@@ -45,6 +52,12 @@ def test_a_checkpoint_with_its_card_in_one_commit(hub, home, folder):
     assert repository.settings["private"]
     local = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
     assert names(hub, "ann/pushed") == local - {".left-over"} | {"README.md", ".gitattributes"}
+
+
+def test_a_push_that_is_refused_has_loaded_nothing_heavy(hub, home, checkpoint):
+    command = [sys.executable, "-c", LIGHT, "push", str(checkpoint), "bob/x"]
+    done = subprocess.run(command, env=hub.environment(home), capture_output=True, text=True)
+    assert done.returncode == 0 and "may not write to bob/x" in done.stderr, done.stderr
 
 
 def test_a_card_that_is_there_stays(hub, home, folder):
@@ -78,9 +91,8 @@ def test_a_corpus_becomes_a_data_set(hub, home, tmp_path):
     done = hub.handdiff(home, "push", corpus, "ann/hands")
     assert done.returncode == 0, done.stderr
     assert names(hub, "ann/hands", "datasets") >= {"README.md", "train.json", shard_name("train", 0, 1)}
-    read = subprocess.run(
-        [sys.executable, "-c", READ], env=hub.environment(tmp_path / "home"), capture_output=True, text=True
-    )
+    (tmp_path / "read.py").write_text(READ)
+    read = hub.warm.run(tmp_path / "read.py", env=hub.environment(tmp_path / "home"))
     assert read.stdout.strip() == str(columns["sample_id"]), read.stderr[-2000:]
 
 

@@ -42,9 +42,9 @@ def assert_one_sentence(error, words, kind="StorageError"):
 
 
 @pytest.fixture(scope="module")
-def pushed(checkpoint, tmp_path_factory):
+def pushed(checkpoint, tmp_path_factory, warm):
     """A hub, what was pushed to it, and what must come back."""
-    hub = start_hub(tmp_path_factory.mktemp("pushed") / "root")
+    hub = start_hub(tmp_path_factory.mktemp("pushed") / "root", warm)
     answers, photo = tmp_path_factory.mktemp("answers"), checkpoint.parent / "photo.npy"
     hub.said = hub.client("push_client.py", tmp_path_factory.mktemp("pusher"), checkpoint, photo, answers)
     hub.answers, hub.photo = answers, photo

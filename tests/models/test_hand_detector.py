@@ -29,6 +29,11 @@ def test_anchors_are_those_of_the_original():
     torch.testing.assert_close(anchors[1152:1158], torch.full((6, 2), 0.5 / 12))
 
 
+def test_who_changes_the_anchors_changes_their_own():
+    anchor_centres(64).zero_()
+    assert anchor_centres(64).min() > 0
+
+
 def test_shapes_and_reload(tiny, tmp_path):
     pictures = torch.rand(2, 3, 64, 64)
     with torch.no_grad():

@@ -29,7 +29,7 @@ class Counted:
 
 
 def run(coroutine):
-    """What a coroutine returns, run in a thread of its own: Playwright's browser keeps a loop running in the tests' thread."""
+    """What a coroutine returns, run in a thread of its own: in the tests' thread Playwright's browser keeps a loop."""
     with ThreadPoolExecutor(1) as pool:
         return pool.submit(asyncio.run, coroutine).result()
 

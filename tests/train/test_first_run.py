@@ -1,8 +1,5 @@
 """Without a flag a script starts from the bundled weights on a small corpus that it makes; a wrong place is told."""
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import autoencoder
@@ -102,11 +99,9 @@ def test_conditions_of_an_earlier_version_are_told_how_to_be_made_anew(tmp_path)
         ConditionData(tmp_path, "train")
 
 
-def test_several_processes_say_it_once(tmp_path):
-    train = Path(stage1.__file__)
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", str(train)]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
+def test_several_processes_say_it_once(tmp_path, warm):
     flags = ["--init_from", "runs/no/model", "--output_dir", str(tmp_path)]
-    done = subprocess.run([*command, *flags], env=environment, capture_output=True, text=True, timeout=300)
-    assert done.returncode != 0
-    assert done.stderr.count("--init_from: expected a folder with a saved JointDenoiser") == 1
+    ended = warm.run_group(2, stage1.__file__, *flags)
+    assert all(done.returncode != 0 for done in ended)
+    said = "".join(done.stderr for done in ended)
+    assert said.count("--init_from: expected a folder with a saved JointDenoiser") == 1

@@ -1,8 +1,5 @@
 """Resume is equal to the bit, checkpoints rotate, two processes work; all with the real stage 1 script."""
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -85,12 +82,9 @@ def test_step_generators_are_independent():
     assert again in draws
 
 
-def test_two_processes(tmp_path):
+def test_two_processes(tmp_path, warm):
     flags = [*TINY, "--max_train_steps", "3", "--checkpointing_steps", "3", "--report_to", "none"]
-    environment = {**os.environ, "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
-    command += [str(TRAIN / "stage1.py"), *flags, "--output_dir", str(tmp_path)]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr[-2000:]
+    for done in warm.run_group(2, TRAIN / "stage1.py", *flags, "--output_dir", tmp_path):
+        assert done.returncode == 0, done.stderr[-2000:]
     assert (tmp_path / "model" / "model.safetensors").is_file()
     assert len(list((tmp_path / "checkpoint-3").glob("random_states_*"))) == 2

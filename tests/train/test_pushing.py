@@ -23,8 +23,8 @@ TINY = (
 
 
 @pytest.fixture(scope="module")
-def hub(tmp_path_factory):
-    running = start_hub(tmp_path_factory.mktemp("hub") / "root")
+def hub(tmp_path_factory, warm):
+    running = start_hub(tmp_path_factory.mktemp("hub") / "root", warm)
     yield running
     running.stop()
 

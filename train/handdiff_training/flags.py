@@ -14,10 +14,10 @@ from diffusers.optimization import SchedulerType
 
 from hf_handdiff import DEFAULT_CHECKPOINT
 from hf_handdiff.errors import InputError, first_line
+from hf_handdiff.hub.checkpoints import BUNDLED
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 _PATIENCE_S = 60
-BUNDLED = "bundled"
 NONE = "none"
 BUNDLED_FOLDERS = {
     "HandImageEncoder": "image_encoder",

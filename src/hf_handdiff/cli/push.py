@@ -41,7 +41,6 @@ def push(arguments: argparse.Namespace) -> str:
     Raises:
         InputError: the folder holds nothing of ours, or the Hub refuses.
     """
-    from hf_handdiff.data.pushing import push_corpus
     from hf_handdiff.hub.push import push_checkpoint
     from hf_handdiff.hub.runs import CONFIG_FILE, push_run
 
@@ -59,6 +58,8 @@ def push(arguments: argparse.Namespace) -> str:
         more = _variant_files(folder, arguments.variant) if arguments.variant else None
         return push_checkpoint(folder, arguments.repo_id, revision=arguments.revision, more_files=more, **options)
     if kind == "corpus":
+        from hf_handdiff.data.pushing import push_corpus
+
         try:
             return push_corpus(folder, arguments.repo_id, revision=arguments.revision, **options)
         except FileNotFoundError as error:

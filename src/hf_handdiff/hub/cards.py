@@ -18,7 +18,7 @@ from jinja2 import ChoiceLoader, Environment, FileSystemLoader, StrictUndefined
 from hf_handdiff.errors import InputError
 from hf_handdiff.hand.topology import OPEN_HAND
 from hf_handdiff.hub import figures
-from hf_handdiff.hub.checkpoints import check_folder, is_hub_id
+from hf_handdiff.hub.checkpoints import BUNDLED, check_folder, is_hub_id
 from hf_handdiff.hub.public import names_a_place, public_name
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -173,7 +173,8 @@ def training_card(
         config: its flags, as `vars(arguments)`.
         results: its last validation, as in its `results.json`: "step" and figures by name.
         repo_id: Hub repository "owner/name" that the card goes to.
-        base: what training went on from, a Hub id or a folder; None: `--init_from` and the like, or scratch.
+        base: what training went on from, a Hub id, a folder, or `checkpoints.BUNDLED`; None: scratch, or nothing that
+            others have.
 
     Raises:
         InputError: no card is known for the script.
@@ -188,7 +189,7 @@ def training_card(
         pipeline_tag=made.pipeline_tag,
         tags=TAGS,
         datasets=_hub_ids([config.get("corpus")]),
-        base_model=base if base and is_hub_id(base) else None,
+        base_model=base if base and base != BUNDLED and is_hub_id(base) else None,
         model_name=repo_id.split("/")[-1],
     )
     text = _render(
@@ -201,7 +202,7 @@ def training_card(
         class_name=made.class_name,
         data=made.data,
         assemble=_assemble_command(made.assemble_flag, repo_id),
-        base=_public(base) if base else None,
+        base=_base_in_words(base) if base else None,
         flags={flag: _public(value) for flag, value in sorted(config.items()) if value is not None},
         figures={name: _shown(value) for name, value in results.items() if name != "step"},
         step=results.get("step"),
@@ -209,6 +210,10 @@ def training_card(
         licences=_component_licences(script, mano),
     )
     return ModelCard(text)
+
+
+def _base_in_words(base: str) -> str:
+    return "the weights that come with hf_handdiff" if base == BUNDLED else f"`{_public(base)}`"
 
 
 def _assemble_command(flag: str, repo_id: str) -> str:

@@ -17,6 +17,8 @@ from hf_handdiff.hub.registration import COMPONENT_CLASSES
 
 OUR_PIPELINES = ("CascadedHandPipeline", "JointDiffusionPipeline", "MeshLDMPipeline")
 INDEX = "model_index.json"
+BUNDLED = "bundled"
+"""What flags call the weights that come with the package."""
 HUB_OPTIONS = ("cache_dir", "revision", "token", "local_files_only", "force_download", "proxies")
 
 

@@ -10,7 +10,7 @@ import yaml
 
 from hf_handdiff.errors import InputError
 from hf_handdiff.files import replace_file
-from hf_handdiff.hub.checkpoints import is_hub_id
+from hf_handdiff.hub.checkpoints import BUNDLED, is_hub_id
 from hf_handdiff.hub.public import public_flags
 from hf_handdiff.hub.push import folder_files, prepare_repository, push_files, read_results, refuse_link
 
@@ -77,7 +77,7 @@ def push_run(
     files |= {CONFIG_FILE: _as_yaml(config).encode(), "results.json": output / "results.json"}
     script = config.pop("script")
     repo_id = prepare_repository(repo_id, private=private, token=token)
-    card = training_card(script, config, results, repo_id, base=_base_model(config))
+    card = training_card(script, config, results, repo_id, base=_base_model(script, config))
     files["README.md"] = str(card).encode()
     return push_files(files, repo_id, commit_message, token=token, source=output)
 
@@ -97,7 +97,8 @@ def _event_files(logs: Path) -> dict[str, Path]:
     return found
 
 
-def _base_model(config: dict[str, Any]) -> str | None:
-    """The Hub repository that training began from, where it did."""
-    start = config.get("init_from") or config.get("initial")
-    return start if isinstance(start, str) and is_hub_id(start) else None
+def _base_model(script: str, config: dict[str, Any]) -> str | None:
+    """What training went on from that others have too: a Hub repository, or `BUNDLED`; None if it was nothing such."""
+    flag = {"image_encoder": "initial", "hand_framing": "image_encoder"}.get(script, "init_from")
+    start = config.get(flag)
+    return start if isinstance(start, str) and (start == BUNDLED or is_hub_id(start)) else None

@@ -377,11 +377,14 @@ def hand_squares(boxes: torch.Tensor, points: torch.Tensor) -> HandFrame:
     return HandFrame(centre, HAND_SCALE * extent.amax(-1), torch.atan2(-upwards[:, 0], -upwards[:, 1]))
 
 
-@lru_cache(maxsize=32)
 def anchor_centres(height: int, width: int | None = None) -> torch.Tensor:
     """Centres (A, 2) of the anchors of a picture of `height` x `width` px (None: a square one), shares of the picture:
-    the cells' middles, fine map first, row by row."""
-    width = height if width is None else width
+    the cells' middles, fine map first, row by row. The tensor is the caller's own."""
+    return _kept_anchor_centres(height, height if width is None else width).clone()
+
+
+@lru_cache(maxsize=32)
+def _kept_anchor_centres(height: int, width: int) -> torch.Tensor:
     rows = []
     with torch.inference_mode(False):  # it is kept, and may be asked for again where gradients are wanted
         for stride, anchors_per_cell in ((8, ANCHORS_FINE), (16, ANCHORS_COARSE)):

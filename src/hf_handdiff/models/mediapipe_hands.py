@@ -1,5 +1,6 @@
 """Finding hands with MediaPipe (the extra ``[mediapipe]``), for comparison with the built-in detector."""
 
+import threading
 from collections.abc import Iterator
 
 import numpy as np
@@ -23,7 +24,7 @@ class MediaPipeHandDetector:
     """MediaPipe's palm detector and landmark network, run on the whole photo and on overlapping parts of it.
 
     The palm detector sees 192 x 192 pixels, so the hands of a person who stands a few metres away are only
-    found in parts of the photo.
+    found in parts of the photo. Several threads may share one.
 
     Args:
         min_score: detections below it are dropped, 0..1.
@@ -74,7 +75,7 @@ class MediaPipeHandDetector:
 
 
 def load_mediapipe_hands(argument: str, max_num_hands: int, min_score: float = 0.5):
-    """MediaPipe's hand solution for single images.
+    """MediaPipe's hand solution for single images; several threads may share it.
 
     Args:
         argument: what asked for it, for the message.
@@ -88,12 +89,30 @@ def load_mediapipe_hands(argument: str, max_num_hands: int, min_score: float = 0
         from mediapipe.python.solutions.hands import Hands
     except ImportError:
         raise InputError(f"{argument}: {INSTALL_MEDIAPIPE}") from None
-    return Hands(
-        static_image_mode=True,
-        max_num_hands=max_num_hands,
-        model_complexity=1,
-        min_detection_confidence=min_score,
+    return _OneAtATime(
+        Hands(
+            static_image_mode=True,
+            max_num_hands=max_num_hands,
+            model_complexity=1,
+            min_detection_confidence=min_score,
+        )
     )
+
+
+class _OneAtATime:
+    """MediaPipe's solution, whose graph takes one picture at a time: other threads wait."""
+
+    def __init__(self, hands):
+        self._hands = hands
+        self._lock = threading.Lock()
+
+    def process(self, image: np.ndarray):
+        with self._lock:
+            return self._hands.process(image)
+
+    def close(self) -> None:
+        with self._lock:
+            self._hands.close()
 
 
 def pad_to_square(image: np.ndarray) -> np.ndarray:

@@ -72,10 +72,10 @@ def write_corpus(
     jobs = [job for job in every_job if not job[0].exists()]
     total, todo = (sum(stop - start for _, _, start, stop in some) for some in (every_job, jobs))
     with tqdm(total=total, initial=total - todo, unit="sample", disable=not progress) as bar:
-        if num_workers == 1:
-            _work(iter(jobs), split, bar.update)
-        elif jobs:
+        if min(num_workers, len(jobs)) > 1:
             _run_workers(jobs, split, min(num_workers, len(jobs)), bar)
+        elif jobs:  # for one shard it is not worth starting a process
+            _work(iter(jobs), split, bar.update)
     if jobs or not (out / "README.md").exists():
         write_card(out)
     return out
