@@ -12,7 +12,7 @@ from answering import Settings
 
 from hf_handdiff.errors import InputError
 from hf_handdiff.hand.topology import JOINT_NAMES
-from hf_handdiff.pipelines.aggregation import AGGREGATIONS
+from hf_handdiff.pipelines.defaults import AGGREGATIONS
 
 SIDES = ("detect", "right", "left")
 MOST_HYPOTHESES, MOST_LIVE_HYPOTHESES, MOST_STEPS = 50, 8, 50

@@ -1,13 +1,16 @@
 """Train stage 1, the joint denoiser: 2D keypoints -> distribution of 3D joints.
 
-Hands are made on the fly with detector-like noise on their 2D points; with `--conditions` (see encode_corpus.py) a
-share of every batch carries what the image encoder really said of rendered images.
+Hands are made on the fly, with 2D points that are exact but for a known noise: in the pipeline each hypothesis draws its
+points from what the image encoder believes. With `--conditions` (see encode_corpus.py) a share of every batch are rendered
+hands, with the noise that the encoder tells of their points.
 
     accelerate launch train/stage1.py
     accelerate launch train/stage1.py --config train/configs/stage1.yaml --conditions CONDITIONS
 
 The first is short and starts from the bundled weights; the second is a real training.
 """
+
+import argparse
 
 import torch
 from handdiff_training.conditions import ConditionData
@@ -40,7 +43,10 @@ class Stage1Task:
         if args.init_from:
             self.model = load_model(JointDenoiser, args.init_from, "init_from")
         else:
-            self.model = JointDenoiser(JointDenoiserConfig(hidden_size=args.hidden_size, num_blocks=args.num_blocks))
+            config = JointDenoiserConfig(
+                hidden_size=args.hidden_size, num_blocks=args.num_blocks, consistency=args.consistency
+            )
+            self.model = JointDenoiser(config)
         source = conditions_source(args.conditions)
         self.conditions = ConditionData(source, "train") if source else None
         self.unseen_conditions = ConditionData(source, "validation") if source else None
@@ -51,27 +57,29 @@ class Stage1Task:
         return [{"params": list(self.model.parameters()), "lr": learning_rate}]
 
     def batch(self, batch_size, generator):
-        """(points, scores, scale, joints in units of joint_scale)."""
+        """(points, scores, scale, middle, joints m)."""
         from_images = int(batch_size * self.args.encoded_share) if self.conditions else 0
         synthetic = synthetic_views(self.hands, batch_size - from_images, generator)
-        parts = [(synthetic.view.points, synthetic.view.scores, synthetic.view.scale, synthetic.joints)]
+        view = synthetic.view
+        parts = [(view.points, view.scores, view.scale, view.middle, synthetic.joints)]
         if from_images:
             conditions = self.conditions.sample(from_images, generator)
             image = conditions.image
-            parts.append((image.keypoints, image.keypoint_scores, image.view_scale, conditions.joints))
+            seen = (image.keypoints, image.keypoint_scores, image.view_scale, image.view_middle)
+            parts.append((*seen, conditions.joints))
         return [torch.cat(field) for field in zip(*parts, strict=True)]
 
     def loss(self, model, batch, generator):
         """Mean squared error of the clean joints: its minimiser is the posterior mean that DDIM assumes."""
         config, device = self.model.config, next(model.parameters()).device
-        points, scores, scale, joints = (field.to(device) for field in batch)
+        points, scores, scale, middle, joints = (field.to(device) for field in batch)
         clean = joints / config.joint_scale
         size = len(clean)
         times = torch.randint(self.scheduler.config.num_train_timesteps, (size,), generator=generator)
         noise = torch.randn(clean.shape, generator=generator).to(device)
         conditioned = torch.rand(size, generator=generator) >= self.args.condition_dropout
         noisy = self.scheduler.add_noise(clean, noise, times.to(device))
-        predicted = model(noisy, times.to(device), points, scores, scale, conditioned.to(device)).float()
+        predicted = model(noisy, times.to(device), points, scores, scale, conditioned.to(device), middle).float()
         error = predicted - clean
         bones = (error[:, 1:] - error[:, _PARENTS]).square().mean()
         loss = error.square().mean() + self.args.bone_weight * bones
@@ -81,20 +89,22 @@ class Stage1Task:
         """PA error of single samples, the mean of 20 and the best of 20, on synthetic views and on real conditions."""
         figures = {}
         view, joints = self.unseen.view, self.unseen.joints
-        samples = self._validate(model, "synthetic", view.points, view.scores, view.scale, joints, figures)
+        known = (view.points, view.scores, view.scale, view.middle)
+        samples = self._validate(model, "synthetic", known, joints, figures)
         if self.unseen_conditions:
             conditions = self.unseen_conditions.first(self.args.validation_samples)
             image = conditions.image
-            self._validate(
-                model, "images", image.keypoints, image.keypoint_scores, image.view_scale, conditions.joints, figures
-            )
+            known = (image.keypoints, image.keypoint_scores, image.view_scale, image.view_middle)
+            self._validate(model, "images", known, conditions.joints, figures)
         return figures, skeleton_sheet(joints[:8], samples[:8].cpu())
 
-    def _validate(self, model, name, points, scores, scale, joints, figures):
+    def _validate(self, model, name, known, joints, figures):
         device = next(model.parameters()).device
-        noise = torch.randn(len(points), 20, 21, 3, generator=torch.Generator().manual_seed(1)).to(device)
-        points, scores, scale, joints = (x.to(device) for x in (points, scores, scale, joints))
-        samples = sample_joints(model, self.scheduler, noise, points, scores, scale, num_steps=10)  # (B, 20, 21, 3)
+        noise = torch.randn(len(joints), 20, 21, 3, generator=torch.Generator().manual_seed(1)).to(device)
+        points, scores, scale, middle, joints = (x.to(device) for x in (*known, joints))
+        samples = sample_joints(
+            model, self.scheduler, noise, points, scores, scale, num_steps=10, view_middle=middle
+        )  # (B, 20, 21, 3)
         single = 1000 * pa_error(samples, joints[:, None].expand_as(samples))  # (B, 20)
         figures[f"{name}_mean_of_20_mm"] = (1000 * pa_error(samples.mean(1), joints)).mean().item()
         figures[f"{name}_single_mm"] = single.mean().item()
@@ -115,6 +125,12 @@ def main(argv=None):
     add = parser.add_argument
     add("--hidden_size", type=int, help="of a new network; default: 704")
     add("--num_blocks", type=int, help="of a new network; default: 4")
+    add(
+        "--consistency",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="a new network moves its joints towards the rays of sure points",
+    )
     add("--condition_dropout", type=float, default=0.05, help="share of samples that see no 2D conditions")
     add("--bone_weight", type=float, default=0.5, help="weight of the loss on bone vectors")
     add(

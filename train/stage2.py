@@ -104,7 +104,8 @@ class Stage2Task:
         views = synthetic_views(self.hands, count, generator, with_vertices=True)
         image = empty_conditions(self.model.config, count)
         view = views.view
-        image.keypoints, image.keypoint_scores, image.view_scale = view.points, view.scores, view.scale
+        image.keypoints, image.keypoint_scores = view.points, view.scores
+        image.view_scale, image.view_middle = view.scale, view.middle
         no_row = torch.full((count,), -1)
         return Conditions(image, views.joints, views.vertices, views.view.scores > 0.5, no_row)
 
@@ -158,6 +159,7 @@ class Stage2Task:
             image.keypoint_scores,
             image.view_scale,
             10,
+            view_middle=image.view_middle,
         )
         noise = torch.randn(count, 20, *self.space.latent_shape, generator=generator)
         given = hypotheses if self.joints.known else None

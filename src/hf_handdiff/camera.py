@@ -198,6 +198,37 @@ class KeypointView:
     rotation: torch.Tensor
     middle: torch.Tensor
 
+    def rays_of(self, points: torch.Tensor) -> torch.Tensor:
+        """Tangents (B, ..., 2) of points in the units of `points`."""
+        ones = (1,) * (points.ndim - 2)
+        return points * self.scale.view(-1, *ones, 1) + self.middle.view(-1, *ones, 2)
+
+
+def pixels_to_view(points_px: torch.Tensor, view: KeypointView, intrinsics: torch.Tensor) -> torch.Tensor:
+    """Points (B, K, 2) px -> the units of `view.points`; intrinsics (B, 3, 3) px."""
+    turned = rays_of_pixels(points_px, intrinsics) @ view.rotation.transpose(-1, -2)
+    tangents = turned[..., :2] / turned[..., 2:].clamp_min(1e-3)
+    return (tangents - view.middle[:, None]) / view.scale[:, None, None]
+
+
+def view_to_pixels(points: torch.Tensor, view: KeypointView, intrinsics: torch.Tensor) -> torch.Tensor:
+    """Points (B, K, 2) in the units of `view.points` -> px; intrinsics (B, 3, 3) px."""
+    rays = torch.nn.functional.pad(view.rays_of(points), (0, 1), value=1.0) @ view.rotation
+    return project(rays, intrinsics)
+
+
+def view_jacobian(points_px: torch.Tensor, view: KeypointView, intrinsics: torch.Tensor) -> torch.Tensor:
+    """Derivatives (B, K, 2, 2) of `pixels_to_view` at points (B, K, 2) px; at the middle of those that are NaN."""
+    finite = torch.isfinite(points_px).all(-1, keepdim=True)
+    inverse = torch.linalg.inv(intrinsics)
+    turned = rays_of_pixels(torch.where(finite, points_px, 0.0), intrinsics) @ view.rotation.transpose(-1, -2)
+    turned = torch.where(finite, turned, torch.tensor([0.0, 0.0, 1.0]).to(turned))
+    depth = turned[..., 2:].clamp_min(1e-3)
+    moved = (view.rotation @ inverse[:, :, :2])[:, None]  # (B, 1, 3, 2) of the turned rays, by px
+    tangents = (turned[..., :2] / depth)[..., None]
+    by_px = (moved[:, :, :2] - tangents * moved[:, :, 2:]) / depth[..., None]
+    return by_px / view.scale[:, None, None, None]
+
 
 def log_view_scale(view_scale: torch.Tensor) -> torch.Tensor:
     """The scale of a view as the networks read it: its logarithm, moved to be about zero on average."""

@@ -28,6 +28,7 @@ _IMAGE_COLUMNS = {  # field of ImageConditions: column
     "keypoints": "keypoints",
     "keypoint_scores": "keypoint_scores",
     "view_scale": "view_scale",
+    "view_middle": "view_middle",
     "point_features": "point_features",
     "global_features": "global_features",
     "encoder_joints": "encoder_joints_m",

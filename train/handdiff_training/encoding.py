@@ -11,14 +11,24 @@ from hf_handdiff.camera import crop_to_pixels, view_from_keypoints
 from hf_handdiff.data.augmentation import FRAMING, augment_batch, whole_image_batch
 from hf_handdiff.errors import InputError
 from hf_handdiff.models import HandImageEncoder
+from hf_handdiff.models.joint_denoiser import score_of_noise
 from hf_handdiff.pipelines.image_encoding import image_conditions
 
 
 @torch.no_grad()
 def conditions_of_batch(
-    image_encoder: HandImageEncoder, batch: dict[str, torch.Tensor], half: bool = False
+    image_encoder: HandImageEncoder,
+    batch: dict[str, torch.Tensor],
+    generator: torch.Generator,
+    half: bool = False,
+    plain: bool = False,
 ) -> Conditions:
-    """Conditions and ground truth, in the view frame, of those crops of an augmented batch that show a hand."""
+    """Conditions and ground truth, in the view frame, of those crops of an augmented batch that show a hand.
+
+    Of an encoder that tells the distribution of its keypoints, the stages behind it see points that were drawn from it.
+    To learn from, they get those draws that hit the truth, but for the noise that each point has by itself: what is
+    likely, given points, is learned from right points. With `plain` the estimates themselves are kept, for scoring.
+    """
     batch = {name: value[batch["has_hand"]] for name, value in batch.items()}
     parameter = next(image_encoder.parameters())
     pixels = batch["pixel_values"].to(parameter.device, parameter.dtype)
@@ -27,7 +37,10 @@ def conditions_of_batch(
     size = batch["pixel_values"].shape[-1]
     crops = torch.tensor([size / 2, size / 2, size], dtype=torch.float32).expand(len(batch["joints_m"]), 3)
     keypoints = crop_to_pixels(encoded.keypoints.float().cpu(), crops)
-    view = view_from_keypoints(keypoints, encoded.keypoint_scores.float().cpu(), batch["intrinsics_px"])
+    scores = encoded.keypoint_scores.float().cpu()
+    if encoded.distribution is not None and not plain:
+        keypoints, scores = _as_if_drawn(encoded, batch, crops, generator)
+    view = view_from_keypoints(keypoints, scores, batch["intrinsics_px"])
     wrist = batch["joints_m"][:, :1]
     to_view = view.rotation.transpose(-1, -2)
     return Conditions(
@@ -36,6 +49,15 @@ def conditions_of_batch(
         vertices=(batch["vertices_m"] - wrist) @ to_view,
         visible=batch["keypoints_visible"],
     )
+
+
+def _as_if_drawn(encoded, batch, crops, generator) -> tuple[torch.Tensor, torch.Tensor]:
+    """True points with their own noise, px, and the scores that tell of it."""
+    noise = encoded.distribution.scaled(crops[:, 2]).noise.float().cpu()  # (B, 21) px
+    truth = crop_to_pixels(batch["keypoints"].float(), crops)
+    extent = (truth.amax(1) - truth.amin(1)).amax(-1, keepdim=True) / 2
+    points = truth + noise[..., None] * torch.randn(truth.shape, generator=generator)
+    return points, score_of_noise(noise / extent)
 
 
 def encode_split(
@@ -83,4 +105,4 @@ def encode_split(
             raw = batches.rows(rows[start : start + batch_size])
             generator = step_generator(seed, number, 0)
             seen = whole_image_batch(raw) if plain else augment_batch(raw, generator, FRAMING)
-            writer.add(conditions_of_batch(image_encoder, seen, half))
+            writer.add(conditions_of_batch(image_encoder, seen, generator, half, plain))

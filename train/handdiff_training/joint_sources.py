@@ -77,4 +77,5 @@ class JointSource:
             image.keypoint_scores,
             image.view_scale,
             self.num_steps,
+            view_middle=image.view_middle,
         )[:, 0]

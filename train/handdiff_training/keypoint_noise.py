@@ -1,23 +1,33 @@
-"""Detector-like noise on exact 2D keypoints, for training stage 1 on hands that were never rendered."""
+"""2D points as stage 1 is given them: drawn from a distribution, exact but for a noise that is known of each point."""
+
+import math
 
 import torch
 
 from hf_handdiff.hand.topology import FINGERS
+from hf_handdiff.models.joint_denoiser import score_of_noise
+
+_NOISE = (0.004, 0.08)
+"""Range of the noise of a hand's seen points, in view units (half a box)."""
+_HIDDEN_NOISE = (0.03, 0.6)
+_FINGER_OF = torch.zeros(21, dtype=torch.long)
+for _index, _joints in enumerate(FINGERS.values(), start=1):
+    _FINGER_OF[list(_joints)] = _index
 
 
 def noisy_keypoints(keypoints: torch.Tensor, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
-    """What a detector might say of exact keypoints.
+    """What stage 1 might be given of exact keypoints.
 
-    Per hand an overall quality; per finger and per point some are hidden, with large errors and low scores that
-    tell of them, more or less honestly; some points are missing altogether; neighbouring fingers are sometimes
-    swapped; now and then the points are exact.
+    Each hand has a noise of its own, and each point about that; of whole fingers and of single points it is large, and
+    some of these are missing altogether. The scores tell it truly. A tenth of the hands are exact. Of a fifth, fingers are
+    off together without a word: distributions are not perfect.
 
     Args:
         keypoints: (B, 21, 2), in units of which the hand's box is about 2 wide (view units).
         generator: source of all randomness.
 
     Returns:
-        Noisy points (B, 21, 2) and scores (B, 21), 0 where the point is missing.
+        Points (B, 21, 2) and scores (B, 21) of their noise, 0 where the point is missing.
     """
 
     def uniform(*shape):
@@ -26,31 +36,17 @@ def noisy_keypoints(keypoints: torch.Tensor, generator: torch.Generator) -> tupl
     def normal(*shape):
         return torch.randn(*shape, generator=generator)
 
+    def log_uniform(low, high, *shape):
+        return torch.exp(math.log(low) + math.log(high / low) * uniform(*shape))
+
     batch, count = keypoints.shape[:2]
-    finger_of = torch.zeros(count, dtype=torch.long)
-    for index, joints in enumerate(FINGERS.values(), start=1):
-        finger_of[list(joints)] = index
-
-    # Hidden: whole fingers, runs of them, or single joints.
-    hidden_share = uniform(batch, 1).pow(2)
-    hidden = (uniform(batch, 6) < 0.6 * hidden_share)[:, finger_of] | (uniform(batch, count) < 0.5 * hidden_share)
-    quality = 0.005 + 0.05 * uniform(batch, 1).pow(2)  # jitter of visible points, in view units (half a box)
-    sigma = torch.where(hidden, quality + 0.03 + 0.22 * uniform(batch, 1), quality)  # (B, 21)
-    finger_shift = normal(batch, 6, 2)[:, finger_of]
-    noise = 0.6 * normal(batch, count, 2) + 0.8 * finger_shift  # errors go together along a finger
-    points = keypoints + sigma[..., None] * noise
-
-    swap = torch.nonzero(uniform(batch) < 0.03).flatten()
-    for row in swap.tolist():
-        first = int(torch.randint(1, 4, (), generator=generator))  # index..ring with its neighbour
-        fingers = list(FINGERS.values())
-        a, b = list(fingers[first]), list(fingers[first + 1])
-        points[row, a + b] = points[row, b + a]
-
-    score = torch.where(hidden, 0.02 + 0.5 * uniform(batch, count), 0.6 + 0.4 * uniform(batch, count))
-    dishonest = uniform(batch, 1) < 0.1
-    score = torch.where(dishonest, uniform(batch, count).clamp_min(0.02), score)
-    missing = (uniform(batch, count) < 0.5) & hidden & (uniform(batch, 1) < 0.25)
-    everything_sure = uniform(batch, 1) < 0.1  # callers who bring keypoints often bring no scores
-    score = torch.where(everything_sure, 1.0, score)
-    return points, torch.where(missing, 0.0, score)
+    hidden_share = uniform(batch, 1).square()
+    hidden = (uniform(batch, 6) < 0.5 * hidden_share)[:, _FINGER_OF] | (uniform(batch, count) < 0.4 * hidden_share)
+    noise = log_uniform(*_NOISE, batch, 1) * torch.exp(0.4 * normal(batch, count))
+    noise = torch.where(hidden, noise + log_uniform(*_HIDDEN_NOISE, batch, count), noise)
+    noise = torch.where(uniform(batch, 1) < 0.1, 0.0, noise)
+    points = keypoints + noise[..., None] * normal(batch, count, 2)
+    slip = (uniform(batch, 1) < 0.2) * (0.02 + 0.06 * uniform(batch, 1))
+    points = points + slip[..., None] * normal(batch, 6, 2)[:, _FINGER_OF]
+    missing = hidden & (uniform(batch, count) < 0.5) & (uniform(batch, 1) < 0.3)
+    return points, torch.where(missing, 0.0, score_of_noise(noise))

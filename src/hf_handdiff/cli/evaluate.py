@@ -316,12 +316,13 @@ def _keep_calibration(scores: Scores, out: Path, checkpoint: str | None) -> list
     """Fit the calibration to this run's data and write it; where it is wanted, also into the checkpoint."""
     from hf_handdiff.errors import InputError
     from hf_handdiff.evaluation.calibration import fit_joint_std, write_calibration
-    from hf_handdiff.evaluation.measures import AGGREGATED, DISTRIBUTION
+    from hf_handdiff.evaluation.measures import DISTRIBUTION, JOINT_ERROR, KEYPOINT_SCORE
     from hf_handdiff.files import replace_file
 
     hands = scores.select(scores.has_hand)
     try:
-        calibration = fit_joint_std(hands[DISTRIBUTION["stage2"].spread], hands[AGGREGATED["mean"].joint_error])
+        scores = hands[KEYPOINT_SCORE] if KEYPOINT_SCORE in hands else None
+        calibration = fit_joint_std(hands[DISTRIBUTION["stage2"].spread], hands[JOINT_ERROR], scores)
     except InputError:  # a handful of samples: nothing to fit
         if checkpoint is not None:
             raise

@@ -55,6 +55,7 @@ def condition_features(
             "keypoints": Array2D((21, 2), "float32"),  # in units of which the hand's box is 2 wide
             "keypoint_scores": List(Value("float32"), length=21),  # 0..1
             "view_scale": Value("float32"),  # tangent of the half angle that the keypoints span
+            "view_middle": List(Value("float32"), length=2),  # tangents of their middle
             "point_features": Array2D((21, point_feature_size), "float16"),
             "global_features": List(Value("float16"), length=global_feature_size),
             "encoder_joints_m": Array2D((21, 3), "float32"),  # the encoder's own estimate

@@ -20,10 +20,11 @@ from torch import Tensor
 from hf_handdiff.errors import InputError
 from hf_handdiff.files import replace_file
 from hf_handdiff.json_files import read_json_object
-from hf_handdiff.pipelines.aggregation import REGION_SHARES, calibrated_std
+from hf_handdiff.pipelines.aggregation import REGION_SHARES, calibrated_std, visibility_weights
 
 _MIN_VARIANCE_M2 = 1e-10  # (0.01 mm)^2: keeps the likelihood finite for a joint that never moves (the wrist)
 _MIN_SAMPLES = 10
+_FITTED_SHARE, _VISIBILITY_ROUNDS = 0.9, 20
 
 
 @dataclass(frozen=True)
@@ -37,28 +38,43 @@ class JointStdCalibration:
             there is one hypothesis only, and so no spread.
         regions: (R,) how many times `joint_std` the ball reaches that holds each share of `REGION_SHARES` of the
             truths, all joints together; None in checkpoints that were calibrated without.
+        visibility: (5,) what the radius of a hand is multiplied by, at the mean keypoint scores `VISIBILITY_KNOTS`:
+            mostly hidden hands err otherwise than their spread tells; None likewise.
     """
 
     scale: Tensor
     floor: Tensor
     single: Tensor
     regions: Tensor | None = None
+    visibility: Tensor | None = None
 
-    def apply(self, spread: Tensor) -> Tensor:
-        """RMS distance of the truth from the mean that is to be expected: (..., 21) m -> (..., 21) m."""
-        return calibrated_std(spread, self.scale.to(spread), self.floor.to(spread))
+    def apply(self, spread: Tensor, scores: Tensor | None = None) -> Tensor:
+        """RMS distance of the truth from the answer that is to be expected.
+
+        Args:
+            spread: (..., 21) m.
+            scores: (..., 21) keypoint scores; None: nothing is known of them.
+
+        Returns:
+            (..., 21) m.
+        """
+        std = calibrated_std(spread, self.scale.to(spread), self.floor.to(spread))
+        if scores is None or self.visibility is None:
+            return std
+        return std * (visibility_weights(scores) @ self.visibility.to(scores))[..., None]
 
     def to_dict(self) -> dict[str, list[float]]:
         """Plain numbers for a checkpoint's config: "scale", "floor_m", "single_m", 21 floats each, and "regions"."""
-        values = {"scale": self.scale, "floor_m": self.floor, "single_m": self.single, "regions": self.regions}
+        values = {"scale": self.scale, "floor_m": self.floor, "single_m": self.single}
+        values |= {"regions": self.regions, "visibility": self.visibility}
         known = {name: numbers for name, numbers in values.items() if numbers is not None}
         return {name: [round(value, 6) for value in numbers.tolist()] for name, numbers in known.items()}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, list[float]]) -> JointStdCalibration:
         """The inverse of `to_dict`."""
-        regions = torch.tensor(values["regions"]) if "regions" in values else None
-        return cls(*(torch.tensor(values[name]) for name in ("scale", "floor_m", "single_m")), regions)
+        optional = (torch.tensor(values[name]) if name in values else None for name in ("regions", "visibility"))
+        return cls(*(torch.tensor(values[name]) for name in ("scale", "floor_m", "single_m")), *optional)
 
 
 def _non_negative_line(weights: Tensor, features: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
@@ -88,8 +104,10 @@ def _non_negative_line(weights: Tensor, features: Tensor, targets: Tensor) -> tu
     return slope, offset
 
 
-def fit_joint_std(spread: Tensor, error: Tensor, num_iterations: int = 200) -> JointStdCalibration:
-    """Fit scale and floor per joint by maximum likelihood, then the regions of all joints together.
+def fit_joint_std(
+    spread: Tensor, error: Tensor, scores: Tensor | None = None, num_iterations: int = 200
+) -> JointStdCalibration:
+    """Fit scale and floor per joint by maximum likelihood, then what visibility adds, then regions of all joints.
 
     With variance v = (scale * spread)^2 + floor^2, the fit minimises the mean of log v + error^2 / v, whose
     minimum has v = E[error^2 | spread] whatever the errors' distribution (the quasi-likelihood of a Gaussian
@@ -97,8 +115,9 @@ def fit_joint_std(spread: Tensor, error: Tensor, num_iterations: int = 200) -> J
 
     Args:
         spread: (S, 21) m, RMS distance of the hypotheses to their mean, on validation data.
-        error: (S, 21) m, distance of the truth from the mean of the same hypotheses, wrist-relative, not
+        error: (S, 21) m, distance of the truth from the answer of the same hypotheses, wrist-relative, not
             aligned.
+        scores: (S, 21) keypoint scores; None: the radius shall not depend on them.
 
     Returns:
         The calibration, float32.
@@ -123,11 +142,38 @@ def fit_joint_std(spread: Tensor, error: Tensor, num_iterations: int = 200) -> J
     floor = torch.where(offset > _MIN_VARIANCE_M2, offset.sqrt(), 0.0)
     # The mean squared distance of the truth from a hypothesis is that from their mean plus their variance.
     single = (targets + features).mean(dim=0).sqrt()
-    ratio = (targets / (scale.square() * features + floor.square())).sqrt()
-    ratio = ratio[:, (scale.square() * features + floor.square()).amin(dim=0) > _MIN_VARIANCE_M2]
+    variance = scale.square() * features + floor.square()
+    moving = variance.amin(dim=0) > _MIN_VARIANCE_M2
+    ratio = (targets[:, moving] / variance[:, moving]).sqrt()
+    visibility = None
+    if scores is not None and ratio.numel():
+        visibility, factor = _fit_visibility(ratio, visibility_weights(scores[known].double()))
+        ratio = ratio / factor[:, None]
     shares = torch.tensor(REGION_SHARES, dtype=ratio.dtype)
     regions = torch.from_numpy(np.quantile(ratio.numpy(), shares.numpy())) if ratio.numel() else None
-    return JointStdCalibration(scale.float(), floor.float(), single.float(), regions)
+    return JointStdCalibration(scale.float(), floor.float(), single.float(), regions, visibility)
+
+
+def _fit_visibility(ratio: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
+    """Factors at the knots of visibility that make the 90 % regions of all hands hold 90 %.
+
+    Args:
+        ratio: (S, P) distances over the radius without factors.
+        weights: (S, 5) of `visibility_weights`.
+
+    Returns:
+        (5,) float32, 1 where next to no hand is, and (S,) the factor of each hand.
+    """
+    overall = ratio.quantile(_FITTED_SHARE)
+    factors = torch.ones_like(weights[0])
+    for _ in range(_VISIBILITY_ROUNDS):  # each round moves a knot by what the hands round it still lack
+        scaled = ratio / (weights @ factors)[:, None]
+        for knot in range(len(factors)):
+            share = weights[:, knot]
+            near = share > 0.5
+            if near.sum() >= _MIN_SAMPLES:
+                factors[knot] *= (scaled[near].quantile(_FITTED_SHARE) / overall).sqrt()
+    return factors.float(), weights @ factors
 
 
 def write_calibration(checkpoint: str | Path, calibration: JointStdCalibration) -> Path:

@@ -17,7 +17,8 @@ from torch import Tensor
 from hf_handdiff.evaluation import metrics, uncertainty
 from hf_handdiff.evaluation.comparison import Comparison, as_tensor
 from hf_handdiff.evaluation.official import F_SCORE_THRESHOLDS_M
-from hf_handdiff.pipelines.aggregation import AGGREGATIONS, spread
+from hf_handdiff.pipelines.aggregation import spread
+from hf_handdiff.pipelines.defaults import MEANS
 
 STAGES = ("stage1", "stage2")
 
@@ -30,6 +31,7 @@ class Unit(Enum):
     PIXELS = ("px", 1.0)
     SHARE = ("0..1", 1.0)
     RANK = ("hypotheses", 1.0)
+    DEVIATIONS = ("standard deviations", 1.0)
 
     @property
     def factor(self) -> float:
@@ -252,6 +254,8 @@ KEYPOINT_ERROR = _metric(
     lambda c: metrics.keypoint_error_2d(c.keypoints, c.batch.keypoints_px, per_point=True),
     joint_figure="keypoint_error_percent_of_box",
 )
+KEYPOINT_SCORE = _metric("keypoint_score", Unit.SHARE, _JOINT, lambda c: c.keypoint_scores)
+KEYPOINT_DISTANCE = _metric("keypoint_distance", Unit.DEVIATIONS, _JOINT, lambda c: c.keypoint_distance)
 KEYPOINT_ERROR_PX = _metric(
     "keypoint_error_px",
     Unit.PIXELS,
@@ -349,7 +353,7 @@ def _distribution_metrics(stage: str, hypotheses: Callable[[Comparison], Tensor 
     )
 
 
-AGGREGATED = {method: _aggregation_metrics(method) for method in AGGREGATIONS}
+AGGREGATED = {method: _aggregation_metrics(method) for method in MEANS}
 DISTRIBUTION = {
     "stage1": _distribution_metrics("stage1", lambda c: c.stage1_joints),
     "stage2": _distribution_metrics("stage2", lambda c: c.joints),

@@ -69,6 +69,7 @@ class _Encoder(nn.Module):
 
     def forward(self, pixel_values):
         encoded = self.image_encoder(pixel_values)
+        distribution = () if encoded.distribution is None else (encoded.keypoint_factors, encoded.keypoint_noise)
         return (
             encoded.keypoints,
             encoded.keypoint_scores,
@@ -80,6 +81,7 @@ class _Encoder(nn.Module):
             encoded.frame.centre,
             encoded.frame.side,
             encoded.frame.angle,
+            *distribution,
         )
 
 
@@ -88,8 +90,9 @@ class _JointDenoiser(nn.Module):
         super().__init__()
         self.joint_denoiser = joint_denoiser
 
-    def forward(self, *tensors):
-        return (self.joint_denoiser(*tensors),)
+    def forward(self, sample, timestep, keypoints, keypoint_scores, view_scale, condition_mask, view_middle=None):
+        conditions = (keypoints, keypoint_scores, view_scale, condition_mask, view_middle)
+        return (self.joint_denoiser(sample, timestep, *conditions),)
 
 
 class _MeshLatentDenoiser(nn.Module):
@@ -142,6 +145,12 @@ def _image_encoder_graph(image_encoder: nn.Module) -> NetworkGraph:
         NamedTensor("frame_side", (), "its side, crop units"),
         NamedTensor("frame_angle", (), "rad by which the picture was turned upright, x towards y"),
     )
+    if config.keypoint_factors is not None:
+        drawn = "a draw of the keypoints is keypoints + factors z, z standard normal, crop units"
+        outputs += (
+            NamedTensor("keypoint_factors", (21, 2, config.keypoint_factors), drawn),
+            NamedTensor("keypoint_noise", (21,), "standard deviation that each keypoint has by itself, crop units"),
+        )
     return NetworkGraph("image_encoder", _Encoder(image_encoder), inputs, outputs)
 
 
@@ -163,6 +172,8 @@ def _joint_denoiser_graph(joint_denoiser: nn.Module) -> NetworkGraph:
         *_keypoint_tensors(joints),
         NamedTensor("condition_mask", (), "false where the keypoints are to be ignored", "bool"),
     )
+    if config.consistency:
+        inputs += (NamedTensor("view_middle", (2,), "tangents of the middle of the keypoints, in the view frame"),)
     outputs = (NamedTensor("clean_sample", (joints, 3), f"predicted clean joints, {unit}"),)
     return NetworkGraph("joint_denoiser", _JointDenoiser(joint_denoiser), inputs, outputs)
 

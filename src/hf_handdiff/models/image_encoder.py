@@ -85,6 +85,7 @@ class HandImageEncoderConfig(HandModelConfig):
         keypoint_factors: how many ways of erring together the distribution of the keypoints has, see
             [`KeypointDistribution`]; None: the encoder says nothing of their distribution.
         distribution_hidden_size: width of the head of that distribution.
+        distribution_scale: what its standard deviations are multiplied by: calibrated on validation data.
 
     Raises:
         InputError: a field is outside of its range, or `AutoBackbone` knows no such backbone.
@@ -110,6 +111,7 @@ class HandImageEncoderConfig(HandModelConfig):
     framing_hidden_size: int = 128
     keypoint_factors: int | None = None
     distribution_hidden_size: int = 256
+    distribution_scale: float | int = 1.0
     backbone_config: dict | PreTrainedConfig | None = None
     image_mean: list[float | int] | tuple[float | int, ...] | None = None
     image_std: list[float | int] | tuple[float | int, ...] | None = None
@@ -389,7 +391,7 @@ class HandImageEncoder(HandModel):
                 local, global_features, keypoints, initial_keypoints, score_logits, joints, heatmap_logits, hand_logit
             )
             to_crop = frame.side[:, None, None] * frame.turn.transpose(1, 2)
-            distribution = self.distribution_head(descriptors).mapped(to_crop)
+            distribution = self.distribution_head(descriptors).mapped(self.config.distribution_scale * to_crop)
 
         # 6. Back from the square to the crop.
         return HandImageEncoderOutput(

@@ -89,6 +89,11 @@ def score_of_noise(noise: torch.Tensor) -> torch.Tensor:
     return 1 / (1 + (noise / HALF_SURE_NOISE).square())
 
 
+def noise_of_score(scores: torch.Tensor) -> torch.Tensor:
+    """The inverse of `score_of_noise`; scores of 0 count as next to 0."""
+    return HALF_SURE_NOISE * (1 / scores.clamp_min(1e-4) - 1).sqrt()
+
+
 class JointDenoiser(HandModel):
     """Predicts the clean joints (x0) of stage 1, given noisy ones and what is known in 2D.
 

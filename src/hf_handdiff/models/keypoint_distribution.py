@@ -33,18 +33,36 @@ class KeypointDistribution:
     factors: torch.Tensor
     noise: torch.Tensor
 
+    @classmethod
+    def independent(cls, noise: torch.Tensor) -> "KeypointDistribution":
+        """Points that err each by itself: noise (B, 21)."""
+        return cls(noise.new_zeros(*noise.shape, 2, 0), noise)
+
+    @classmethod
+    def of_marginals(cls, covariance: torch.Tensor) -> "KeypointDistribution":
+        """The same of covariances (B, 21, 2, 2), of which the size counts and not the direction; NaN is kept."""
+        return cls.independent(_determinant(covariance).clamp_min(0).pow(0.25))
+
+    def to(self, *args, **kwargs) -> "KeypointDistribution":
+        """`torch.Tensor.to` on both."""
+        return KeypointDistribution(self.factors.to(*args, **kwargs), self.noise.to(*args, **kwargs))
+
     def mapped(self, jacobian: torch.Tensor) -> "KeypointDistribution":
         """The distribution of points that are mapped by (B, 2, 2) or, each by its own, (B, 21, 2, 2) matrices.
 
         The noise stays the same in all directions: it is scaled by the root of the determinant.
         """
         each = jacobian if jacobian.ndim == 4 else jacobian[:, None]
-        scale = torch.linalg.det(each).abs().sqrt()
+        scale = _determinant(each).abs().sqrt()
         return KeypointDistribution(each @ self.factors, self.noise * scale)
+
+    def scaled(self, scale: torch.Tensor) -> "KeypointDistribution":
+        """The distribution of points in other units: scale (B,)."""
+        return KeypointDistribution(self.factors * scale[:, None, None, None], self.noise * scale[:, None])
 
     def covariance(self) -> torch.Tensor:
         """Marginals of the points: (B, 21, 2, 2)."""
-        own = self.noise.square()[..., None, None] * torch.eye(2).to(self.noise)
+        own = self.noise.square()[..., None, None] * torch.eye(2).to(self.noise)  # (B, 21, 2, 2)
         return self.factors @ self.factors.transpose(-1, -2) + own
 
     def full_covariance(self) -> torch.Tensor:
@@ -64,6 +82,11 @@ class KeypointDistribution:
         log_volume = factor.diagonal(dim1=1, dim2=2).log().sum(-1)
         tail = (degrees_of_freedom + error[0].numel()) / 2
         return -log_volume - tail * torch.log1p(distance / degrees_of_freedom)
+
+
+def _determinant(matrix: torch.Tensor) -> torch.Tensor:
+    """Of (..., 2, 2), written out: ONNX has no such operator."""
+    return matrix[..., 0, 0] * matrix[..., 1, 1] - matrix[..., 0, 1] * matrix[..., 1, 0]
 
 
 class KeypointDistributionHead(nn.Module):

@@ -65,6 +65,7 @@ class ImageConditions:
         keypoints: (B, 21, 2) 2D points in the view frame, half extent 1.
         keypoint_scores: (B, 21) 0..1.
         view_scale: (B,) tangent of the half angle that the points span.
+        view_middle: (B, 2) tangents of the view's middle, which stage 1 reads; None: 0.
     """
 
     has_image: torch.Tensor
@@ -74,14 +75,18 @@ class ImageConditions:
     keypoints: torch.Tensor
     keypoint_scores: torch.Tensor
     view_scale: torch.Tensor
+    view_middle: torch.Tensor | None = None
 
     def repeat(self, times: int) -> "ImageConditions":
         """Each image `times` times in a row: (B, ...) -> (B * times, ...)."""
-        return ImageConditions(*(value.repeat_interleave(times, dim=0) for value in vars(self).values()))
+        return self._with_each(lambda value: value.repeat_interleave(times, dim=0))
 
     def to(self, *args, **kwargs) -> "ImageConditions":
         """`torch.Tensor.to` on every field."""
-        return ImageConditions(*(value.to(*args, **kwargs) for value in vars(self).values()))
+        return self._with_each(lambda value: value.to(*args, **kwargs))
+
+    def _with_each(self, function) -> "ImageConditions":
+        return ImageConditions(*(None if value is None else function(value) for value in vars(self).values()))
 
 
 class MeshLatentDenoiser(HandModel):

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hf_handdiff.pipelines.defaults import AGGREGATIONS, DEFAULT_AGGREGATION
+from hf_handdiff.pipelines.defaults import MEANS
 
 _ALIGNMENT_ROUNDS = 4
 
@@ -110,7 +110,7 @@ def _weighted_sum(points: Tensor, weights: Tensor) -> Tensor:
 
 
 def aggregate(
-    joints: Tensor, vertices: Tensor | None = None, method: str = DEFAULT_AGGREGATION
+    joints: Tensor, vertices: Tensor | None = None, method: str = MEANS[0]
 ) -> tuple[Tensor, Tensor | None]:
     """One hand out of N.
 
@@ -123,8 +123,8 @@ def aggregate(
     Returns:
         (..., 21, 3) joints and (..., V, 3) vertices (None where none were given).
     """
-    if method not in AGGREGATIONS:
-        raise ValueError(f"aggregation must be one of {', '.join(AGGREGATIONS)}; got {method!r}")
+    if method not in MEANS:
+        raise ValueError(f"aggregation must be one of {', '.join(MEANS)}; got {method!r}")
     if method == "medoid":
         combine, choice = _take_hypothesis, medoid_index(joints)
     elif method == "aligned":
@@ -177,6 +177,17 @@ def region_radius(joint_std: Tensor, share: float, radii: Sequence[float] | None
     else:
         factor = np.interp(share, REGION_SHARES, radii)
     return joint_std * float(factor)
+
+
+VISIBILITY_KNOTS = (0.0, 0.25, 0.5, 0.75, 1.0)
+"""Mean keypoint scores of a hand at which a calibration keeps a factor on `joint_std`."""
+
+
+def visibility_weights(scores: Tensor) -> Tensor:
+    """Shares of `VISIBILITY_KNOTS` in hands, by linear interpolation: keypoint scores (..., 21) -> (..., 5)."""
+    place = scores.mean(-1).clamp(0, 1) * (len(VISIBILITY_KNOTS) - 1)
+    knots = torch.arange(len(VISIBILITY_KNOTS), device=scores.device)
+    return (1 - (place[..., None] - knots).abs()).clamp_min(0)
 
 
 def calibrated_std(spread_m: Tensor, scale: Tensor, floor_m: Tensor) -> Tensor:

@@ -8,20 +8,30 @@ from diffusers.utils import logging
 from tqdm.auto import tqdm
 
 from hf_handdiff.camera import fit_translation
-from hf_handdiff.errors import InputError
+from hf_handdiff.errors import InputError, first_line
 from hf_handdiff.hub.pipeline_storage import StoredPipeline
-from hf_handdiff.pipelines.aggregation import aggregate, calibrated_std, region_radius, spread
-from hf_handdiff.pipelines.image_encoding import ImageEncoding, encode_image
+from hf_handdiff.hand.layer import HandLayer
+from hf_handdiff.hand.mano_layer import load_mano_layer
+from hf_handdiff.pipelines.aggregation import aggregate, calibrated_std, region_radius, spread, visibility_weights
+from hf_handdiff.pipelines.fitted_answer import fit_answer, fit_hypotheses, open_hand
+from hf_handdiff.pipelines.image_encoding import ImageEncoding, encode_image, stage2_conditions
 from hf_handdiff.pipelines.inputs import HandRequest, mirror_hands, mirror_pixels
 from hf_handdiff.pipelines.outputs import HandPipelineOutput
-from hf_handdiff.pipelines.sampling import draw_noise, hypothesis_generators, sample_joints, sample_meshes
+from hf_handdiff.pipelines.sampling import (
+    draw_keypoints,
+    draw_noise,
+    hypothesis_generators,
+    sample_joints,
+    sample_meshes,
+)
 from hf_handdiff.pipelines.schedulers import check_scheduler
 
 logger = logging.get_logger(__name__)
 
-STAGE_JOINTS, STAGE_MESH = 1, 2  # they also keep the noise of the stages apart
+STAGE_KEYPOINTS, STAGE_JOINTS, STAGE_MESH = 0, 1, 2  # they also keep the noise of the stages apart
 CALLBACK_TENSORS = {STAGE_JOINTS: "joints", STAGE_MESH: "latents"}
 CALIBRATED_SCHEDULER = "DDIMScheduler"
+FITTED_PARAMETERS = ("global_orient", "hand_pose", "betas", "hand_scale")
 
 
 class HandPipeline(StoredPipeline):
@@ -63,15 +73,18 @@ class HandPipeline(StoredPipeline):
         if noise is not None:
             start = _checked_noise(noise, "joint_noise", start.shape)
         view = encoding.view
+        draws = hypothesis_generators(seeds, num_hypotheses, STAGE_KEYPOINTS)
+        points = draw_keypoints(view.points, encoding.view_distribution, draws)
         return sample_joints(
             self.joint_denoiser,
             self.joint_scheduler,
             self.config.joint_noise_scale * start,
-            view.points,
+            points,
             view.scores,
             view.scale,
             self._steps(num_steps, "num_inference_steps"),
             self._guidance(guidance_scale),
+            view_middle=view.middle,
             device=self._execution_device,
             generators=generators,
             **self._loop_hooks(STAGE_JOINTS, callback),
@@ -100,7 +113,7 @@ class HandPipeline(StoredPipeline):
             self.mesh_scheduler,
             start,
             joints,
-            None if encoding is None else encoding.conditions,
+            stage2_conditions(self.image_encoder, encoding, joints),
             self._steps(num_steps, "num_mesh_inference_steps"),
             self._guidance(guidance_scale),
             device=self._execution_device,
@@ -126,6 +139,40 @@ class HandPipeline(StoredPipeline):
         calibration = self.config.get("joint_std_calibration") or {}
         return region_radius(torch.as_tensor(joint_std), share, calibration.get("regions"))
 
+    @property
+    def hand_layer(self) -> HandLayer:
+        """The right hand that answers are fitted with: the open hand, or the one given to `use_hand`.
+
+        Raises:
+            InputError: the checkpoint's meshes are another hand's, and none was given.
+        """
+        chosen = getattr(self, "_hand_layer", None)
+        if chosen is not None:
+            return chosen
+        autoencoder, layer = getattr(self, "mesh_autoencoder", None), open_hand()
+        if autoencoder is None or torch.equal(autoencoder.faces.cpu(), layer.faces):
+            return layer
+        raise InputError(
+            "aggregation: 'fitted' expects the hand that the checkpoint's meshes are of; give its file to "
+            "pipe.use_hand('MANO_RIGHT.pkl'), or choose another aggregation"
+        )
+
+    def use_hand(self, hand: HandLayer | str) -> None:
+        """Fit answers with another right hand than the open one: a layer, or the path of a MANO file.
+
+        Raises:
+            InputError: its topology is not that of the checkpoint's meshes, or the file is no hand.
+        """
+        if not isinstance(hand, HandLayer):
+            try:
+                hand = load_mano_layer(hand)
+            except (OSError, ValueError) as error:
+                raise InputError(f"hand: {first_line(error)}") from error
+        autoencoder = getattr(self, "mesh_autoencoder", None)
+        if autoencoder is not None and not torch.equal(autoencoder.faces.cpu(), hand.faces):
+            raise InputError("hand: expected a hand with the topology of the checkpoint's meshes, got another one")
+        self._hand_layer = hand.eval()
+
     def to_output(
         self,
         request: HandRequest,
@@ -136,11 +183,23 @@ class HandPipeline(StoredPipeline):
         hypotheses: torch.Tensor | None,
         aggregation: str,
         calibrated: bool,
+        fit: str | None = None,
     ) -> HandPipelineOutput:
         """From the view frame of right hands back to the caller's cameras, pixels and sides, and to one answer.
 
         `rotation` (B, 3, 3) leads from the camera to the view; joints, vertices, hypotheses are (B, N, ., 3) m.
         """
+        left, batch = request.is_left, len(request.handedness)
+        evidence = (None, None) if encoding is None else (encoding.view, encoding.view_distribution)
+        answer, parameters = {}, None
+        if aggregation == "fitted":
+            hand = fit_answer(self.hand_layer, joints, *evidence).to_camera(rotation, left)
+            answer = {name: getattr(hand, name) for name in FITTED_PARAMETERS}
+        if fit == "all":
+            count = joints.shape[1]
+            hands = fit_hypotheses(self.hand_layer, joints, *evidence)
+            hands = hands.to_camera(rotation.repeat_interleave(count, 0), left.repeat_interleave(count))
+            parameters = {name: getattr(hands, name).unflatten(0, (batch, count)) for name in FITTED_PARAMETERS}
 
         def to_camera(points):
             return None if points is None else points @ rotation[:, None]  # rows times R = R^T on columns
@@ -152,26 +211,30 @@ class HandPipeline(StoredPipeline):
                 joints,
                 encoding.keypoints_px[:, None],
                 request.intrinsics[:, None],
-                encoding.scores.square()[:, None],
+                encoding.view.scores.square()[:, None],
             )
-        left = request.is_left
         joints, vertices, hypotheses, translation = (
             mirror_hands(points, left) for points in (joints, vertices, hypotheses, translation)
         )
-        mean_joints, mean_vertices = aggregate(joints, vertices, aggregation)
+        if aggregation == "fitted":
+            mean_joints, mean_vertices = hand.joints, None if vertices is None else hand.vertices
+        else:
+            mean_joints, mean_vertices = aggregate(joints, vertices, aggregation)
         return HandPipelineOutput(
             joints=joints,
             vertices=vertices,
             joint_hypotheses=hypotheses,
             mean_joints=mean_joints,
             mean_vertices=mean_vertices,
-            joint_std=self._joint_std(joints, calibrated),
+            joint_std=self._joint_std(joints, calibrated, None if encoding is None else encoding.scores),
             joint_std_calibrated=calibrated,
             translation=translation,
             faces=None if vertices is None else self.mesh_autoencoder.faces.cpu().clone(),
             handedness=request.handedness,
             image_indices=request.image_indices,
             boxes=request.boxes,
+            hypothesis_parameters=parameters,
+            **answer,
             **({} if encoding is None else _in_pixels(request, encoding)),
         )
 
@@ -188,7 +251,7 @@ class HandPipeline(StoredPipeline):
             and all(scheduler is None or type(scheduler).__name__ == CALIBRATED_SCHEDULER for scheduler in schedulers)
         )
 
-    def _joint_std(self, joints: torch.Tensor, calibrated: bool) -> torch.Tensor:
+    def _joint_std(self, joints: torch.Tensor, calibrated: bool, scores: torch.Tensor | None) -> torch.Tensor:
         """(B, 21) m: calibrated on validation data where the checkpoint carries a calibration."""
         calibration = self.config.get("joint_std_calibration")
         raw = spread(joints)
@@ -201,7 +264,10 @@ class HandPipeline(StoredPipeline):
             )
         if joints.shape[1] == 1:  # one hypothesis has no spread: what single ones were off by on average
             return torch.tensor(calibration["single_m"]).expand(raw.shape).clone()
-        return calibrated_std(raw, torch.tensor(calibration["scale"]), torch.tensor(calibration["floor_m"]))
+        std = calibrated_std(raw, torch.tensor(calibration["scale"]), torch.tensor(calibration["floor_m"]))
+        if scores is None or "visibility" not in calibration:
+            return std
+        return std * (visibility_weights(scores) @ torch.tensor(calibration["visibility"]))[:, None]
 
     def _steps(self, given: int | None, name: str) -> int:
         return int(self.config[name] if given is None else given)
@@ -251,6 +317,13 @@ def _in_pixels(request: HandRequest, encoding: ImageEncoding) -> dict:
     return {
         "keypoints_2d": mirror_pixels(encoding.keypoints_px, request.widths, left),
         "keypoint_scores": encoding.scores,
+        "keypoint_cov": _mirrored(encoding.distribution.covariance(), left),
         "hand_score": encoding.hand_score,
         "crops": crops,
     }
+
+
+def _mirrored(covariance: torch.Tensor, left: torch.Tensor) -> torch.Tensor:
+    """Covariances (B, 21, 2, 2) of the photo's own pixels: in mirrored ones x and y go together the other way."""
+    sign = torch.tensor([[1.0, -1.0], [-1.0, 1.0]])
+    return torch.where(left[:, None, None, None], sign * covariance, covariance)

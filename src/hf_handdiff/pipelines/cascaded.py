@@ -96,6 +96,8 @@ class CascadedHandPipeline(HandPipeline):
         joint_noise=None,
         mesh_noise=None,
         callback_on_step_end=None,
+        keypoint_cov=None,
+        fit: str | None = None,
     ) -> HandPipelineOutput | tuple:
         """Sample hands.
 
@@ -107,15 +109,16 @@ class CascadedHandPipeline(HandPipeline):
                 the crop. "detect": every hand of every image, with the side that the detector sees; B is then the
                 number of hands, and `image_indices` and `boxes` of the answer say which is which.
             keypoints_2d: (B, 21, 2) px, NaN = not seen: replaces the built-in estimate.
-            keypoint_scores: (B, 21) 0..1, how sure each of `keypoints_2d` is; None: 1 where seen.
+            keypoint_scores: (B, 21) 0..1, how exact each of `keypoints_2d` is: 1 is exact, a half is an error of a
+                fortieth of the hand's size, 0 is not seen. None: 1 where seen.
             intrinsics: (B, 3, 3) px of the photos: enables `translation`. None: the crop is taken to span
                 `camera.DEFAULT_FIELD_OF_VIEW_DEG` = 25 degrees, looked at straight on.
             num_hypotheses: hands an image.
             num_inference_steps: denoising steps of stage 1; None: what the checkpoint was tuned for.
             num_mesh_inference_steps: those of stage 2; None likewise.
             guidance_scale: classifier-free guidance of both stages; None likewise.
-            aggregation: "mean", "median" (geometric), "medoid", or "aligned": the mean of the hypotheses turned upon
-                each other, the best hand where one does not care exactly how it is turned.
+            aggregation: "fitted", a posed hand near the mean and the 2D points, with its parameters; or "mean",
+                "median" (geometric), "medoid", or "aligned": the mean of the hypotheses turned upon each other.
             generator: torch.Generator, an int seed, or a list with one an image. Hypothesis k depends on the seed
                 and k alone, not on how many are asked for nor on the other images.
             output_type: "np" or "pt".
@@ -125,6 +128,8 @@ class CascadedHandPipeline(HandPipeline):
             callback_on_step_end: called as callback(pipeline, step, timestep, tensors) after every denoising step;
                 `tensors` is {"joints": sample} in stage 1 and {"latents": sample} in stage 2, and may be returned,
                 changed. A `PipelineCallback` of diffusers that asks for such tensors is one.
+            keypoint_cov: (B, 21, 2, 2) px², the covariances of `keypoints_2d`, in place of `keypoint_scores`.
+            fit: "all" fits a posed hand to every hypothesis too: `hypothesis_parameters`.
 
         Returns:
             [`HandPipelineOutput`].
@@ -134,9 +139,9 @@ class CascadedHandPipeline(HandPipeline):
         """
         # 1. Check the arguments; left hands become right ones.
         steps = {"num_inference_steps": num_inference_steps, "num_mesh_inference_steps": num_mesh_inference_steps}
-        check_sampling(num_hypotheses, steps, aggregation, output_type, guidance_scale)
+        check_sampling(num_hypotheses, steps, aggregation, output_type, guidance_scale, fit)
         hands = hands_to_sample(self.hand_detector, images, handedness, boxes, keypoints_2d, intrinsics, generator)
-        request = hands.request(keypoints_2d, keypoint_scores)
+        request = hands.request(keypoints_2d, keypoint_scores, keypoint_cov=keypoint_cov)
         seeds = base_seeds(hands.generator, len(request.handedness))
 
         # 2. The image encoder, once an image.
@@ -163,6 +168,6 @@ class CascadedHandPipeline(HandPipeline):
         own_noise = joint_noise is not None or mesh_noise is not None
         calibrated = self.is_calibrated(num_inference_steps, num_mesh_inference_steps, guidance_scale, own_noise)
         output = self.to_output(
-            request, encoding, encoding.view.rotation, joints, vertices, hypotheses, aggregation, calibrated
+            request, encoding, encoding.view.rotation, joints, vertices, hypotheses, aggregation, calibrated, fit
         )
         return output.finish(output_type, return_dict)

@@ -1,8 +1,10 @@
 """Names and defaults that the pipelines and the parsers of commands share; light, so that `--help` stays quick."""
 
 HANDEDNESS = ("left", "right")
-AGGREGATIONS = ("mean", "median", "medoid", "aligned")
-"""How hypotheses become one answer, see `pipelines.aggregation.aggregate`; the first is the default."""
+MEANS = ("mean", "median", "medoid", "aligned")
+"""How hypotheses become one answer by themselves, see `pipelines.aggregation.aggregate`."""
+AGGREGATIONS = ("fitted", *MEANS)
+"""All ways to one answer; the first, a posed hand (`pipelines.fitted_answer`), is the default."""
 DEFAULT_AGGREGATION = AGGREGATIONS[0]
 NUM_HYPOTHESES = 20
 """Hands that are drawn from the distribution."""

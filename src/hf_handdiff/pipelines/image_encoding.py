@@ -5,6 +5,9 @@ from dataclasses import dataclass
 import torch
 
 from hf_handdiff import camera
+from hf_handdiff.models.image_encoder import HandImageEncoderOutput
+from hf_handdiff.models.joint_denoiser import noise_of_score, score_of_noise
+from hf_handdiff.models.keypoint_distribution import KeypointDistribution
 from hf_handdiff.models.mesh_latent_denoiser import ImageConditions
 from hf_handdiff.pipelines.image_processor import HandImageProcessor
 from hf_handdiff.pipelines.inputs import HandRequest
@@ -17,16 +20,27 @@ class ImageEncoding:
     Attributes:
         keypoints_px: (B, 21, 2) px of the (mirrored) image; NaN where not seen.
         scores: (B, 21) 0..1, 0 where not seen.
-        view: the keypoints in their view frame; its `rotation` leads from the camera to the view.
+        distribution: of the keypoints, px; zeros where not seen.
+        view: the keypoints in their view frame; its `rotation` leads from the camera to the view. Its `scores` are how
+            exact each point is (`score_of_noise`) where stage 1 reads that, else `scores`.
+        view_distribution: `distribution` in the units of `view.points`.
         hand_score: (B,) 0..1, NaN without images.
         conditions: what stage 2 may see of them.
+        intrinsics: (B, 3, 3) px.
+        crops: (B, 3) px; None without any image.
+        encoded: the encoder's answer, whose feature map is sampled again for each hypothesis; None without images.
     """
 
     keypoints_px: torch.Tensor
     scores: torch.Tensor
+    distribution: KeypointDistribution
     view: camera.KeypointView
+    view_distribution: KeypointDistribution
     hand_score: torch.Tensor
     conditions: ImageConditions
+    intrinsics: torch.Tensor
+    crops: torch.Tensor | None = None
+    encoded: HandImageEncoderOutput | None = None
 
 
 @torch.no_grad()
@@ -42,19 +56,86 @@ def encode_image(
     if request.images is not None:
         crops = image_processor.crop(request.images, request.crops)
         encoded = image_encoder(crops.to(device or image_encoder.device, image_encoder.dtype))
+    distribution = None
     if request.keypoints is not None:
         keypoints, scores = request.keypoints, request.keypoint_scores
     else:
         keypoints = camera.crop_to_pixels(encoded.keypoints.float().cpu(), request.crops)
         scores = encoded.keypoint_scores.float().cpu()
+        if encoded.distribution is not None:
+            distribution = encoded.distribution.to("cpu", torch.float32).scaled(request.crops[:, 2])
     view = camera.view_from_keypoints(keypoints, scores, request.intrinsics)
+    to_view = camera.view_jacobian(keypoints, view, request.intrinsics)
+    if request.keypoint_cov is not None:
+        distribution = KeypointDistribution.of_marginals(request.keypoint_cov)
+    if distribution is None:  # nobody said more than the scores
+        in_view = KeypointDistribution.independent(noise_of_score(view.scores))
+        distribution = in_view.mapped(torch.linalg.inv(to_view))
+    else:
+        in_view = distribution.mapped(to_view)
+        view.scores = torch.where(view.scores > 0, score_of_noise(in_view.noise), 0.0)
     hand_score = torch.full((len(keypoints),), torch.nan)
     if encoded is None:
         conditions = keypoint_conditions(image_encoder.config, view)
     else:
         hand_score = encoded.hand_logit.float().sigmoid().cpu()
         conditions = image_conditions(image_encoder, encoded, keypoints, request.crops, request.intrinsics, view)
-    return ImageEncoding(keypoints, scores, view, hand_score, conditions)
+    return ImageEncoding(
+        keypoints_px=keypoints,
+        scores=scores,
+        distribution=distribution,
+        view=view,
+        view_distribution=in_view,
+        hand_score=hand_score,
+        conditions=conditions,
+        intrinsics=request.intrinsics,
+        crops=request.crops,
+        encoded=encoded,
+    )
+
+
+def stage2_conditions(
+    image_encoder, encoding: ImageEncoding | None, joints: torch.Tensor | None
+) -> ImageConditions | None:
+    """What stage 2 sees of an image with each hypothesis.
+
+    Where hypotheses differ in 2D, each one's conditions are taken at its own joints' projections: 2D points, and the
+    image features under them, by which the image can judge the hypothesis.
+
+    Args:
+        image_encoder: the encoder.
+        encoding: of B hands; None: nothing is known of an image.
+        joints: (B, N, 21, 3) m, view frame, what stage 1 proposes; None: no joints are known.
+
+    Returns:
+        Conditions of B rows, for all hypotheses of an image, or of B N rows.
+    """
+    if encoding is None or joints is None or encoding.view_distribution.factors.shape[-1] == 0:
+        return None if encoding is None else encoding.conditions
+    count, view = joints.shape[1], encoding.view
+    points = projections(joints, view)  # (B, N, 21, 2)
+    conditions = encoding.conditions.repeat(count)
+    conditions.keypoints = points.flatten(0, 1)
+    if encoding.encoded is not None:
+        pixels = camera.view_to_pixels(points.flatten(1, 2), view, encoding.intrinsics)
+        places = camera.pixels_to_crop(pixels, encoding.crops).to(encoding.encoded.frame.centre)
+        features = image_encoder.sample_features(encoding.encoded, places).float().cpu()  # (B, N 21, C)
+        conditions.point_features = features.unflatten(1, (count, -1)).flatten(0, 1)
+    return conditions
+
+
+def projections(joints: torch.Tensor, view: camera.KeypointView) -> torch.Tensor:
+    """Where joints (B, N, 21, 3) m of the view frame are seen, once each hand stands where it fits the 2D points best.
+
+    Returns:
+        (B, N, 21, 2) in the units of `view.points`.
+    """
+    rays = view.rays_of(view.points)[:, None]
+    place = camera.solve_translation(rays, joints, view.scores.square()[:, None])
+    place = torch.cat([place[..., :2], place[..., 2:].clamp(0.15, 3.0)], dim=-1)
+    seen = joints + place[..., None, :]
+    tangents = seen[..., :2] / seen[..., 2:].clamp_min(0.05)
+    return (tangents - view.middle[:, None, None]) / view.scale[:, None, None, None]
 
 
 def keypoint_conditions(config, view: camera.KeypointView) -> ImageConditions:
@@ -68,6 +149,7 @@ def keypoint_conditions(config, view: camera.KeypointView) -> ImageConditions:
         keypoints=view.points,
         keypoint_scores=view.scores,
         view_scale=view.scale,
+        view_middle=view.middle,
     )
 
 
@@ -96,6 +178,7 @@ def image_conditions(
         keypoints=view.points,
         keypoint_scores=view.scores,
         view_scale=view.scale,
+        view_middle=view.middle,
     )
 
 

@@ -26,6 +26,7 @@ class HandRequest:
         has_intrinsics: whether the caller gave them.
         keypoints: (B, 21, 2) float32 px of the (mirrored) image, NaN = not seen; None: estimate them.
         keypoint_scores: (B, 21) float32; None exactly when `keypoints` is None.
+        keypoint_cov: (B, 21, 2, 2) float32 px², where the caller gave them.
         image_indices: (B,) int64, of the caller's images, where hands were detected in them; else None.
         boxes: (B, 4) float32 px of the caller's images, likewise.
     """
@@ -38,6 +39,7 @@ class HandRequest:
     has_intrinsics: bool
     keypoints: torch.Tensor | None
     keypoint_scores: torch.Tensor | None
+    keypoint_cov: torch.Tensor | None = None
     image_indices: torch.Tensor | None = None
     boxes: torch.Tensor | None = None
 
@@ -55,6 +57,7 @@ def check_request(
     keypoint_scores=None,
     intrinsics=None,
     num_hands_without_2d: int | None = None,
+    keypoint_cov=None,
 ) -> HandRequest:
     """Check the arguments that all pipelines share.
 
@@ -67,6 +70,7 @@ def check_request(
         keypoint_scores: (B, 21) 0..1, or (21,); only together with `keypoints_2d`.
         intrinsics: (B, 3, 3) px, or (3, 3).
         num_hands_without_2d: how many hands are asked for if there are neither images nor keypoints.
+        keypoint_cov: (B, 21, 2, 2) px² of `keypoints_2d`, or (21, 2, 2); only together with them, without scores.
 
     Raises:
         InputError: one sentence that names the argument and what was expected.
@@ -75,6 +79,7 @@ def check_request(
     count = _count(loaded, keypoints_2d, num_hands_without_2d)
     sides = _check_handedness(handedness, count)
     keypoints, scores = _check_keypoints(keypoints_2d, keypoint_scores, count)
+    covariance = _check_keypoint_cov(keypoint_cov, keypoints, keypoint_scores, count)
     cameras = _check_intrinsics(intrinsics, count)
     crops = _crops(loaded, boxes, keypoints, count)
     if crops is None:
@@ -84,14 +89,14 @@ def check_request(
         widths = torch.tensor([float(image.shape[1]) for image in loaded])
     else:  # no image to mirror in: any vertical line will do
         widths = 2 * (crops[:, 0] if cameras is None else cameras[:, 0, 2])
-    request = HandRequest(loaded, sides, crops, widths, cameras, cameras is not None, keypoints, scores)
+    request = HandRequest(loaded, sides, crops, widths, cameras, cameras is not None, keypoints, scores, covariance)
     _mirror_left_hands(request)
     if request.intrinsics is None:
         request.intrinsics = camera.default_intrinsics(request.crops)
     return request
 
 
-def check_sampling(num_hypotheses, num_inference_steps, aggregation, output_type, guidance_scale) -> None:
+def check_sampling(num_hypotheses, num_inference_steps, aggregation, output_type, guidance_scale, fit=None) -> None:
     """Check the arguments that steer sampling; None means the checkpoint's default.
 
     Raises:
@@ -103,6 +108,8 @@ def check_sampling(num_hypotheses, num_inference_steps, aggregation, output_type
             _check_positive_int(steps, name, 1000)
     if aggregation not in AGGREGATIONS:
         raise InputError(f"aggregation: expected one of {', '.join(AGGREGATIONS)}, got {aggregation!r}")
+    if fit not in (None, "all"):
+        raise InputError(f"fit: expected 'all' or None, got {fit!r}")
     if output_type not in ("np", "pt"):
         raise InputError(f"output_type: expected 'np' or 'pt', got {output_type!r}")
     if guidance_scale is not None and not (
@@ -173,6 +180,20 @@ def _check_keypoints(keypoints_2d, keypoint_scores, count):
         if not ((scores >= 0) & (scores <= 1)).all():
             raise InputError("keypoint_scores: expected values from 0 to 1")
     return torch.where(seen[..., None], keypoints, torch.nan), torch.where(seen, scores, 0)
+
+
+def _check_keypoint_cov(keypoint_cov, keypoints, keypoint_scores, count):
+    if keypoint_cov is None:
+        return None
+    if keypoints is None or keypoint_scores is not None:
+        raise InputError("keypoint_cov: expected only together with keypoints_2d and without keypoint_scores")
+    covariance = _as_array(keypoint_cov, "keypoint_cov", (21, 2, 2), count)
+    seen = torch.isfinite(keypoints).all(-1)
+    determinant = torch.linalg.det(covariance)
+    positive = (covariance.diagonal(dim1=-2, dim2=-1) > 0).all(-1) & (determinant > 0)
+    if not (positive & torch.isfinite(determinant))[seen].all():
+        raise InputError("keypoint_cov: expected positive definite matrices, px², of all points that are seen")
+    return torch.where(seen[..., None, None], covariance, torch.eye(2))
 
 
 def _check_intrinsics(intrinsics, count):
@@ -273,7 +294,9 @@ class HandsToSample:
     generator: object
     image_indices: list[int] | None = None
 
-    def request(self, keypoints_2d=None, keypoint_scores=None, num_hands_without_2d=None) -> HandRequest:
+    def request(
+        self, keypoints_2d=None, keypoint_scores=None, num_hands_without_2d=None, keypoint_cov=None
+    ) -> HandRequest:
         """The checked request."""
         request = check_request(
             self.images,
@@ -283,6 +306,7 @@ class HandsToSample:
             keypoint_scores,
             self.intrinsics,
             num_hands_without_2d=num_hands_without_2d,
+            keypoint_cov=keypoint_cov,
         )
         if self.image_indices is not None:
             request.image_indices = torch.tensor(self.image_indices)

@@ -71,6 +71,8 @@ class JointDiffusionPipeline(HandPipeline):
         return_dict: bool = True,
         joint_noise=None,
         callback_on_step_end=None,
+        keypoint_cov=None,
+        fit: str | None = None,
     ) -> HandPipelineOutput | tuple:
         """Sample joints; the arguments are those of [`CascadedHandPipeline`].
 
@@ -83,16 +85,16 @@ class JointDiffusionPipeline(HandPipeline):
             InputError: a bad argument, named in one sentence.
         """
         check_sampling(
-            num_hypotheses, {"num_inference_steps": num_inference_steps}, aggregation, output_type, guidance_scale
+            num_hypotheses, {"num_inference_steps": num_inference_steps}, aggregation, output_type, guidance_scale, fit
         )
         hands = hands_to_sample(self.hand_detector, images, handedness, boxes, keypoints_2d, intrinsics, generator)
-        request = hands.request(keypoints_2d, keypoint_scores)
+        request = hands.request(keypoints_2d, keypoint_scores, keypoint_cov=keypoint_cov)
         seeds = base_seeds(hands.generator, len(request.handedness))
         encoding = self.encode_image(request)
         joints = self.sample_joints(
             encoding, seeds, num_hypotheses, num_inference_steps, guidance_scale, joint_noise, callback_on_step_end
         )
         output = self.to_output(
-            request, encoding, encoding.view.rotation, joints, None, joints, aggregation, calibrated=False
+            request, encoding, encoding.view.rotation, joints, None, joints, aggregation, calibrated=False, fit=fit
         )
         return output.finish(output_type, return_dict)

@@ -75,6 +75,8 @@ class MeshLDMPipeline(HandPipeline):
         return_dict: bool = True,
         mesh_noise=None,
         callback_on_step_end=None,
+        keypoint_cov=None,
+        fit: str | None = None,
     ) -> HandPipelineOutput | tuple:
         """Sample meshes from images, from joints, or from both.
 
@@ -100,12 +102,13 @@ class MeshLDMPipeline(HandPipeline):
             aggregation,
             output_type,
             guidance_scale,
+            fit,
         )
         count = None if hypotheses is None else len(hypotheses)
         hands = hands_to_sample(
             self.hand_detector, images, handedness, boxes, keypoints_2d, intrinsics, generator, joints
         )
-        request = hands.request(keypoints_2d, keypoint_scores, num_hands_without_2d=count)
+        request = hands.request(keypoints_2d, keypoint_scores, count, keypoint_cov)
         if count is not None and count != len(request.handedness):
             raise InputError(f"joints: expected one row for each of {len(request.handedness)} images, got {count}")
         seeds = base_seeds(hands.generator, len(request.handedness))
@@ -127,7 +130,7 @@ class MeshLDMPipeline(HandPipeline):
             callback_on_step_end,
         )
         output = self.to_output(
-            request, encoding, rotation, mesh_joints, vertices, in_view, aggregation, calibrated=False
+            request, encoding, rotation, mesh_joints, vertices, in_view, aggregation, calibrated=False, fit=fit
         )
         return output.finish(output_type, return_dict)
 

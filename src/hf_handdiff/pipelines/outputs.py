@@ -28,6 +28,7 @@ class HandPipelineOutput(BaseOutput):
             noise); False also where the checkpoint carries no calibration.
         keypoints_2d: (B, 21, 2) px: the 2D points that were used, NaN where one was not seen.
         keypoint_scores: (B, 21) 0..1.
+        keypoint_cov: (B, 21, 2, 2) px²: what is believed of `keypoints_2d`, the marginals of their joint distribution.
         translation: (B, N, 3) m: the wrist in the camera frame; None without intrinsics.
         hand_score: (B,) 0..1: is there a hand in the crop at all; NaN without an image.
         faces: (F, 3) int64 vertex indices, counter-clockwise from outside for a right hand; a left hand is its
@@ -36,6 +37,13 @@ class HandPipelineOutput(BaseOutput):
         crops: (B, 3) centre x, centre y and side in px of the square that the networks saw.
         image_indices: (B,) int64, with `boxes="detect"`: which of the images each hand was found in, else None.
         boxes: (B, 4) x0, y0, x1, y1 px, with `boxes="detect"`: where it was found, else None.
+        global_orient: (B, 3) rad, axis-angle in camera axes: the parameters of the answer, with `aggregation="fitted"`.
+            With the next three, `hand.posed_hand` gives `mean_vertices` again. Those of left hands are for the left
+            hand of MANO.
+        hand_pose: (B, 15, 3) rad, axis-angle in MANO's order, zero for the flat hand.
+        betas: (B, 10).
+        hand_scale: (B,) size of the hand about its wrist.
+        hypothesis_parameters: with `fit="all"`, a dict of the same for every hypothesis, with an axis N after B.
     """
 
     joints: Array | None = None
@@ -47,6 +55,7 @@ class HandPipelineOutput(BaseOutput):
     joint_std_calibrated: bool | None = None
     keypoints_2d: Array | None = None
     keypoint_scores: Array | None = None
+    keypoint_cov: Array | None = None
     translation: Array | None = None
     hand_score: Array | None = None
     faces: Array | None = None
@@ -54,11 +63,21 @@ class HandPipelineOutput(BaseOutput):
     crops: Array | None = None
     image_indices: Array | None = None
     boxes: Array | None = None
+    global_orient: Array | None = None
+    hand_pose: Array | None = None
+    betas: Array | None = None
+    hand_scale: Array | None = None
+    hypothesis_parameters: dict | None = None
 
     def finish(self, output_type: str, return_dict: bool) -> "HandPipelineOutput | tuple":
         """Arrays by `output_type`, "np" or "pt"; without `return_dict` a tuple of the fields that are not None."""
         output = self
         if output_type == "np":
-            values = {k: v.cpu().numpy() if isinstance(v, torch.Tensor) else v for k, v in self.items()}
-            output = HandPipelineOutput(**values)
+            output = HandPipelineOutput(**{name: _to_numpy(value) for name, value in self.items()})
         return output if return_dict else output.to_tuple()
+
+
+def _to_numpy(value):
+    if isinstance(value, dict):
+        return {name: _to_numpy(one) for name, one in value.items()}
+    return value.cpu().numpy() if isinstance(value, torch.Tensor) else value

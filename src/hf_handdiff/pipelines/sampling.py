@@ -18,6 +18,7 @@ import torch
 
 from hf_handdiff.camera import UNKNOWN_VIEW_SCALE
 from hf_handdiff.errors import InputError
+from hf_handdiff.models.keypoint_distribution import KeypointDistribution
 from hf_handdiff.models.mesh_latent_denoiser import ImageConditions
 
 
@@ -115,6 +116,30 @@ def draw_noise(generators: list[torch.Generator], num_images: int, shape: tuple[
     return rows.unflatten(0, (num_images, -1))
 
 
+def draw_keypoints(
+    points: torch.Tensor, distribution: KeypointDistribution, generators: list[torch.Generator]
+) -> torch.Tensor:
+    """The 2D points of each hypothesis, drawn from the joint distribution of all points of a hand.
+
+    Drawn is what points err together; what each errs by itself (`noise`) is left to stage 1, which reads it as their
+    precision: drawn independently, points tear a hand. Hypotheses come in pairs that err in opposite directions, so
+    that their mean is not off by chance.
+
+    Args:
+        points: (B, 21, 2) estimates.
+        distribution: of B hands, in the same units.
+        generators: a generator for each hypothesis of each image, those of an image in a row.
+
+    Returns:
+        (B, N, 21, 2).
+    """
+    batch, _, _, rank = distribution.factors.shape
+    rows = [torch.randn(rank, generator=generator) for generator in generators]
+    draws = torch.stack(rows).unflatten(0, (batch, -1))  # (B, N, R)
+    draws[:, 1::2] = -draws[:, : draws.shape[1] // 2 * 2 : 2]
+    return points[:, None] + torch.einsum("bkcr,bnr->bnkc", distribution.factors, draws)
+
+
 # ------------------------------------------------------------------------------------------------ stages
 
 
@@ -128,6 +153,7 @@ def sample_joints(
     view_scale: torch.Tensor,
     num_steps: int,
     guidance_scale: float = 1.0,
+    view_middle: torch.Tensor | None = None,
     device: torch.device | None = None,
     **loop,
 ) -> torch.Tensor:
@@ -137,11 +163,12 @@ def sample_joints(
         joint_denoiser: a `JointDenoiser`.
         scheduler: its scheduler.
         noise: (B, N, 21, 3) standard normal.
-        keypoints: (B, 21, 2) view units.
+        keypoints: (B, 21, 2) view units, or (B, N, 21, 2), each hypothesis' own.
         scores: (B, 21).
         view_scale: (B,).
         num_steps: denoising steps.
         guidance_scale: 1 samples the conditional distribution, 0 the unconditional one.
+        view_middle: (B, 2) tangents, of the view; None: 0.
         device: where the network computes; None: where its weights are (offloaded ones are elsewhere).
         **loop: `generators`, `progress` and `on_step` of `denoise`.
 
@@ -150,12 +177,17 @@ def sample_joints(
     """
     batch, count = noise.shape[:2]
     device, dtype = _place(joint_denoiser, device)
-    conditions = [value.to(device, dtype).repeat_interleave(count, 0) for value in (keypoints, scores, view_scale)]
+    middle = torch.zeros(batch, 2) if view_middle is None else view_middle
+    if keypoints.ndim == 3:
+        keypoints = keypoints[:, None].expand(-1, count, -1, -1)
+    shared = [value.to(device, dtype).repeat_interleave(count, 0) for value in (scores, view_scale, middle)]
+    conditions = dict(zip(("keypoint_scores", "view_scale", "view_middle"), shared, strict=True))
+    conditions["keypoints"] = keypoints.flatten(0, 1).to(device, dtype)
     ignored = torch.zeros(batch * count, dtype=torch.bool, device=device)
 
     def predict(sample, times):
         def clean(mask=None):
-            return joint_denoiser(sample, times, *conditions, condition_mask=mask)
+            return joint_denoiser(sample, times, **conditions, condition_mask=mask)
 
         return clean() if guidance_scale == 1.0 else guided(clean(), clean(ignored), guidance_scale)
 
@@ -186,7 +218,7 @@ def sample_meshes(
         scheduler: its scheduler.
         noise: (B, N, T, C) standard normal.
         joints: (B, N, 21, 3) m, wrist-relative, view frame; None: no joints are known.
-        conditions: the image's conditions, B rows; None: neither image nor 2D keypoints.
+        conditions: the image's conditions, B rows, or B N, each hypothesis' own; None: neither image nor 2D keypoints.
         num_steps: denoising steps.
         guidance_scale: 1 samples the conditional distribution, 0 the unconditional one.
         device: where the network computes; None: where its weights are (offloaded ones are elsewhere).
@@ -207,7 +239,9 @@ def sample_meshes(
     if conditions is None:
         conditions = empty_conditions(mesh_latent_denoiser.config, batch)
     joints = joints.flatten(0, 1).to(device, dtype)
-    conditions = conditions.to(device, dtype).repeat(count)
+    conditions = conditions.to(device, dtype)
+    if len(conditions.has_image) == batch:
+        conditions = conditions.repeat(count)
 
     def predict(sample, times):
         def clean(joints_mask, image_mask):
@@ -240,4 +274,5 @@ def empty_conditions(config, batch: int) -> ImageConditions:
         keypoints=torch.zeros(batch, config.num_joints, 2),
         keypoint_scores=torch.zeros(batch, config.num_joints),
         view_scale=torch.full((batch,), UNKNOWN_VIEW_SCALE),
+        view_middle=torch.zeros(batch, 2),
     )
