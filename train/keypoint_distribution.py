@@ -79,7 +79,10 @@ class KeypointDistributionTask:
     def save(self, model, folder):
         """The whole encoder, with this part trained and calibrated."""
         self.encoder.eval()
-        self.encoder.config.distribution_scale = calibrated_scale(model.eval()(self.unseen[0]), self.unseen[1])
+        device = next(model.parameters()).device
+        descriptors, errors = (values.to(device) for values in self.unseen)
+        with torch.no_grad():
+            self.encoder.config.distribution_scale = calibrated_scale(model.eval()(descriptors), errors)
         self.encoder.save_pretrained(folder)
 
 
