@@ -71,7 +71,7 @@ def test_hypotheses_are_sampled_with_their_own_points(distribution_pipeline):
 def test_stage_2_takes_conditions_of_each_hypothesis(distribution_pipeline, photo):
     pipe = distribution_pipeline
     encoding = pipe.encode_image(check_request([photo, photo[::-1].copy()]))
-    noise = draw_noise(hypothesis_generators([1, 2], 3, 2), 2, pipe.mesh_latent_denoiser.latent_shape)
+    noise = draw_noise(hypothesis_generators([1, 2], 3, 2), 2, pipe.mesh_autoencoder.latent_shape)
     joints = 0.05 * torch.randn(2, 3, 21, 3, generator=torch.Generator().manual_seed(0))
     each = stage2_conditions(pipe.image_encoder, encoding, joints - joints[:, :, :1])
     assert each.keypoints.shape == (6, 21, 2) and each.point_features.shape[:2] == (6, 21)
