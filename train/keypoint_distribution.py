@@ -1,7 +1,7 @@
 """Train what the image encoder believes of its keypoints: their distribution over the whole hand.
 
 Everything else of the encoder stays as it is. It looks once at augmented images that it was not trained on, and the head
-learns, by the likelihood of a t distribution, how far and in which ways the keypoints were off. At last its standard
+learns, by their likelihood, how far and in which ways the keypoints were off. At last its standard
 deviations are scaled so that on plain validation images the regions that should hold four in five points do.
 
     accelerate launch train/keypoint_distribution.py --config train/configs/keypoint_distribution.yaml --corpus CORPUS \
@@ -62,7 +62,7 @@ class KeypointDistributionTask:
         """Negative log-likelihood a hand."""
         device = next(model.parameters()).device
         descriptors, errors = (values.to(device) for values in batch)
-        loss = -model(descriptors).log_likelihood(errors, self.args.degrees_of_freedom).mean()
+        loss = -model(descriptors).log_likelihood(errors).mean()
         return loss, {"likelihood": -loss.item()}
 
     def validate(self, model):
@@ -72,7 +72,7 @@ class KeypointDistributionTask:
         model.eval()
         distribution = model(descriptors)
         model.train()
-        likelihood = distribution.log_likelihood(errors, self.args.degrees_of_freedom).mean().item()
+        likelihood = distribution.log_likelihood(errors).mean().item()
         held = {f"held_by_{share:.0%}": region_share(distribution, errors, share) for share in (0.5, 0.8, 0.9)}
         return {"likelihood": likelihood, "scale": calibrated_scale(distribution, errors), **held}, None
 
@@ -146,7 +146,6 @@ def main(argv=None):
     add("--num_validation_images", type=int, default=1000)
     add("--keypoint_factors", type=int, default=6, help="ways of erring together, of a new head")
     add("--hidden_size", type=int, default=256, help="of a new head")
-    add("--degrees_of_freedom", type=float, default=5.0, help="of the t distribution")
     args = parse(parser, argv)
     needed(args, parser, "corpus", "image_encoder")
     torch.manual_seed(args.seed)

@@ -1,8 +1,9 @@
-"""What the image encoder believes of its 2D keypoints: one normal distribution over the whole hand.
+"""What the image encoder believes of its 2D keypoints: one distribution over the whole hand.
 
 The errors of keypoints go together: along a finger, or over all of the hand where the wrong one was looked at. So the
 covariance of the 42 coordinates is of low rank plus a diagonal, F F^T + diag(s^2): the columns of F move many joints
-at once, s is what each joint errs by itself.
+at once, s is what each joint errs by itself. And some hands are missed altogether, more than a normal distribution has
+room for: it is a multivariate t distribution with few degrees of freedom, a normal one whose scale is drawn for each hand.
 """
 
 from dataclasses import dataclass
@@ -16,6 +17,8 @@ from hf_handdiff.models.hand_framing import NUM_KEYPOINTS
 UNTRAINED_LOG_NOISE = -3.5
 """Log of `noise`, in units of the square, that a new head begins with: 3 % of it."""
 LARGEST_LOG_NOISE, SMALLEST_LOG_NOISE = 1.0, -6.0
+DEGREES_OF_FREEDOM = 5
+"""Of the t distribution."""
 FACTOR_UNIT = 0.03
 """One unit of the network's answer, in units of the square."""
 _LARGEST_INPUT = 6.0
@@ -23,11 +26,14 @@ _LARGEST_INPUT = 6.0
 
 @dataclass
 class KeypointDistribution:
-    """Normal distributions over the 2D keypoints of B hands, round their estimates.
+    """Distributions over the 2D keypoints of B hands, round their estimates.
+
+    A draw is keypoints + s (factors @ z + noise e), with z (R,) and e standard normal, and the hand's s drawn so that
+    1 / s^2 is chi-squared over its `DEGREES_OF_FREEDOM`.
 
     Attributes:
-        factors: (B, 21, 2, R) a draw is keypoints + factors @ z, with z (R,) standard normal, ...
-        noise: (B, 21) ... plus normal noise of this standard deviation, for each coordinate by itself.
+        factors: (B, 21, 2, R).
+        noise: (B, 21) for each coordinate by itself.
     """
 
     factors: torch.Tensor
@@ -71,17 +77,14 @@ class KeypointDistribution:
         own = self.noise.square().repeat_interleave(2, dim=1)
         return together @ together.transpose(-1, -2) + torch.diag_embed(own)
 
-    def log_likelihood(self, error: torch.Tensor, degrees_of_freedom: float) -> torch.Tensor:
-        """Of errors (B, 21, 2), under a t distribution of this scale, up to a constant: (B,).
-
-        The heavier tails keep the few hands that were missed altogether from widening all others.
-        """
+    def log_likelihood(self, error: torch.Tensor) -> torch.Tensor:
+        """Of errors (B, 21, 2), up to a constant: (B,)."""
         factor = torch.linalg.cholesky(self.full_covariance().float())
         white = torch.linalg.solve_triangular(factor, error.flatten(1)[..., None].float(), upper=False)
         distance = white.square().sum((1, 2))
         log_volume = factor.diagonal(dim1=1, dim2=2).log().sum(-1)
-        tail = (degrees_of_freedom + error[0].numel()) / 2
-        return -log_volume - tail * torch.log1p(distance / degrees_of_freedom)
+        tail = (DEGREES_OF_FREEDOM + error[0].numel()) / 2
+        return -log_volume - tail * torch.log1p(distance / DEGREES_OF_FREEDOM)
 
 
 def _determinant(matrix: torch.Tensor) -> torch.Tensor:

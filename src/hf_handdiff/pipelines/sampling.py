@@ -18,7 +18,7 @@ import torch
 
 from hf_handdiff.camera import UNKNOWN_VIEW_SCALE
 from hf_handdiff.errors import InputError
-from hf_handdiff.models.keypoint_distribution import KeypointDistribution
+from hf_handdiff.models.keypoint_distribution import DEGREES_OF_FREEDOM, KeypointDistribution
 from hf_handdiff.models.mesh_latent_denoiser import ImageConditions
 
 
@@ -134,8 +134,9 @@ def draw_keypoints(
         (B, N, 21, 2).
     """
     batch, _, _, rank = distribution.factors.shape
-    rows = [torch.randn(rank, generator=generator) for generator in generators]
-    draws = torch.stack(rows).unflatten(0, (batch, -1))  # (B, N, R)
+    rows = torch.stack([torch.randn(rank + DEGREES_OF_FREEDOM, generator=generator) for generator in generators])
+    normal, squares = rows[:, :rank], rows[:, rank:].square()
+    draws = (normal / squares.mean(1, keepdim=True).sqrt()).unflatten(0, (batch, -1))  # (B, N, R)
     draws[:, 1::2] = -draws[:, : draws.shape[1] // 2 * 2 : 2]
     return points[:, None] + torch.einsum("bkcr,bnr->bnkc", distribution.factors, draws)
 
