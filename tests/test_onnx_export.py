@@ -123,7 +123,9 @@ def test_stage_1_samples_the_same_joints_with_the_file_in_its_place(exported):
     conditions = [torch.rand(2, 21, 2, generator=generator), torch.ones(2, 21), torch.full((2,), 0.2)]
     middle = torch.tensor([[0.01, -0.02], [0.0, 0.03]])
     sampled = [
-        sample_joints(one, pipeline.joint_scheduler, noise, *conditions, num_steps=5, guidance_scale=1.5, view_middle=middle)
+        sample_joints(
+            one, pipeline.joint_scheduler, noise, *conditions, num_steps=5, guidance_scale=1.5, view_middle=middle
+        )
         for one in (network, FromFile())
     ]
     torch.testing.assert_close(sampled[1], sampled[0], atol=1e-5, rtol=0)  # a hundredth of a millimetre

@@ -1,8 +1,8 @@
 """Train what the image encoder believes of its keypoints: their distribution over the whole hand.
 
-Everything else of the encoder stays as it is. It looks once at augmented images that it was not trained on, and the head
-learns, by their likelihood, how far and in which ways the keypoints were off. At last its standard
-deviations are scaled so that on plain validation images the regions that should hold four in five points do.
+Everything else of the encoder stays as it is. It looks once at augmented images that it was not trained on, and the
+head learns, by their likelihood, how far and in which ways the keypoints were off. At last its standard deviations are
+scaled so that on plain validation images the regions that should hold four in five points do.
 
     accelerate launch train/keypoint_distribution.py --config train/configs/keypoint_distribution.yaml --corpus CORPUS \
         --image_encoder runs/image_encoder/model
@@ -129,7 +129,7 @@ def region_share(distribution: KeypointDistribution, errors: torch.Tensor, share
 
 
 def calibrated_scale(distribution: KeypointDistribution, errors: torch.Tensor) -> float:
-    """What the standard deviations are to be multiplied by so that `CALIBRATED_SHARE` of the points are where it says."""
+    """What standard deviations are to be multiplied by so that `CALIBRATED_SHARE` of the points are where it says."""
     reached = np.quantile(_squared_distance(distribution, errors).cpu().numpy(), CALIBRATED_SHARE)
     return float(np.sqrt(reached / (-2 * np.log(1 - CALIBRATED_SHARE))))
 

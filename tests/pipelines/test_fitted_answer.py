@@ -53,6 +53,19 @@ def test_parameters_give_the_answer(request, name, photo, hand_layer):
     np.testing.assert_allclose(plain.joints[0], out.joints[0], atol=5e-5)
 
 
+@pytest.mark.parametrize("name", ["tiny_pipeline", "distribution_pipeline"])
+def test_autocast_is_for_networks_alone(request, name, photo, hand_layer):
+    pipe = request.getfixturevalue(name)
+    with torch.autocast("cpu", torch.bfloat16):
+        out = pipe(
+            photo, num_hypotheses=2, generator=0, intrinsics=np.array([[300.0, 0, 100], [0, 300, 75], [0, 0, 1]])
+        )
+    assert out.joints.dtype == out.mean_joints.dtype == out.translation.dtype == np.float32
+    np.testing.assert_allclose(posed(hand_layer, out)[1], out.mean_vertices, atol=1e-5)
+    read = hand_layer.mesh_to_joints.numpy() @ out.vertices
+    np.testing.assert_allclose(read - read[:, :, :1], out.joints, atol=1e-5)
+
+
 def test_bones_are_those_of_the_hand(tiny_pipeline, photo, hand_layer):
     out = tiny_pipeline(photo, num_hypotheses=3, generator=0)
     flat = posed_hand(hand_layer, np.zeros((1, 3)), np.zeros((1, 15, 3)), out.betas, out.hand_scale).joints.numpy()

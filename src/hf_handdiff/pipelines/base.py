@@ -9,9 +9,9 @@ from tqdm.auto import tqdm
 
 from hf_handdiff.camera import fit_translation
 from hf_handdiff.errors import InputError, first_line
-from hf_handdiff.hub.pipeline_storage import StoredPipeline
 from hf_handdiff.hand.layer import HandLayer
 from hf_handdiff.hand.mano_layer import load_mano_layer
+from hf_handdiff.hub.pipeline_storage import StoredPipeline
 from hf_handdiff.pipelines.aggregation import aggregate, calibrated_std, region_radius, spread, visibility_weights
 from hf_handdiff.pipelines.fitted_answer import fit_answer, fit_hypotheses, open_hand
 from hf_handdiff.pipelines.image_encoding import ImageEncoding, encode_image, stage2_conditions
