@@ -75,6 +75,31 @@ def tiny_pipeline(hand_layer):
 
 
 @pytest.fixture(scope="session")
+def distribution_pipeline(tiny_pipeline):
+    """The same with an encoder that tells how its keypoints err, and a stage 1 that moves its joints towards rays."""
+    from hf_handdiff import CascadedHandPipeline
+    from hf_handdiff.models import HandImageEncoder, HandImageEncoderConfig, JointDenoiser, JointDenoiserConfig
+
+    torch.manual_seed(1)
+    config = HandImageEncoderConfig(
+        refinement_steps=0, keypoint_factors=3, distribution_hidden_size=16, distribution_scale=1.25
+    )
+    encoder = HandImageEncoder(config)
+    encoder.load_state_dict(tiny_pipeline.image_encoder.state_dict(), strict=False)
+    randomize_zero_layers(encoder.distribution_head)
+    denoiser = JointDenoiser(JointDenoiserConfig(hidden_size=64, num_blocks=2, consistency=True))
+    pipeline = CascadedHandPipeline(
+        **{
+            **tiny_pipeline.components,
+            "image_encoder": encoder.eval(),
+            "joint_denoiser": randomize_zero_layers(denoiser, 0.02),
+        }
+    )
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline
+
+
+@pytest.fixture(scope="session")
 def photo():
     """(150, 200, 3) uint8, nothing in particular."""
     rng = np.random.default_rng(0)

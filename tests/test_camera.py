@@ -133,3 +133,83 @@ def test_default_and_mirrored_intrinsics():
     edge = camera.rays_of_pixels(torch.tensor([[[212.0, 80.0]]]), matrix[None])[0, 0]
     assert abs(np.degrees(np.arctan2(edge[0], edge[2])) - 12.5) < 1e-3
     assert camera.mirror_intrinsics(intrinsics(1), torch.tensor([200.0]))[0, 0, 2] == 80
+
+
+# ------------------------------------------------------------------------------------------------ views and pixels
+
+
+def some_view(count=5):
+    """A view of hands before cameras with a skew, with intrinsics and 2D points."""
+    hands = some_hands(count) + torch.tensor([0.2, -0.1, 0.7])
+    cameras = intrinsics(count).clone()
+    cameras[:, 0, 1], cameras[:, 1, 1] = 5.0, 430.0
+    points = camera.project(hands, cameras)
+    return hands, points, cameras, camera.view_from_keypoints(points, torch.ones(count, 21), cameras)
+
+
+def test_pixels_and_the_view_are_inverse():
+    hands, points, cameras, view = some_view()
+    assert torch.allclose(camera.pixels_to_view(points, view, cameras), view.points, atol=1e-4)
+    assert torch.allclose(camera.view_to_pixels(view.points, view, cameras), points, atol=1e-2)
+    other = points + torch.linspace(-40, 40, 21)[:, None]
+    assert torch.allclose(
+        camera.view_to_pixels(camera.pixels_to_view(other, view, cameras), view, cameras), other, atol=1e-2
+    )
+
+
+def test_the_middle_of_the_view_completes_the_rays():
+    hands, _, _, view = some_view()
+    turned = hands @ view.rotation.transpose(1, 2)
+    tangents = turned[..., :2] / turned[..., 2:]
+    assert torch.allclose(view.rays_of(view.points), tangents, atol=1e-5)
+    assert torch.allclose(view.middle, (tangents.amax(1) + tangents.amin(1)) / 2, atol=1e-5)
+    each = view.points[:, None].expand(-1, 3, -1, -1)  # of hypotheses
+    assert torch.allclose(view.rays_of(each), tangents[:, None].expand_as(each), atol=1e-5)
+
+
+def test_view_jacobian_is_that_of_finite_differences():
+    _, points, cameras, view = some_view()
+    double = camera.KeypointView(**{name: value.double() for name, value in vars(view).items()})
+    points, cameras = points.double(), cameras.double()
+    expected = torch.stack(
+        [
+            (
+                camera.pixels_to_view(points + step, double, cameras)
+                - camera.pixels_to_view(points - step, double, cameras)
+            )
+            / 2e-3
+            for step in 1e-3 * torch.eye(2, dtype=torch.double)
+        ],
+        dim=-1,
+    )
+    assert torch.allclose(camera.view_jacobian(points, double, cameras), expected, atol=1e-7)
+    points[0, 3] = torch.nan
+    jacobian = camera.view_jacobian(points, double, cameras)
+    assert torch.isfinite(jacobian).all() and (torch.linalg.det(jacobian).abs() > 0).all()
+    assert torch.allclose(jacobian[1:], expected[1:], atol=1e-7)
+
+
+def test_solve_translation_is_least_squares():
+    generator = torch.Generator().manual_seed(1)
+    points = some_hands().double()
+    seen = points + 0.004 * torch.randn(5, 21, 3, generator=generator) + torch.tensor([0.03, -0.05, 0.6])
+    rays = seen[..., :2] / seen[..., 2:]
+    weights = torch.rand(5, 21, generator=generator).double()
+    weights[:, 4] = 0
+    found = camera.solve_translation(rays, points, weights)
+    root = (weights / weights.sum(-1, keepdim=True)).sqrt()
+    for row in range(5):
+        equations = torch.zeros(21, 2, 3, dtype=torch.double)
+        equations[:, 0, 0] = equations[:, 1, 1] = 1
+        equations[:, :, 2] = -rays[row]
+        right = rays[row] * points[row, :, 2:] - points[row, :, :2]
+        scaled = [(root[row, :, None, None] * equations).view(42, 3), (root[row, :, None] * right).view(42, 1)]
+        pull = camera._PULL**0.5  # towards half a metre, where the points do not decide
+        scaled[0] = torch.cat([scaled[0], torch.tensor([[0, 0, pull]]).double()])
+        scaled[1] = torch.cat([scaled[1], torch.tensor([[pull * camera._PULLED_DEPTH_M]]).double()])
+        expected = torch.linalg.lstsq(*scaled).solution[:, 0]
+        assert torch.allclose(found[row], expected, atol=1e-8)
+    nothing = camera.solve_translation(rays, points, torch.zeros(5, 21).double())
+    assert torch.allclose(nothing, torch.tensor([0, 0, 0.5]).double().expand(5, 3))
+    batch = camera.solve_translation(rays[:, None], points[:, None].expand(-1, 3, -1, -1), weights[:, None])
+    assert torch.allclose(batch, found[:, None].expand(-1, 3, -1))

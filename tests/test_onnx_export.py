@@ -27,14 +27,14 @@ COMPONENTS = ("image_encoder", "joint_denoiser", "mesh_latent_denoiser", "mesh_d
 TOLERANCE = 1e-4  # of the largest value of an output: float32 in another order
 
 
-@pytest.fixture(scope="module", params=["untrained", "bundled"])
-def exported(request, tiny_pipeline, tmp_path_factory):
+@pytest.fixture(scope="module", params=["untrained", "with a distribution", "bundled"])
+def exported(request, tiny_pipeline, distribution_pipeline, tmp_path_factory):
     """(pipeline, folder of its export)."""
     pytest.importorskip("onnx")
     pytest.importorskip("onnxruntime")
-    folder = tmp_path_factory.mktemp(request.param) / "new" / "folder"
-    if request.param == "untrained":
-        pipeline = tiny_pipeline
+    folder = tmp_path_factory.mktemp("export") / "new" / "folder"
+    if request.param != "bundled":
+        pipeline = tiny_pipeline if request.param == "untrained" else distribution_pipeline
         onnx_files.export_pipeline(pipeline, folder, "untrained")
     else:
         pipeline = load_pipeline(None, "cpu")
@@ -110,16 +110,22 @@ def test_stage_1_samples_the_same_joints_with_the_file_in_its_place(exported):
             super().__init__()
             self.unused, self.config = torch.nn.Parameter(torch.zeros(())), network.config
 
-        def forward(self, *tensors, condition_mask=None):
+        def forward(self, *tensors, keypoints, keypoint_scores, view_scale, view_middle, condition_mask=None):
             everything = torch.ones(len(tensors[0]), dtype=torch.bool)
             mask = everything if condition_mask is None else condition_mask
-            return onnx_files.run_session(session, (*tensors, mask))[0]
+            given = (*tensors, keypoints, keypoint_scores, view_scale, mask)
+            if network.config.consistency:
+                given += (view_middle,)
+            return onnx_files.run_session(session, given)[0]
 
     generator = torch.Generator().manual_seed(0)
     noise = torch.randn(2, 3, 21, 3, generator=generator)
     conditions = [torch.rand(2, 21, 2, generator=generator), torch.ones(2, 21), torch.full((2,), 0.2)]
+    middle = torch.tensor([[0.01, -0.02], [0.0, 0.03]])
     sampled = [
-        sample_joints(one, pipeline.joint_scheduler, noise, *conditions, num_steps=5, guidance_scale=1.5)
+        sample_joints(
+            one, pipeline.joint_scheduler, noise, *conditions, num_steps=5, guidance_scale=1.5, view_middle=middle
+        )
         for one in (network, FromFile())
     ]
     torch.testing.assert_close(sampled[1], sampled[0], atol=1e-5, rtol=0)  # a hundredth of a millimetre

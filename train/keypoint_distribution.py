@@ -1,8 +1,8 @@
 """Train what the image encoder believes of its keypoints: their distribution over the whole hand.
 
-Everything else of the encoder stays as it is. It looks once at augmented images that it was not trained on, and the head
-learns, by their likelihood, how far and in which ways the keypoints were off. At last its standard
-deviations are scaled so that on plain validation images the regions that should hold nine in ten points do.
+Everything else of the encoder stays as it is. It looks once at augmented images that it was not trained on, and the
+head learns, by their likelihood, how far and in which ways the keypoints were off. At last its standard deviations are
+scaled so that on plain validation images the regions that should hold nine in ten points do.
 
     accelerate launch train/keypoint_distribution.py --config train/configs/keypoint_distribution.yaml --corpus CORPUS \
         --image_encoder runs/image_encoder/model
@@ -79,7 +79,10 @@ class KeypointDistributionTask:
     def save(self, model, folder):
         """The whole encoder, with this part trained and calibrated."""
         self.encoder.eval()
-        self.encoder.config.distribution_scale = calibrated_scale(model.eval()(self.unseen[0]), self.unseen[1])
+        device = next(model.parameters()).device
+        descriptors, errors = (values.to(device) for values in self.unseen)
+        with torch.no_grad():
+            self.encoder.config.distribution_scale = calibrated_scale(model.eval()(descriptors), errors)
         self.encoder.save_pretrained(folder)
 
 
@@ -126,7 +129,7 @@ def region_share(distribution: KeypointDistribution, errors: torch.Tensor, share
 
 
 def calibrated_scale(distribution: KeypointDistribution, errors: torch.Tensor) -> float:
-    """What the standard deviations are to be multiplied by so that `CALIBRATED_SHARE` of the points are where it says."""
+    """What standard deviations are to be multiplied by so that `CALIBRATED_SHARE` of the points are where it says."""
     reached = np.quantile(_squared_distance(distribution, errors).cpu().numpy(), CALIBRATED_SHARE)
     return float(np.sqrt(reached / (-2 * np.log(1 - CALIBRATED_SHARE))))
 

@@ -1,8 +1,8 @@
 """Train stage 1, the joint denoiser: 2D keypoints -> distribution of 3D joints.
 
-Hands are made on the fly, with 2D points that are exact but for a known noise: in the pipeline each hypothesis draws its
-points from what the image encoder believes. With `--conditions` (see encode_corpus.py) a share of every batch are rendered
-hands, with the noise that the encoder tells of their points.
+Hands are made on the fly, with 2D points that are exact but for a known noise: in the pipeline each hypothesis draws
+its points from what the image encoder believes. With `--conditions` (see encode_corpus.py) a share of every batch are
+rendered hands, with the noise that the encoder tells of their points.
 
     accelerate launch train/stage1.py
     accelerate launch train/stage1.py --config train/configs/stage1.yaml --conditions CONDITIONS

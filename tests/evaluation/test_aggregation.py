@@ -10,13 +10,13 @@ from scipy.spatial.transform import Rotation
 from test_metrics import random_hands
 
 from hf_handdiff.pipelines.aggregation import (
-    AGGREGATIONS,
     aggregate,
     calibrated_std,
     geometric_median_weights,
     medoid_index,
     spread,
 )
+from hf_handdiff.pipelines.defaults import MEANS
 
 
 def test_aggregates_of_known_hypotheses():
@@ -57,7 +57,7 @@ def test_geometric_median_has_no_slope():
     torch.testing.assert_close(weights.sum(-1), torch.ones(2, dtype=torch.float64))
 
 
-@pytest.mark.parametrize("method", AGGREGATIONS)
+@pytest.mark.parametrize("method", MEANS)
 def test_one_hypothesis_is_the_answer(method):
     joints, vertices = random_hands(2, 1, 21), random_hands(2, 1, 30)
     answer, answer_vertices = aggregate(joints, vertices, method)
@@ -66,7 +66,7 @@ def test_one_hypothesis_is_the_answer(method):
     assert aggregate(joints, method=method)[1] is None
 
 
-@pytest.mark.parametrize("method", AGGREGATIONS)
+@pytest.mark.parametrize("method", MEANS)
 def test_the_rest_of_a_batch_changes_nothing(method):
     joints = random_hands(4, 6, 21).float()
     torch.testing.assert_close(

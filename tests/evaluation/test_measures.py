@@ -11,6 +11,7 @@ import torch
 from test_protocol import KnownPredictor, run, settings
 
 from hf_handdiff.evaluation import measures, uncertainty
+from hf_handdiff.evaluation.comparison import Comparison
 from hf_handdiff.evaluation.measures import METRICS, PA_JOINT_ERROR, Unit
 from hf_handdiff.evaluation.prior import sample_prior_baseline
 from hf_handdiff.evaluation.report import render_report
@@ -58,6 +59,29 @@ def test_every_measure_has_the_shape_that_its_entry_names(scores):
     sizes = {"joint": 21, "hypothesis": 6}
     for name, metric in METRICS.items():
         assert scores.measures[name].shape == (len(scores), *(sizes[dimension] for dimension in metric.per)), name
+
+
+def test_keypoints_are_measured_by_what_is_told_of_them(scores, rows):
+    hands = scores.select(scores.has_hand)
+    visible = torch.tensor([row["keypoints_visible"] for row in rows[: len(scores)] if row["has_hand"]])
+    torch.testing.assert_close(hands[measures.KEYPOINT_SCORE], torch.where(visible, 0.9, 0.1))
+    distance = hands[measures.KEYPOINT_DISTANCE]  # one standard deviation along x, two along y
+    torch.testing.assert_close(distance, torch.full_like(distance, math.sqrt(5)), atol=1e-3, rtol=0)
+
+
+def test_keypoint_distance_reads_the_whole_covariance():
+    truth = torch.tensor([[3.0, 4.0]]).expand(1, 21, 2)
+    covariance = torch.tensor([[4.0, 1.5], [1.5, 1.0]]).expand(1, 21, 2, 2).clone()
+    covariance[0, 2] = torch.nan
+    predicted = types.SimpleNamespace(keypoints_2d=truth + torch.tensor([1.0, -0.5]), keypoint_cov=covariance)
+    batch = types.SimpleNamespace(keypoints_px=truth)
+    distance = Comparison(predicted, batch).keypoint_distance[0]
+    offset = np.array([1.0, -0.5])
+    expected = math.sqrt(offset @ np.linalg.inv(covariance[0, 0].double().numpy()) @ offset)
+    assert torch.isnan(distance).nonzero().tolist() == [[2]]
+    assert distance[0].item() == pytest.approx(expected, rel=1e-5)
+    silent = Comparison(types.SimpleNamespace(keypoints_2d=truth), batch)
+    assert silent.keypoint_distance is None and silent.keypoint_scores is None
 
 
 def test_one_entry_adds_a_metric(rows, tmp_path):

@@ -31,12 +31,15 @@ def test_evaluate_on_an_official_corpus(checkpoint, corpora, trees, tmp_path, ca
     assert "Official scores (HO3D v2)" in (tmp_path / "report.md").read_text()
 
 
-def test_a_checkpoint_of_another_mesh_is_compared_vertex_by_vertex(tiny_pipeline, corpora, tmp_path):
+def test_a_checkpoint_of_another_mesh_is_compared_vertex_by_vertex(tiny_pipeline, corpora, tmp_path, capsys):
     faces = tiny_pipeline.mesh_autoencoder.faces
     faces.copy_(faces.flip(0))
     tiny_pipeline.save_pretrained(tmp_path / "mano")
     faces.copy_(faces.flip(0))  # other tests share the pipeline
-    assert evaluate(tmp_path / "mano", corpora["freihand"], tmp_path / "out", "--split", "evaluation") == 0
+    run = (tmp_path / "mano", corpora["freihand"])
+    assert evaluate(*run, tmp_path / "refused", "--split", "evaluation") == 1  # there is no such hand to fit
+    assert "aggregation: 'fitted' (and fit) expects the hand" in capsys.readouterr().err
+    assert evaluate(*run, tmp_path / "out", "--split", "evaluation", "--aggregation", "mean") == 0
     results = json.loads((tmp_path / "out" / "results.json").read_text())
     assert results["accuracy"]["pa_mpvpe_mm"] == pytest.approx(results["official"]["scores"]["pa_mpvpe_mm"], abs=1e-3)
     assert results["settings"]["predicted_mesh"] == MANO == results["settings"]["true_mesh"]

@@ -60,6 +60,8 @@ class KnownPredictor:
             mean_vertices=None if vertices is None else vertices.mean(1),
             joint_std=torch.full((len(batch), 21), math.sqrt(3) * self.off),
             keypoints_2d=batch.keypoints_px + torch.tensor([0.3, 0.4]),  # half a pixel away
+            keypoint_scores=torch.where(batch.keypoints_visible, 0.9, 0.1),
+            keypoint_cov=torch.diag(torch.tensor([0.09, 0.04])).expand(len(batch), 21, 2, 2),
             hand_score=torch.where(batch.has_hand, 0.9, 0.2),
         )
 

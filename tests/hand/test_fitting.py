@@ -298,6 +298,13 @@ def test_meshes_of_a_mano_file_are_recovered(blended_layer):
 # ------------------------------------------------------------------------------------------------ left hands
 
 
+def test_autocast_changes_nothing(hands):
+    expected = fit_hand(hands.joints[:2])
+    with torch.autocast("cpu", torch.bfloat16):
+        found = fit_hand(hands.joints[:2])
+    torch.testing.assert_close(found.vertices, expected.vertices)
+
+
 def test_left_hands_are_mirrored_right_hands(hand_layer, hands):
     rows, sides = slice(0, 4), ["left", "right", "left", "right"]
     left = torch.tensor([True, False, True, False])

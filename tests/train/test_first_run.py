@@ -5,6 +5,7 @@ from pathlib import Path
 import autoencoder
 import hand_framing
 import image_encoder
+import keypoint_distribution
 import pytest
 import stage1
 import stage2
@@ -52,6 +53,26 @@ def test_a_first_run_leaves_a_model_and_says_how_to_go_on(cache, script, tmp_pat
     assert len(list(cache.glob("corpus-*/complete"))) <= 1
 
 
+def test_a_first_run_of_the_distribution_adds_a_trained_head(cache, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    keypoint_distribution.main([*SHORT, "--num_samples", "8"])
+    folder = tmp_path / "runs" / "quick_start" / "keypoint_distribution" / "model"
+    saved = models.HandImageEncoder.from_pretrained(folder)
+    bundled = models.HandImageEncoder.from_pretrained(Path(hf_handdiff.DEFAULT_CHECKPOINT) / "image_encoder")
+    weights = saved.state_dict()
+    for name, value in bundled.state_dict().items():
+        assert name.startswith("distribution_head") or torch.equal(weights[name], value), name
+    assert saved.config.keypoint_factors >= 1 and saved.config.distribution_scale > 0
+    assert (weights["distribution_head.input_mean"] != 0).any()
+    said = capsys.readouterr().out
+    assert "accelerate launch train/keypoint_distribution.py --config train/configs/keypoint_distribution.yaml" in said
+    again = [*SHORT, "--num_samples", "8", "--image_encoder", str(folder), "--output_dir", str(tmp_path / "again")]
+    keypoint_distribution.main(again)
+    head = models.HandImageEncoder.from_pretrained(tmp_path / "again" / "model").distribution_head.state_dict()
+    assert head["out.weight"].shape == weights["distribution_head.out.weight"].shape
+    assert torch.allclose(head["out.weight"], weights["distribution_head.out.weight"], atol=1e-2)  # it went on
+
+
 WRONG = [
     ("stage2", "--joint_denoiser runs/stage1/model", "--joint_denoiser: expected a folder with a saved JointDenoiser"),
     ("stage2", "--conditions nowhere/at/all", "--conditions: expected what encode_corpus.py wrote"),
@@ -64,6 +85,8 @@ WRONG = [
     ("image_encoder", "--corpus {here}", "--corpus: {here} holds no Parquet shards"),
     ("image_encoder", "--initial {here}", "--initial: expected a folder with a saved HandImageEncoder"),
     ("hand_framing", "--corpus runs/no/corpus", "--corpus: expected a folder of Parquet shards or a Hub id"),
+    ("keypoint_distribution", "--image_encoder {autoencoder}", "which holds a MeshAutoencoder"),
+    ("keypoint_distribution", "--corpus {here}", "--corpus: {here} holds no Parquet shards"),
     ("autoencoder", "--init_from runs/no/model", "--init_from: expected a folder with a saved MeshAutoencoder"),
 ]
 
@@ -72,7 +95,7 @@ WRONG = [
 def test_a_wrong_place_is_one_sentence_and_exit_2(cache, script, flags, sentence, tmp_path, capsys, monkeypatch):
     from handdiff_training.flags import run
 
-    module = {script.__name__: script for script in SCRIPTS}[script]
+    module = {script.__name__: script for script in (*SCRIPTS, keypoint_distribution)}[script]
     (tmp_path / "file").write_text("")
     places = {
         "here": tmp_path,

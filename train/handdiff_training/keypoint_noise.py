@@ -19,8 +19,8 @@ def noisy_keypoints(keypoints: torch.Tensor, generator: torch.Generator) -> tupl
     """What stage 1 might be given of exact keypoints.
 
     Each hand has a noise of its own, and each point about that; of whole fingers and of single points it is large, and
-    some of these are missing altogether. The scores tell it truly. A tenth of the hands are exact. Of a fifth, fingers are
-    off together without a word: distributions are not perfect.
+    some of these are missing altogether. The scores tell it truly. A tenth of the hands are exact. Of a fifth, fingers
+    are off together without a word: distributions are not perfect.
 
     Args:
         keypoints: (B, 21, 2), in units of which the hand's box is about 2 wide (view units).

@@ -71,6 +71,8 @@ class HandParameters:
 
 
 @torch.no_grad()
+@torch.autocast("cpu", enabled=False)
+@torch.autocast("cuda", enabled=False)
 def fit_hand(
     joints=None,
     keypoints_2d=None,

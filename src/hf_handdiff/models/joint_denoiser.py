@@ -42,7 +42,7 @@ class RayConsistency(nn.Module):
     """Moves estimated joints sideways, towards the rays of their 2D points, as far as these points are sure.
 
     The hand is first placed where it fits the rays best. Each joint then goes a share of the way to its ray, at its own
-    depth. The range-space step of DDNM (Wang, Yu and Zhang 2022) with the share learned: the noise of a point and of the
+    depth. The range-space step of DDNM (Wang, Yu and Zhang 2022) with the share learned: the noise of a point and the
     diffusion time decide it, as r^2 / (r^2 + sigma^2) does in PiGDM (Song et al. 2023).
     """
 

@@ -3,7 +3,8 @@
 The errors of keypoints go together: along a finger, or over all of the hand where the wrong one was looked at. So the
 covariance of the 42 coordinates is of low rank plus a diagonal, F F^T + diag(s^2): the columns of F move many joints
 at once, s is what each joint errs by itself. And some hands are missed altogether, more than a normal distribution has
-room for: it is a multivariate t distribution with few degrees of freedom, a normal one whose scale is drawn for each hand.
+room for: it is a multivariate t distribution with few degrees of freedom, a normal one whose scale is drawn for each
+hand.
 """
 
 from dataclasses import dataclass

@@ -109,9 +109,7 @@ def _weighted_sum(points: Tensor, weights: Tensor) -> Tensor:
     return (weights[..., None, None].to(points.dtype) * points).sum(dim=-3)
 
 
-def aggregate(
-    joints: Tensor, vertices: Tensor | None = None, method: str = MEANS[0]
-) -> tuple[Tensor, Tensor | None]:
+def aggregate(joints: Tensor, vertices: Tensor | None = None, method: str = MEANS[0]) -> tuple[Tensor, Tensor | None]:
     """One hand out of N.
 
     Args:

@@ -9,9 +9,9 @@ from tqdm.auto import tqdm
 
 from hf_handdiff.camera import fit_translation
 from hf_handdiff.errors import InputError, first_line
-from hf_handdiff.hub.pipeline_storage import StoredPipeline
 from hf_handdiff.hand.layer import HandLayer
 from hf_handdiff.hand.mano_layer import load_mano_layer
+from hf_handdiff.hub.pipeline_storage import StoredPipeline
 from hf_handdiff.pipelines.aggregation import aggregate, calibrated_std, region_radius, spread, visibility_weights
 from hf_handdiff.pipelines.fitted_answer import fit_answer, fit_hypotheses, open_hand
 from hf_handdiff.pipelines.image_encoding import ImageEncoding, encode_image, stage2_conditions
@@ -153,7 +153,7 @@ class HandPipeline(StoredPipeline):
         if autoencoder is None or torch.equal(autoencoder.faces.cpu(), layer.faces):
             return layer
         raise InputError(
-            "aggregation: 'fitted' expects the hand that the checkpoint's meshes are of; give its file to "
+            "aggregation: 'fitted' (and fit) expects the hand that the checkpoint's meshes are of; give its file to "
             "pipe.use_hand('MANO_RIGHT.pkl'), or choose another aggregation"
         )
 
@@ -173,6 +173,16 @@ class HandPipeline(StoredPipeline):
             raise InputError("hand: expected a hand with the topology of the checkpoint's meshes, got another one")
         self._hand_layer = hand.eval()
 
+    def check_fit(self, aggregation: str, fit: str | None) -> None:
+        """Say before anything is sampled that there is no hand to fit; arguments of a call.
+
+        Raises:
+            InputError: see `hand_layer`.
+        """
+        if aggregation == "fitted" or fit is not None:
+            self.hand_layer  # noqa: B018
+
+    @torch.autocast("cpu", enabled=False)  # a hand that is a metre away, to the tenth of a millimetre
     def to_output(
         self,
         request: HandRequest,
@@ -314,10 +324,11 @@ def _in_pixels(request: HandRequest, encoding: ImageEncoding) -> dict:
     left = request.is_left
     crops = request.crops.clone()
     crops[left, 0] = request.widths[left] - crops[left, 0]
+    seen = torch.isfinite(encoding.keypoints_px).all(-1, keepdim=True)
     return {
         "keypoints_2d": mirror_pixels(encoding.keypoints_px, request.widths, left),
         "keypoint_scores": encoding.scores,
-        "keypoint_cov": _mirrored(encoding.distribution.covariance(), left),
+        "keypoint_cov": torch.where(seen[..., None], _mirrored(encoding.distribution.covariance(), left), torch.nan),
         "hand_score": encoding.hand_score,
         "crops": crops,
     }

@@ -1,7 +1,7 @@
 """One posed hand for a distribution of hands: what `aggregation="fitted"` answers.
 
 The mean of hypotheses is no hand: bones that point different ways average to shorter ones. The hand layer is fitted to
-that mean, weighted by how far the hypotheses lie apart, and to the 2D points under their joint distribution, with a prior
+that mean and to the 2D points under their joint distribution, with a prior
 over poses and shapes (`hand.pose_fitting`).
 """
 
@@ -112,9 +112,7 @@ def _fit(layer, target, information, view, distribution) -> PosedHands:
     )
     pose, shape, size = fitted.pose, fitted.betas, fitted.hand_scale
     mesh = layer(pose, shape)
-    vertices, joints = (
-        (points - mesh.joints[:, :1]) * size[:, None, None] for points in (mesh.vertices, mesh.joints)
-    )
+    vertices, joints = ((points - mesh.joints[:, :1]) * size[:, None, None] for points in (mesh.vertices, mesh.joints))
     return PosedHands(pose[:, 0], pose[:, 1:], shape, size, joints, vertices)
 
 

@@ -20,7 +20,7 @@ class ImageEncoding:
     Attributes:
         keypoints_px: (B, 21, 2) px of the (mirrored) image; NaN where not seen.
         scores: (B, 21) 0..1, 0 where not seen.
-        distribution: of the keypoints, px; zeros where not seen.
+        distribution: of the keypoints, px; without meaning where not seen.
         view: the keypoints in their view frame; its `rotation` leads from the camera to the view. Its `scores` are how
             exact each point is (`score_of_noise`) where stage 1 reads that, else `scores`.
         view_distribution: `distribution` in the units of `view.points`.
@@ -56,6 +56,11 @@ def encode_image(
     if request.images is not None:
         crops = image_processor.crop(request.images, request.crops)
         encoded = image_encoder(crops.to(device or image_encoder.device, image_encoder.dtype))
+    return _encoding(image_encoder, encoded, request)
+
+
+@torch.autocast("cpu", enabled=False)  # eight bits cannot tell neighbouring pixels apart
+def _encoding(image_encoder, encoded: HandImageEncoderOutput | None, request: HandRequest) -> ImageEncoding:
     distribution = None
     if request.keypoints is not None:
         keypoints, scores = request.keypoints, request.keypoint_scores
@@ -94,6 +99,7 @@ def encode_image(
     )
 
 
+@torch.autocast("cpu", enabled=False)
 def stage2_conditions(
     image_encoder, encoding: ImageEncoding | None, joints: torch.Tensor | None
 ) -> ImageConditions | None:

@@ -191,8 +191,11 @@ def _check_keypoint_cov(keypoint_cov, keypoints, keypoint_scores, count):
     seen = torch.isfinite(keypoints).all(-1)
     determinant = torch.linalg.det(covariance)
     positive = (covariance.diagonal(dim1=-2, dim2=-1) > 0).all(-1) & (determinant > 0)
-    if not (positive & torch.isfinite(determinant))[seen].all():
-        raise InputError("keypoint_cov: expected positive definite matrices, px², of all points that are seen")
+    symmetric = (covariance[..., 0, 1] - covariance[..., 1, 0]).abs() <= 1e-3 * covariance.abs().amax((-2, -1))
+    if not (positive & symmetric & torch.isfinite(determinant))[seen].all():
+        raise InputError(
+            "keypoint_cov: expected symmetric positive definite matrices, px², of all points that are seen"
+        )
     return torch.where(seen[..., None, None], covariance, torch.eye(2))
 
 

@@ -87,6 +87,7 @@ class JointDiffusionPipeline(HandPipeline):
         check_sampling(
             num_hypotheses, {"num_inference_steps": num_inference_steps}, aggregation, output_type, guidance_scale, fit
         )
+        self.check_fit(aggregation, fit)
         hands = hands_to_sample(self.hand_detector, images, handedness, boxes, keypoints_2d, intrinsics, generator)
         request = hands.request(keypoints_2d, keypoint_scores, keypoint_cov=keypoint_cov)
         seeds = base_seeds(hands.generator, len(request.handedness))

@@ -104,6 +104,7 @@ class MeshLDMPipeline(HandPipeline):
             guidance_scale,
             fit,
         )
+        self.check_fit(aggregation, fit)
         count = None if hypotheses is None else len(hypotheses)
         hands = hands_to_sample(
             self.hand_detector, images, handedness, boxes, keypoints_2d, intrinsics, generator, joints

@@ -254,7 +254,8 @@ def sample_meshes(
     start = noise.flatten(0, 1).to(device, dtype)
     latents = denoise(scheduler, predict, start, num_steps, **loop)
     vertices = mesh_autoencoder.decode(latents.to(_place(mesh_autoencoder)[1])).float().cpu()
-    joints = mesh_autoencoder.joint_regressor.float().cpu() @ vertices
+    with torch.autocast("cpu", enabled=False):
+        joints = mesh_autoencoder.joint_regressor.float().cpu() @ vertices
     vertices, joints = vertices - joints[:, :1], joints - joints[:, :1]
     return vertices.unflatten(0, (batch, count)), joints.unflatten(0, (batch, count))
 
