@@ -176,7 +176,8 @@ def _evaluate_share(arguments: argparse.Namespace, share: ProcessShare) -> int:
     drawn = plots.write_plots(results, out)
     written += [*report.write_report(results, out, drawn), *drawn]
     print(report.render_report(results))
-    written += _keep_calibration(scores, out, checkpoint if arguments.write_calibration else None)
+    kept_in = checkpoint if arguments.write_calibration else None
+    written += _keep_calibration(scores, out, kept_in, arguments.aggregation)
     written += draw_sheets(predict, dataset, scores, settings.seed, out, arguments.pictures)
     print("written: " + ", ".join(map(str, written)))
     return 1 if results["num_failed"] else 0
@@ -312,17 +313,21 @@ def _run_baseline(
     return compared | {name: results[name] for name in ("accuracy", "keypoints_2d", "hand_score", "num_failed")}
 
 
-def _keep_calibration(scores: Scores, out: Path, checkpoint: str | None) -> list[Path]:
+def _keep_calibration(scores: Scores, out: Path, checkpoint: str | None, aggregation: str) -> list[Path]:
     """Fit the calibration to this run's data and write it; where it is wanted, also into the checkpoint."""
+    import torch
+
     from hf_handdiff.errors import InputError
     from hf_handdiff.evaluation.calibration import fit_joint_std, write_calibration
+    from hf_handdiff.evaluation.groups import MOSTLY_HIDDEN
     from hf_handdiff.evaluation.measures import DISTRIBUTION, JOINT_ERROR, KEYPOINT_SCORE
     from hf_handdiff.files import replace_file
 
     hands = scores.select(scores.has_hand)
     try:
-        scores = hands[KEYPOINT_SCORE] if KEYPOINT_SCORE in hands else None
-        calibration = fit_joint_std(hands[DISTRIBUTION["stage2"].spread], hands[JOINT_ERROR], scores)
+        seen = hands[KEYPOINT_SCORE] if KEYPOINT_SCORE in hands else None
+        hidden = torch.from_numpy(hands.visible_share < MOSTLY_HIDDEN)
+        calibration = fit_joint_std(hands[DISTRIBUTION["stage2"].spread], hands[JOINT_ERROR], seen, hidden)
     except InputError:  # a handful of samples: nothing to fit
         if checkpoint is not None:
             raise
@@ -333,7 +338,7 @@ def _keep_calibration(scores: Scores, out: Path, checkpoint: str | None) -> list
     floor_mm = 1000 * float(calibration.floor[1:].mean())
     scale = float(calibration.scale[1:].mean())
     print(f"calibration fitted to this data: scale {scale:.2f}, floor {floor_mm:.1f} mm")
-    return [path] if checkpoint is None else [path, write_calibration(checkpoint, calibration)]
+    return [path] if checkpoint is None else [path, write_calibration(checkpoint, calibration, aggregation)]
 
 
 def draw_sheets(predict: Predictor, dataset: Any, scores: Scores, seed: int, out: Path, count: int) -> list[Path]:

@@ -20,11 +20,18 @@ from torch import Tensor
 from hf_handdiff.errors import InputError
 from hf_handdiff.files import replace_file
 from hf_handdiff.json_files import read_json_object
-from hf_handdiff.pipelines.aggregation import REGION_SHARES, calibrated_std, visibility_weights
+from hf_handdiff.pipelines.aggregation import (
+    REGION_SHARES,
+    VISIBILITY_KNOTS,
+    calibrated_std,
+    visibility_weights,
+)
+from hf_handdiff.pipelines.defaults import DEFAULT_AGGREGATION
 
 _MIN_VARIANCE_M2 = 1e-10  # (0.01 mm)^2: keeps the likelihood finite for a joint that never moves (the wrist)
 _MIN_SAMPLES = 10
 _FITTED_SHARE, _VISIBILITY_ROUNDS = 0.9, 20
+_LOW_SCORE, _WIDEST = 0.5, 2.0  # of mean keypoint scores; of their hands' factor
 
 
 @dataclass(frozen=True)
@@ -105,7 +112,11 @@ def _non_negative_line(weights: Tensor, features: Tensor, targets: Tensor) -> tu
 
 
 def fit_joint_std(
-    spread: Tensor, error: Tensor, scores: Tensor | None = None, num_iterations: int = 200
+    spread: Tensor,
+    error: Tensor,
+    scores: Tensor | None = None,
+    hidden: Tensor | None = None,
+    num_iterations: int = 200,
 ) -> JointStdCalibration:
     """Fit scale and floor per joint by maximum likelihood, then what visibility adds, then regions of all joints.
 
@@ -118,6 +129,8 @@ def fit_joint_std(
         error: (S, 21) m, distance of the truth from the answer of the same hypotheses, wrist-relative, not
             aligned.
         scores: (S, 21) keypoint scores; None: the radius shall not depend on them.
+        hidden: (S,) bool, which hands are mostly hidden: with `scores`, hands of low scores get so much wider regions
+            that those of the hidden ones hold what they say. Not all hidden hands have low scores.
 
     Returns:
         The calibration, float32.
@@ -147,19 +160,21 @@ def fit_joint_std(
     ratio = (targets[:, moving] / variance[:, moving]).sqrt()
     visibility = None
     if scores is not None and ratio.numel():
-        visibility, factor = _fit_visibility(ratio, visibility_weights(scores[known].double()))
+        hidden = torch.zeros(len(known), dtype=torch.bool) if hidden is None else hidden
+        visibility, factor = _fit_visibility(ratio, visibility_weights(scores[known].double()), hidden[known])
         ratio = ratio / factor[:, None]
     shares = torch.tensor(REGION_SHARES, dtype=ratio.dtype)
     regions = torch.from_numpy(np.quantile(ratio.numpy(), shares.numpy())) if ratio.numel() else None
     return JointStdCalibration(scale.float(), floor.float(), single.float(), regions, visibility)
 
 
-def _fit_visibility(ratio: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
+def _fit_visibility(ratio: Tensor, weights: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
     """Factors at the knots of visibility that make the 90 % regions of all hands hold 90 %.
 
     Args:
         ratio: (S, P) distances over the radius without factors.
         weights: (S, 5) of `visibility_weights`.
+        hidden: (S,) bool.
 
     Returns:
         (5,) float32, 1 where next to no hand is, and (S,) the factor of each hand.
@@ -173,16 +188,32 @@ def _fit_visibility(ratio: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
             near = share > 0.5
             if near.sum() >= _MIN_SAMPLES:
                 factors[knot] *= (scaled[near].quantile(_FITTED_SHARE) / overall).sqrt()
+    if hidden.sum() >= _MIN_SAMPLES:
+        low = torch.tensor([knot <= _LOW_SCORE for knot in VISIBILITY_KNOTS])
+        for wider in torch.arange(1.0, _WIDEST, 0.02, dtype=factors.dtype):
+            tried = torch.where(low, wider * factors, factors)
+            scaled = ratio / (weights @ tried)[:, None]
+            if scaled[hidden].quantile(_FITTED_SHARE) <= scaled.quantile(_FITTED_SHARE):
+                break
+        factors = tried
     return factors.float(), weights @ factors
 
 
-def write_calibration(checkpoint: str | Path, calibration: JointStdCalibration) -> Path:
-    """Keep a calibration in a checkpoint folder: `joint_std_calibration` of its `model_index.json`."""
+def write_calibration(
+    checkpoint: str | Path, calibration: JointStdCalibration, aggregation: str = DEFAULT_AGGREGATION
+) -> Path:
+    """Keep a calibration in a checkpoint folder: `joint_std_calibration` of its `model_index.json`.
+
+    Args:
+        checkpoint: the folder.
+        calibration: to keep.
+        aggregation: of the answers that it was fitted to.
+    """
     path = Path(checkpoint) / "model_index.json"
     if not path.is_file():
         raise InputError(f"checkpoint: expected a folder with a model_index.json, got {checkpoint}")
     config = read_json_object(path, "checkpoint", finite=False)
-    config["joint_std_calibration"] = calibration.to_dict()
+    config["joint_std_calibration"] = {**calibration.to_dict(), "aggregation": aggregation}
     with replace_file(path) as temporary:
         temporary.write_text(json.dumps(config, indent=2) + "\n")
     return path

@@ -6,11 +6,14 @@ import math
 
 from torch import Tensor
 
+MOSTLY_HIDDEN = 0.5
+"""Hands of which a smaller share is seen are mostly hidden."""
+
 # The groups of `visible_groups`: name -> (lowest share, highest share); the bounds belong to "partly hidden".
 VISIBLE_GROUPS = {
     "visible (> 0.8)": (0.8, math.inf),
-    "partly hidden (0.5-0.8)": (0.5, 0.8),
-    "mostly hidden (< 0.5)": (-math.inf, 0.5),
+    "partly hidden (0.5-0.8)": (MOSTLY_HIDDEN, 0.8),
+    "mostly hidden (< 0.5)": (-math.inf, MOSTLY_HIDDEN),
 }
 
 # The groups of `skin_tone_groups`: name -> (lowest, highest tone), 0 lightest .. 1 darkest. Lower bounds belong to it.
@@ -23,9 +26,9 @@ SKIN_TONE_GROUPS = {
 
 def visible_groups(visible_share: Tensor) -> dict[str, Tensor]:
     """Samples by how much of the hand is seen: (S,) in 0..1 -> {name: (S,) bool}. See `VISIBLE_GROUPS`."""
-    partly = (visible_share >= 0.5) & (visible_share <= 0.8)
+    partly = (visible_share >= MOSTLY_HIDDEN) & (visible_share <= 0.8)
     names = list(VISIBLE_GROUPS)
-    return {names[0]: visible_share > 0.8, names[1]: partly, names[2]: visible_share < 0.5}
+    return {names[0]: visible_share > 0.8, names[1]: partly, names[2]: visible_share < MOSTLY_HIDDEN}
 
 
 def skin_tone_groups(skin_tone: Tensor) -> dict[str, Tensor]:

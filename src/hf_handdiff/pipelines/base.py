@@ -13,6 +13,7 @@ from hf_handdiff.hand.layer import HandLayer
 from hf_handdiff.hand.mano_layer import load_mano_layer
 from hf_handdiff.hub.pipeline_storage import StoredPipeline
 from hf_handdiff.pipelines.aggregation import aggregate, calibrated_std, region_radius, spread, visibility_weights
+from hf_handdiff.pipelines.defaults import MEANS
 from hf_handdiff.pipelines.fitted_answer import fit_answer, fit_hypotheses, open_hand
 from hf_handdiff.pipelines.image_encoding import ImageEncoding, encode_image, stage2_conditions
 from hf_handdiff.pipelines.inputs import HandRequest, mirror_hands, mirror_pixels
@@ -248,9 +249,12 @@ class HandPipeline(StoredPipeline):
             **({} if encoding is None else _in_pixels(request, encoding)),
         )
 
-    def is_calibrated(self, num_steps=None, num_mesh_steps=None, guidance_scale=None, own_noise: bool = False) -> bool:
-        """Whether `joint_std` is calibrated for a call: sampled as when the calibration was fitted."""
-        if not self.config.get("joint_std_calibration"):
+    def is_calibrated(
+        self, aggregation: str, num_steps=None, num_mesh_steps=None, guidance_scale=None, own_noise: bool = False
+    ) -> bool:
+        """Whether `joint_std` is calibrated for a call: sampled and aggregated as when the calibration was fitted."""
+        calibration = self.config.get("joint_std_calibration")
+        if not calibration or calibration.get("aggregation", MEANS[0]) != aggregation:
             return False
         as_tuned = {"num_inference_steps": num_steps, "num_mesh_inference_steps": num_mesh_steps}
         as_tuned["guidance_scale"] = guidance_scale
@@ -269,8 +273,8 @@ class HandPipeline(StoredPipeline):
             return raw
         if not calibrated:
             warn_once(
-                "joint_std: the checkpoint's calibration belongs to other schedulers, steps, guidance or noise; the "
-                "radii of this call are not calibrated (joint_std_calibrated is False)"
+                "joint_std: the checkpoint's calibration belongs to another aggregation, or to other schedulers, steps, "
+                "guidance or noise; the radii of this call are not calibrated (joint_std_calibrated is False)"
             )
         if joints.shape[1] == 1:  # one hypothesis has no spread: what single ones were off by on average
             return torch.tensor(calibration["single_m"]).expand(raw.shape).clone()

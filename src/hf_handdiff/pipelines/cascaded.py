@@ -167,7 +167,9 @@ class CascadedHandPipeline(HandPipeline):
 
         # 5. Back to the caller's frame, and to one answer.
         own_noise = joint_noise is not None or mesh_noise is not None
-        calibrated = self.is_calibrated(num_inference_steps, num_mesh_inference_steps, guidance_scale, own_noise)
+        calibrated = self.is_calibrated(
+            aggregation, num_inference_steps, num_mesh_inference_steps, guidance_scale, own_noise
+        )
         output = self.to_output(
             request, encoding, encoding.view.rotation, joints, vertices, hypotheses, aggregation, calibrated, fit
         )
