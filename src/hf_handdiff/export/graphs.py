@@ -146,7 +146,7 @@ def _image_encoder_graph(image_encoder: nn.Module) -> NetworkGraph:
         NamedTensor("frame_angle", (), "rad by which the picture was turned upright, x towards y"),
     )
     if config.keypoint_factors is not None:
-        drawn = "a draw of the keypoints is keypoints + factors z, z of a t distribution with 5 degrees of freedom, crop units"
+        drawn = "a draw is keypoints + factors z, z of a t distribution with 5 degrees of freedom, crop units"
         outputs += (
             NamedTensor("keypoint_factors", (21, 2, config.keypoint_factors), drawn),
             NamedTensor("keypoint_noise", (21,), "standard deviation that each keypoint has by itself, crop units"),

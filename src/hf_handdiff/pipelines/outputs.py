@@ -28,8 +28,8 @@ class HandPipelineOutput(BaseOutput):
             noise); False also where the checkpoint carries no calibration.
         keypoints_2d: (B, 21, 2) px: the 2D points that were used, NaN where one was not seen.
         keypoint_scores: (B, 21) 0..1.
-        keypoint_cov: (B, 21, 2, 2) px²: what is believed of `keypoints_2d`, point by point, scaled so that the ellipse in
-            which nine in ten points of a normal distribution lie holds nine in ten true points; NaN where not seen.
+        keypoint_cov: (B, 21, 2, 2) px²: what is believed of `keypoints_2d`, point by point, scaled so that the ellipse
+            in which nine in ten points of a normal distribution lie holds nine in ten true ones; NaN where not seen.
         translation: (B, N, 3) m: the wrist in the camera frame; None without intrinsics.
         hand_score: (B,) 0..1: is there a hand in the crop at all; NaN without an image.
         faces: (F, 3) int64 vertex indices, counter-clockwise from outside for a right hand; a left hand is its
