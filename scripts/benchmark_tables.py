@@ -73,8 +73,9 @@ def accuracy_table(runs: list[Run]) -> Table:
     header += [f"best of {count}", f"prior best of {count}", "2D %", "2D % median"]
     commands = "; ".join(f"{run.label}: `{run.command}`" for run in runs)
     note = (
-        f"mm; the answer is a hand fitted to {count} hypotheses and the 2D points. Best of {count} is picked by the truth, single hands and "
-        f"its prior control are PA-MPJPE too. 2D: of the longer side of the hand's box. {commands}"
+        f"mm; the answer is a hand fitted to {count} hypotheses and the 2D points. Best of {count} is picked by the "
+        f"truth, single hands and its prior control are PA-MPJPE too. 2D: of the longer side of the hand's box. "
+        f"{commands}"
     )
     return Table("Accuracy", header, rows, note)
 

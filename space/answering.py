@@ -30,6 +30,10 @@ WORKING_SIZE = 1600
 """Longer side, px, to which larger photos are brought: the networks see 224 px of a hand."""
 
 
+EDITED_STD_PX = 1.0
+"""How far off a point may be that a visitor has placed."""
+
+
 @dataclass(frozen=True)
 class Photo:
     """A photo as it is worked on.
@@ -68,10 +72,19 @@ class Settings:
 
 @dataclass(frozen=True)
 class Keypoints:
-    """The 2D points of a hand: (21, 2) px of the working photo, NaN where not seen, and scores (21,) 0..1."""
+    """The 2D points of a hand.
+
+    Attributes:
+        points: (21, 2) px of the working photo, NaN where not seen.
+        scores: (21,) 0..1.
+        covariances: (21, 2, 2) px², how far off they may be; None: the scores tell.
+        edited: whether they are the visitor's; else the pipeline finds them again by itself.
+    """
 
     points: np.ndarray
     scores: np.ndarray
+    covariances: np.ndarray | None = None
+    edited: bool = False
 
     def moved(self, joint: int, x: float, y: float) -> Keypoints:
         """The same with one joint at (x, y) px, and sure of it."""
@@ -82,9 +95,20 @@ class Keypoints:
         return self._changed(joint, (np.nan, np.nan), 0.0)
 
     def _changed(self, joint: int, point: tuple[float, float], score: float) -> Keypoints:
-        points, scores = self.points.copy(), self.scores.copy()
+        points, scores, covariances = self.points.copy(), self.scores.copy(), self.covariances
         points[joint], scores[joint] = point, score
-        return Keypoints(points, scores)
+        if covariances is not None:
+            covariances = covariances.copy()
+            covariances[joint] = EDITED_STD_PX**2 * np.eye(2)
+        return Keypoints(points, scores, covariances, edited=True)
+
+    def arguments(self) -> dict[str, np.ndarray]:
+        """What the pipeline is told of them."""
+        if not self.edited:
+            return {}
+        if self.covariances is None:
+            return {"keypoints_2d": self.points[None], "keypoint_scores": self.scores[None]}
+        return {"keypoints_2d": self.points[None], "keypoint_cov": self.covariances[None]}
 
 
 @dataclass(frozen=True)
@@ -177,8 +201,7 @@ def answer_hand(
         photo.pixels,
         handedness=hand.handedness,
         boxes=box,
-        keypoints_2d=None if keypoints is None else keypoints.points[None],
-        keypoint_scores=None if keypoints is None else keypoints.scores[None],
+        **({} if keypoints is None else keypoints.arguments()),
         num_hypotheses=settings.num_hypotheses,
         num_inference_steps=settings.steps,
         num_mesh_inference_steps=settings.mesh_steps,
@@ -192,7 +215,12 @@ def answer_hand(
     return Answer(
         output=output,
         placed=placed,
-        keypoints=Keypoints(output.keypoints_2d[0].astype(np.float64), output.keypoint_scores[0].astype(np.float64)),
+        keypoints=Keypoints(
+            output.keypoints_2d[0].astype(np.float64),
+            output.keypoint_scores[0].astype(np.float64),
+            output.keypoint_cov[0].astype(np.float64),
+            edited=keypoints is not None and keypoints.edited,
+        ),
         region90=pipeline.joint_region(output.joint_std, 0.9)[0].numpy(),
         record=_record(photo, hand, settings, output),
         warning="" if score >= LOW_HAND_SCORE else f"Hand score {score:.2f} is low: perhaps this is no hand.",

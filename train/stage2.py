@@ -1,9 +1,9 @@
 """Train stage 2, the mesh latent denoiser: one joint hypothesis and image conditions -> distribution of meshes.
 
-The joints that it is given are fresh samples of the frozen stage 1 (`--joint_source fresh`) from the conditions' 2D points,
-true ones with the noise that the encoder says they have: it learns what the image tells of depth. A share of them are
-true joints, and a share of the conditions is dropped. `noised_truth` gives true joints with noise of the size of stage 1's
-errors instead.
+The joints that it is given are fresh samples of the frozen stage 1 (`--joint_source fresh`) from the conditions' 2D
+points, true ones with the noise that the encoder says they have: it learns what the image tells of depth. A share of
+them are true joints, and a share of the conditions is dropped. `noised_truth` gives true joints with noise of the size
+of stage 1's errors instead.
 A share of every batch are hands made on the fly, without an image: there is no end of them. The image encoder, the
 autoencoder and stage 1 stay as they are.
 

@@ -62,7 +62,7 @@ def test_a_calibration_changes_the_radius_that_is_kept(tiny_pipeline, corpus, tm
     assert checkpoint_digest(str(tmp_path / "checkpoint")) != before
     reloaded = CascadedHandPipeline.from_pretrained(tmp_path / "checkpoint")
     kept = json.loads((tmp_path / "out" / "calibration.json").read_text())
-    assert reloaded.config["joint_std_calibration"] == kept
+    assert reloaded.config["joint_std_calibration"] == {**kept, "aggregation": "fitted"}
     assert evaluate(tmp_path / "checkpoint", corpus, tmp_path / "checked") == 0
     results = json.loads((tmp_path / "checked" / "results.json").read_text())
     assert results["joint_std"]["mean_square_ratio"] == pytest.approx(1, abs=0.05)

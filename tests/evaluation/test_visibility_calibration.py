@@ -79,7 +79,7 @@ def test_pipelines_apply_it(tiny_pipeline, photo):
     points = np.random.default_rng(0).uniform(20, 130, (1, 21, 2))
     try:
         for name, calibration in (("new", fitted.to_dict()), ("old", old)):
-            tiny_pipeline.register_to_config(joint_std_calibration=calibration)
+            tiny_pipeline.register_to_config(joint_std_calibration={**calibration, "aggregation": "fitted"})
             for score in (0.1, 0.9):
                 given = {"keypoints_2d": points, "keypoint_scores": np.full((1, 21), score)}
                 out = tiny_pipeline(photo, num_hypotheses=3, generator=0, output_type="pt", **given)

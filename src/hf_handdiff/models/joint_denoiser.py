@@ -75,7 +75,8 @@ class RayConsistency(nn.Module):
         aside = rays * depth - (joints[..., :2] + place[:, None, :2])  # (B, 21, 2)
         time = (timestep.to(scores.dtype) / 500.0 - 1.0)[:, None].expand_as(scores)
         precision = torch.log10((1 - scores) / scores.clamp_min(1e-3) + 1e-3)  # log of the noise's square, from -3
-        share = self.share(torch.stack([scores, precision, time], -1)).sigmoid() * (scores > 0)[..., None]
+        known = torch.stack([scores, precision, time], -1).to(self.share[0].weight.dtype)
+        share = self.share(known).to(joints.dtype).sigmoid() * (scores > 0)[..., None]
         moved = torch.cat([joints[..., :2] + share * aside, joints[..., 2:]], dim=-1)
         return moved - moved[:, :1]
 

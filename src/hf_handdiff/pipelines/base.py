@@ -273,7 +273,7 @@ class HandPipeline(StoredPipeline):
             return raw
         if not calibrated:
             warn_once(
-                "joint_std: the checkpoint's calibration belongs to another aggregation, or to other schedulers, steps, "
+                "joint_std: the checkpoint's calibration belongs to another aggregation, other schedulers, steps, "
                 "guidance or noise; the radii of this call are not calibrated (joint_std_calibrated is False)"
             )
         if joints.shape[1] == 1:  # one hypothesis has no spread: what single ones were off by on average
