@@ -3,11 +3,11 @@ import torch
 
 from hf_handdiff.models.hand_framing import HandFrame
 from hf_handdiff.models.hand_landmark_backbone import SameConv2d
+from hf_handdiff.models.heatmap_refinement import refine_keypoints
 from hf_handdiff.models.image_encoder import (
     HandImageEncoder,
     HandImageEncoderConfig,
     HandImageEncoderOutput,
-    refine_keypoints,
 )
 
 

@@ -31,6 +31,7 @@ from hf_handdiff.models.hand_landmark_backbone import (
     HandLandmarkBackbone,
     HandLandmarkTrunk,
 )
+from hf_handdiff.models.heatmap_refinement import refine_keypoints
 from hf_handdiff.models.image_backbone import (
     FeatureFusion,
     TransformersBackbone,
@@ -421,38 +422,6 @@ def _sample(feature_map: torch.Tensor, keypoints: torch.Tensor) -> torch.Tensor:
     grid = (2.0 * keypoints - 1.0).float()[:, :, None]  # (B, K, 1, 2)
     samples = F.grid_sample(feature_map.float(), grid, mode="bilinear", padding_mode="border", align_corners=False)
     return samples.squeeze(-1).transpose(1, 2).to(feature_map.dtype)
-
-
-def refine_keypoints(
-    landmarks: torch.Tensor, evidence: torch.Tensor, prior_std: float
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Moves landmarks by what a heatmap adds to a Gaussian prior round them.
-
-    posterior = softmax(log prior + evidence) over the cells; the offset is the posterior's mean minus the
-    prior's mean, so evidence that is constant over the map gives an offset of exactly zero, also at the
-    border.
-
-    landmarks (B, K, 2) crop units, evidence (B, K, H, W) -> keypoints (B, K, 2), logits of the posterior (B,
-    K, H, W).
-    """
-    height, width = evidence.shape[-2:]
-    x = (torch.arange(width, device=evidence.device, dtype=evidence.dtype) + 0.5) / width
-    y = (torch.arange(height, device=evidence.device, dtype=evidence.dtype) + 0.5) / height
-    centre = landmarks.detach()
-    distance_x = x - centre[..., :1]  # (B, K, W)
-    distance_y = y - centre[..., 1:]  # (B, K, H)
-    log_prior = -0.5 * (distance_x[:, :, None].square() + distance_y[..., None].square()) / prior_std**2
-    logits = log_prior + evidence
-    offset = _expected_position(logits, x, y) - _expected_position(log_prior, x, y)
-    return landmarks + offset, logits
-
-
-def _expected_position(logits: torch.Tensor, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-    """Mean cell centre under softmax(logits): (B, K, H, W), (W,), (H,) -> (B, K, 2)."""
-    probability = logits.flatten(2).softmax(dim=-1).unflatten(2, logits.shape[-2:])
-    expected_x = (probability.sum(dim=2) * x).sum(dim=-1)
-    expected_y = (probability.sum(dim=3) * y).sum(dim=-1)
-    return torch.stack([expected_x, expected_y], dim=-1)
 
 
 def _linears_float32(layers: Sequence[nn.Linear], x: torch.Tensor) -> tuple[torch.Tensor, ...]:
