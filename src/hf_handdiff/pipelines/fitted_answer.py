@@ -19,7 +19,9 @@ from hf_handdiff.hand.topology import mirror_rotations
 from hf_handdiff.models.keypoint_distribution import KeypointDistribution
 
 JOINT_STD_M = 0.01
-"""How far the mean of the hypotheses may be off where all of them agree: tuned on validation renders."""
+"""How far a joint of the hypotheses' mean may be off: chosen on validation renders."""
+HYPOTHESIS_STD_M = 0.003
+"""How far a fitted hypothesis may be from its joints."""
 KEYPOINT_STD = 0.03
 """The same of 2D points, in half extents of the hand: followed closer, the hand bends to the errors of the detector."""
 
@@ -68,6 +70,9 @@ def fit_answer(
         joints: (B, N, 21, 3) m, wrist at 0, view frame.
         view: 2D points; None: there are none.
         distribution: theirs, in the units of `view.points`.
+
+    Returns:
+        B right hands, view frame.
     """
     mean = joints.mean(1)
     information = mean.new_full((len(mean), 21), JOINT_STD_M**-2)
@@ -84,6 +89,9 @@ def fit_hypotheses(
     """A posed hand for each hypothesis, B N rows: near its joints, and near the 2D points as far as they are sure.
 
     Arguments are those of `fit_answer`.
+
+    Returns:
+        B N right hands, those of an image in a row, view frame.
     """
     count = joints.shape[1]
     if view is not None:
@@ -91,10 +99,6 @@ def fit_hypotheses(
         distribution = KeypointDistribution(*(x.repeat_interleave(count, 0) for x in vars(distribution).values()))
     flat = joints.flatten(0, 1)
     return _fit(layer, flat, flat.new_full((len(flat), 21), HYPOTHESIS_STD_M**-2), view, distribution)
-
-
-HYPOTHESIS_STD_M = 0.003
-"""How far a fitted hypothesis may be from its joints."""
 
 
 def _fit(layer, target, information, view, distribution) -> PosedHands:
