@@ -23,7 +23,7 @@ def main(argv=None):
     add("--image_encoder", default=BUNDLED, help="folder or Hub id of the trained HandImageEncoder")
     add("--out", required=True, help="folder; other splits in it stay")
     add("--out_split", help="name of the split in --out; default: --split")
-    add("--plain", action="store_true", help="images as they are, as handdiff evaluate sees them: for scoring")
+    add("--estimates", action="store_true", help="keep the estimated points instead of likely ones: for single stages")
     add("--passes", type=int, default=1, help="augmented passes over the corpus")
     add("--skip", type=int, default=0, help="leave out the first samples")
     add("--num_samples", type=int, help="use this many samples; default: all")

@@ -65,7 +65,7 @@ class Stage2Task:
         # In the latent loss each dimension counts as much as it moves the vertices.
         self.space, self.latent_weight = self.autoencoder, _latent_weight(self.autoencoder)
         if args.space == "vertices":
-            self.space = VertexSpace.of_hands(start.vertices, self.autoencoder.joint_regressor)
+            self.space = VertexSpace.of_hands(start.vertices, self.autoencoder)
             self.latent_weight = torch.ones(self.space.latent_shape)
         self.model = self._model(args, start)
         if args.joint_source == "noised_truth":

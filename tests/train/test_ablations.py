@@ -1,6 +1,7 @@
 """The ablations: equal budgets, variants that are what they say, and tables that come from the scores."""
 
 import json
+from pathlib import Path
 
 import pytest
 import stage1
@@ -24,6 +25,7 @@ from hf_handdiff.models import (
 )
 from hf_handdiff.pipelines.sampling import empty_conditions
 
+REALISTIC = Path(__file__).parents[2] / "data" / "realistic_test"
 TINY = "--hidden_size 32 --num_blocks 1 --validation_samples 3 --train_batch_size 8 --cpu --report_to none".split()
 FEW = [*TINY, "--max_train_steps", "2", "--mixed_precision", "no"]
 
@@ -37,29 +39,28 @@ def synthetic_conditions(count, seed):
 
 
 @pytest.fixture(scope="module")
-def parts(tmp_path_factory):
-    """Conditions, an autoencoder and a stage 1."""
+def parts(tmp_path_factory, distribution_pipeline):
+    """Conditions, an autoencoder, a stage 1 and an image encoder."""
     folder = tmp_path_factory.mktemp("parts")
     for split, seed in (("train", 1), ("validation", 2)):
         with write_conditions(folder / "conditions", split) as writer:
             writer.add(synthetic_conditions(12, seed))
     torch.manual_seed(0)
     autoencoder = MeshAutoencoder(MeshAutoencoder.config_class())
-    autoencoder.joint_regressor[torch.arange(21), 37 * torch.arange(21)] = 1.0  # any vertices
+    hand = HandLayer.open_hand()
+    autoencoder.joint_regressor.copy_(hand.mesh_to_joints)
+    autoencoder.faces.copy_(hand.faces)
     autoencoder.save_pretrained(folder / "autoencoder")
     JointDenoiser(JointDenoiserConfig(hidden_size=32, num_blocks=1)).save_pretrained(folder / "stage1")
+    distribution_pipeline.image_encoder.save_pretrained(folder / "encoder")
     return folder
 
 
 def ablate_flags(parts, out, *more):
-    flags = [
-        "--conditions",
-        str(parts / "conditions"),
-        "--mesh_autoencoder",
-        str(parts / "autoencoder"),
-        "--out",
-        str(out),
-    ]
+    places = {"conditions": "conditions", "estimates": "conditions", "mesh_autoencoder": "autoencoder"}
+    places["image_encoder"] = "encoder"
+    flags = [word for name, folder in places.items() for word in (f"--{name}", str(parts / folder))]
+    flags += ["--out", str(out), "--score_samples", "2", "--score_on", f"photos={REALISTIC}:test"]
     return [*flags, "--seeds", "0", "--num_hypotheses", "3", *more, "--", *FEW]
 
 
@@ -94,7 +95,8 @@ def test_parameter_budgets_agree():
         single = args.joint_source == "none"
         assert count(network(name)) + (0 if single else stage1_count) == pytest.approx(whole, rel=0.03), name
         assert args.start == "scratch"
-        assert args.max_train_steps == 800 * (1 + single)
+        assert args.max_train_steps == 1600 * (1 + single)
+        assert single == (name in ablate.WITHOUT_JOINTS)
         same = "train_batch_size learning_rate ema_decay adam_weight_decay synthetic_share true_joints_share".split()
         assert all(getattr(args, key) == getattr(flags("cascade"), key) for key in same)
     assert {flags(name).joint_source for name in ablate.VARIANTS} == set(JOINT_SOURCES)
@@ -135,13 +137,26 @@ def test_what_is_drawn_later_does_not_depend_on_the_source(parts, kind):
 @pytest.mark.parametrize("name", ablate.VARIANTS)
 def test_every_variant_trains_and_scores(runs, name):
     scores = json.loads((runs / f"{name}-seed0" / "scores.json").read_text())
-    results = scores["sets"]["validation"]
-    assert results["num_samples"] == 12 and results["num_failed"] == 0
+    results = scores["sets"]["photos"]
+    assert results["num_samples"] == 2 and results["num_failed"] == 0
     assert results["accuracy"]["pa_mpvpe_mm"] > 0
-    single = name in ("single_stage", "deterministic")
+    single = name in ablate.WITHOUT_JOINTS
     assert (scores["parameters"]["stage1"] == 0) == single
     assert (results["distribution"]["stage1"] is None) == single
     assert (results["distribution"]["stage2"]["spread_mm"] is None) == (name == "deterministic")
+
+
+def test_one_variant_alone_has_a_stage_1_without_rays(runs):
+    used = {
+        name: JointDenoiser.from_pretrained(runs / f"{name}-seed0" / "model").config
+        for name in ("stage1", "stage1_free")
+    }
+    assert used["stage1"].consistency and not used["stage1_free"].consistency
+    scores = {name: (runs / f"{name}-seed0" / "scores.json").read_text() for name in ("cascade", "no_consistency")}
+    spread = {
+        name: json.loads(text)["sets"]["photos"]["distribution"]["stage1"]["spread_mm"] for name, text in scores.items()
+    }
+    assert spread["cascade"] != spread["no_consistency"]
 
 
 def test_a_second_command_finds_nothing_to_do(parts, runs, monkeypatch):
@@ -180,7 +195,7 @@ def test_the_table_has_a_row_for_each_variant_and_its_figures(runs, tmp_path):
     assert text.startswith("before\n") and text.endswith("\nafter\n") and "old" not in text
     for name in ablate.VARIANTS:
         scores = json.loads((runs / f"{name}-seed0" / "scores.json").read_text())
-        accuracy = scores["sets"]["validation"]["accuracy"]
+        accuracy = scores["sets"]["photos"]["accuracy"]
         (row,) = [line for line in text.splitlines() if f"--only {name} --seeds 0`" in line]
         assert f" {accuracy['pa_mpjpe_mm']:.2f} " in row and f" {accuracy['pa_mpvpe_mm']:.2f} " in row
 

@@ -1,13 +1,19 @@
-"""Train the variants that the cascade is compared with, score them all alike, and try numbers of steps and hypotheses.
+"""Train the variants that the cascade is compared with, and score them all alike: the fitted answer, on images.
 
-    python train/ablations/ablate.py --conditions corpora/conditions \
-        --score_on synthetic=corpora/conditions:test realistic=corpora/realistic:test
+    python train/encode_corpus.py --corpus corpora/unseen --out corpora/conditions
+    python train/encode_corpus.py --corpus corpora/unseen --out corpora/estimates --estimates
+    python train/ablations/ablate.py --conditions corpora/conditions --estimates corpora/estimates \
+        --score_on synthetic=corpora/synthetic:test realistic=data/realistic_test:test
 
 Data, steps and parameters are equal: see the configs in train/configs/ablations. What is there already is not made
 again, a stopped training goes on where it stood, and several of these commands can share the work of one folder:
 each takes what no other has taken. Flags after `--` go to all trainings.
 
-Writes NAME-seedS/model, NAME-seedS/scores.json and cascade-seedS/grid.json; table.py makes tables of them.
+Variants without joints learn from the encoder's estimates of the 2D points, as they get them; the others from points as
+likely as those that each hypothesis draws. `--conditions` and `--estimates` are of the same images, each with train and
+validation.
+
+Writes NAME-seedS/model and NAME-seedS/scores.json; table.py makes tables of them.
 """
 
 import argparse
@@ -19,18 +25,20 @@ from collections.abc import Callable, Iterable
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # train/, where the training scripts lie
 
 import stage1
 import stage2
-from handdiff_training.conditions import ConditionData
-from handdiff_training.flags import FlagParser, run
+from handdiff_training.flags import BUNDLED, FlagParser, load_model, run
 from tqdm.auto import tqdm
 
-from ablations.scores import Sampler, grid_scores, load_sampler, split_scores
+from ablations.scores import load_pipeline, parameter_counts, score
+from hf_handdiff.data.corpus import load_corpus
 from hf_handdiff.errors import InputError
 from hf_handdiff.files import replace_file
+from hf_handdiff.models import HandImageEncoder
 
 CONFIGS = Path(__file__).parents[1] / "configs" / "ablations"
 VARIANTS = (
@@ -41,8 +49,10 @@ VARIANTS = (
     "noised_truth",
     "clean_truth",
     "deterministic",
+    "no_consistency",
 )
-STAGE1 = "stage1"
+WITHOUT_JOINTS = ("single_stage", "deterministic")
+STAGE1, FREE_STAGE1 = "stage1", "stage1_free"  # the second knows nothing of rays
 POLL_SECONDS = 10
 
 
@@ -114,23 +124,26 @@ class Ablations:
         """Of one run."""
         return self.out / f"{name}-seed{seed}"
 
-    def stage1_folder(self, seed: int) -> Path:
-        """The model folder of the stage 1 that the cascades of this seed use."""
-        return Path(self.args.joint_denoiser) if self.args.joint_denoiser else self.folder(STAGE1, seed) / "model"
+    def stage1_folder(self, name: str, seed: int) -> Path:
+        """The model folder of the stage 1 that a variant uses."""
+        if self.args.joint_denoiser and name != "no_consistency":
+            return Path(self.args.joint_denoiser)
+        return self.folder(FREE_STAGE1 if name == "no_consistency" else STAGE1, seed) / "model"
 
     def flags(self, name: str, seed: int) -> list[str]:
         """Of one training."""
-        flags = ["--config", str(CONFIGS / f"{name}.yaml"), "--seed", str(seed), "--conditions", self.args.conditions]
+        conditions = self.args.estimates if name in WITHOUT_JOINTS else self.args.conditions
+        flags = ["--config", str(CONFIGS / f"{name}.yaml"), "--seed", str(seed), "--conditions", conditions]
         flags += ["--output_dir", str(self.folder(name, seed)), "--resume_from_checkpoint", "latest"]
-        if name != STAGE1:
-            flags += ["--joint_denoiser", str(self.stage1_folder(seed))]
+        if name in VARIANTS:
+            flags += ["--joint_denoiser", str(self.stage1_folder(name, seed))]
             flags += ["--mesh_autoencoder", self.args.mesh_autoencoder]
         return flags + self.training_flags
 
     def train(self, name: str, seed: int) -> Job:
         """One training."""
-        module = stage1 if name == STAGE1 else stage2
-        needs = [] if name == STAGE1 else [self.stage1_folder(seed) / "config.json"]
+        module = stage2 if name in VARIANTS else stage1
+        needs = [self.stage1_folder(name, seed) / "config.json"] if name in VARIANTS else []
         made = self.folder(name, seed) / "model" / "config.json"
         return Job(f"train {name}-seed{seed}", made, needs, lambda: module.main(self.flags(name, seed)) and None)
 
@@ -138,49 +151,36 @@ class Ablations:
         """Its figures on every set of --score_on."""
 
         def make():
-            sampler = self.sampler(name, seed)
-            sets = {label: split_scores(sampler, conditions, label, self.args) for label, conditions in self._sets()}
-            scores = {**self._about(name, seed, sampler), "sets": sets}
-            _write(self.folder(name, seed) / "scores.json", scores)
+            args = stage2.parse_flags(self.flags(name, seed))
+            encoder = load_model(HandImageEncoder, self.args.image_encoder, "image_encoder").eval()
+            steps = self.args.num_inference_steps, self.args.num_mesh_inference_steps
+            pipeline = load_pipeline(args, folder / "model", encoder, steps)
+            _write(
+                folder / "scores.json",
+                {
+                    "name": name,
+                    "seed": seed,
+                    "command": f"python train/ablations/ablate.py --only {name} --seeds {seed}",
+                    "stage1": "given" if self.args.joint_denoiser else "trained",
+                    "train_steps_stage2": args.max_train_steps,
+                    "parameters": parameter_counts(pipeline),
+                    "sets": {label: score(pipeline, corpus, label, self.args) for label, corpus in self._sets()},
+                },
+            )
 
         folder = self.folder(name, seed)
         return Job(f"score {name}-seed{seed}", folder / "scores.json", [folder / "model" / "config.json"], make)
 
-    def grid(self, seed: int) -> Job:
-        """The default cascade at several numbers of hypotheses and steps, on the first set of --score_on."""
-
-        def make():
-            sampler = self.sampler("cascade", seed)
-            label, conditions = next(iter(self._sets()))
-            cells = grid_scores(sampler, conditions, self.args.grid_samples, self.args.sampling_seed)
-            _write(folder / "grid.json", {**self._about("cascade", seed, sampler), "set": label, "cells": cells})
-
-        folder = self.folder("cascade", seed)
-        return Job(f"grid cascade-seed{seed}", folder / "grid.json", [folder / "model" / "config.json"], make)
-
-    def sampler(self, name: str, seed: int) -> Sampler:
-        """The trained run, ready to answer."""
-        args = stage2.parse_flags(self.flags(name, seed))
-        return load_sampler(args, self.folder(name, seed) / "model")
-
-    def _sets(self) -> Iterable[tuple[str, ConditionData]]:
-        for entry in self.args.score_on or [f"validation={self.args.conditions}:validation"]:
+    def _sets(self) -> Iterable[tuple[str, Any]]:
+        for entry in self.args.score_on:
             label, _, place = entry.partition("=")
             folder, _, split = place.rpartition(":")
             if not (label and folder and split):
                 raise InputError(f"--score_on: expected LABEL=FOLDER:SPLIT, got {entry!r}")
-            yield label, ConditionData(folder, split, "--score_on")
-
-    def _about(self, name: str, seed: int, sampler: Sampler) -> dict:
-        steps = stage2.parse_flags(self.flags(name, seed)).max_train_steps
-        return {
-            "name": name,
-            "seed": seed,
-            "command": f"python train/ablations/ablate.py --only {name} --seeds {seed}",
-            "stage1": "given" if self.args.joint_denoiser else "trained",
-            "train_steps_stage2": steps,
-            "parameters": sampler.parameter_counts(),
-        }
+            try:
+                yield label, load_corpus(folder, split)
+            except (OSError, ValueError) as error:
+                raise InputError(f"--score_on: {error}") from error
 
 
 def _write(path: Path, values: dict) -> None:
@@ -193,23 +193,25 @@ def parse_flags(argv=None) -> tuple[argparse.Namespace, list[str]]:
     parser = FlagParser(__doc__)
     add = parser.add_argument
     add("--conditions", default="corpora/conditions", help="folder of encode_corpus.py with train and validation")
+    add("--estimates", default="corpora/estimates", help="the same, made with --estimates")
+    add("--image_encoder", default=BUNDLED, help="that made both: folder or Hub id, to score with")
     add("--mesh_autoencoder", default="runs/autoencoder/model", help="folder of the frozen autoencoder")
     add("--joint_denoiser", help="use this stage 1, which may have seen more than the others did; default: train one")
     add("--out", default="runs/ablations")
     add("--only", nargs="+", choices=VARIANTS, default=list(VARIANTS), metavar="NAME", help=", ".join(VARIANTS))
     add("--seeds", "--seed", type=int, nargs="+", default=[0, 1])
-    add("--do", nargs="+", choices=["train", "score", "grid"], default=["train", "score", "grid"])
+    add("--do", nargs="+", choices=["train", "score"], default=["train", "score"])
     add(
         "--score_on",
         nargs="+",
         metavar="LABEL=FOLDER:SPLIT",
-        help="cached conditions; default: validation of --conditions",
+        default=["realistic=data/realistic_test:test"],
+        help="corpora of images; default: %(default)s",
     )
     add("--score_samples", type=int, help="score the first rows only")
-    add("--grid_samples", type=int, default=300, help="rows for the grid of hypotheses and steps")
     add("--num_hypotheses", type=int, default=20)
-    add("--num_inference_steps", type=int, default=10, help="of stage 1")
-    add("--num_mesh_inference_steps", type=int, default=5, help="of stage 2")
+    add("--num_inference_steps", type=int, default=5, help="of stage 1")
+    add("--num_mesh_inference_steps", type=int, default=4, help="of stage 2")
     add("--sampling_seed", type=int, default=0)
     add("training_flags", nargs="*", help="after --: flags for all trainings")
     args = parser.parse_args(argv)
@@ -222,12 +224,12 @@ def main(argv=None):
     runs = Ablations(args, training_flags)
     jobs: list[Job] = []
     if "train" in args.do:
-        jobs += [runs.train(STAGE1, seed) for seed in args.seeds if not args.joint_denoiser]
+        first = [] if args.joint_denoiser or set(args.only) <= {*WITHOUT_JOINTS, "no_consistency"} else [STAGE1]
+        first += [FREE_STAGE1] if "no_consistency" in args.only else []
+        jobs += [runs.train(name, seed) for seed in args.seeds for name in first]
         jobs += [runs.train(name, seed) for seed in args.seeds for name in args.only]
     if "score" in args.do:
         jobs += [runs.score(name, seed) for seed in args.seeds for name in args.only]
-    if "grid" in args.do and "cascade" in args.only:
-        jobs += [runs.grid(seed) for seed in args.seeds]
     run_jobs(jobs, runs.out / "locks")
 
 

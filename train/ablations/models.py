@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from hf_handdiff.models import MeshLatentDenoiser, MeshLatentDenoiserConfig
+from hf_handdiff.models import MeshAutoencoder, MeshLatentDenoiser, MeshLatentDenoiserConfig
 from hf_handdiff.models.mesh_latent_denoiser import ImageConditions
 from hf_handdiff.pipelines.sampling import sample_meshes
 
@@ -21,21 +21,23 @@ class VertexSpace(nn.Module):
         mean: (V, 3) m.
         scale: () m, one for all coordinates, so that these have about unit variance.
         joint_regressor: (21, V).
+        faces: (F, 3) int64.
     """
 
     FILE = "vertex_space.safetensors"
 
-    def __init__(self, mean: torch.Tensor, scale: torch.Tensor, joint_regressor: torch.Tensor):
+    def __init__(self, mean: torch.Tensor, scale: torch.Tensor, joint_regressor: torch.Tensor, faces: torch.Tensor):
         super().__init__()
         self.mean = nn.Parameter(mean, requires_grad=False)
         self.scale = nn.Parameter(scale, requires_grad=False)
         self.register_buffer("joint_regressor", joint_regressor)
+        self.register_buffer("faces", faces)
 
     @classmethod
-    def of_hands(cls, vertices: torch.Tensor, joint_regressor: torch.Tensor) -> "VertexSpace":
-        """With mean and scale of `vertices` (N, V, 3) m."""
-        mean = vertices.mean(0)
-        return cls(mean, (vertices - mean).square().mean().sqrt(), joint_regressor.clone())
+    def of_hands(cls, vertices: torch.Tensor, autoencoder: MeshAutoencoder) -> "VertexSpace":
+        """With mean and scale of `vertices` (N, V, 3) m; joints and faces are those of `autoencoder`."""
+        mean, scale = vertices.mean(0), (vertices - vertices.mean(0)).square().mean().sqrt()
+        return cls(mean, scale, autoencoder.joint_regressor.clone(), autoencoder.faces.clone())
 
     @classmethod
     def load(cls, folder) -> "VertexSpace":
@@ -55,6 +57,11 @@ class VertexSpace(nn.Module):
     def dtype(self) -> torch.dtype:
         """Of the weights, as models have it."""
         return self.mean.dtype
+
+    @property
+    def device(self) -> torch.device:
+        """Of the weights, as models have it."""
+        return self.mean.device
 
     def encode(self, vertices: torch.Tensor) -> torch.Tensor:
         """(B, V, 3) m -> (B, V, 3) about unit variance."""

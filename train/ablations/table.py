@@ -18,8 +18,6 @@ from hf_handdiff.errors import InputError
 from hf_handdiff.evaluation.tables import Table
 from hf_handdiff.files import replace_between_marks
 
-DEFAULT_HYPOTHESES, DEFAULT_JOINT_STEPS, DEFAULT_MESH_STEPS = 20, 10, 5
-
 TITLES = {
     "cascade": "cascade, fresh samples of stage 1",
     "single_stage": "single stage, no joints",
@@ -28,6 +26,7 @@ TITLES = {
     "noised_truth": "trained on noised ground truth",
     "clean_truth": "trained on clean ground truth",
     "deterministic": "deterministic regressor",
+    "no_consistency": "stage 1 without ray consistency",
 }
 
 
@@ -108,9 +107,9 @@ def variants_table(runs: dict[str, list[dict]], label: str) -> Table:
     given = any(run["stage1"] == "given" for seeds in runs.values() for run in seeds)
     note = (
         f"mm, shares in %; {settings['num_samples']} hands, N = {several} (1 for the regressor), "
-        f"{settings['settings']['options']} of stage 1 and stage 2; mean over seeds ± half their range. "
+        f"{settings['settings']['options']}; mean over seeds ± half their range. "
         "Best of N is an oracle's choice: read it beside its prior control, random hands that never saw the image. "
-        "ms: sampling alone, one image at a time, the image encoder not counted."
+        "The answer is the fitted hand for all, the regressor's too. ms: an image, all counted, in batches of eight."
     )
     if given:
         note += " Stage 1 was given: its training is not part of the equal budget."
@@ -130,48 +129,6 @@ def occlusion_table(runs: dict[str, list[dict]], label: str) -> Table:
     return Table(f"Ablations on {label}, by the share of joints that are visible", header, rows, "mm, shares in %.")
 
 
-def _cell_values(grids: list[dict], count: int, joint_steps: int, mesh_steps: int, figure: str) -> list[float | None]:
-    key = {"num_hypotheses": count, "joint_steps": joint_steps, "mesh_steps": mesh_steps}
-    return [cell[figure] for grid in grids for cell in grid["cells"] if key.items() <= cell.items()]
-
-
-def grid_tables(grids: list[dict]) -> list[Table]:
-    """Denoising steps at the default N, and N at the default steps."""
-    cells, where = grids[0]["cells"], f"on {grids[0]['set']}"
-    joint_steps = sorted({cell["joint_steps"] for cell in cells})
-    mesh_steps = sorted({cell["mesh_steps"] for cell in cells})
-    figures = {"pa_mpjpe_mm": "PA-MPJPE", "energy_score_mm": "energy", "ece": "ECE", "milliseconds": "ms"}
-    rows = []
-    for joints in joint_steps:
-        for meshes in mesh_steps:
-            values = [_cell_values(grids, DEFAULT_HYPOTHESES, joints, meshes, name) for name in figures]
-            texts = [over_seeds(v, 3 if name == "ece" else 2) for name, v in zip(figures, values, strict=True)]
-            rows.append([str(joints), str(meshes), *texts])
-    seeds = " ".join(str(grid["seed"]) for grid in grids)
-    command = f"`python train/ablations/ablate.py --only cascade --do grid --seeds {seeds}`"
-    header = ["steps of stage 1", "steps of stage 2", *figures.values()]
-    steps = Table(f"Denoising steps {where}", header, rows, f"N = {DEFAULT_HYPOTHESES}; {command}")
-
-    figures = {
-        "pa_mpjpe_mm": "PA-MPJPE",
-        "pa_mpvpe_mm": "PA-MPVPE",
-        "mpjpe_mm": "MPJPE",
-        "single_pa_mpjpe_mm": "single sample",
-        "best_pa_mpjpe_mm": "best of N",
-        "energy_score_mm": "energy",
-        "ece": "ECE",
-        "spread_mm": "spread",
-        "milliseconds": "ms",
-    }
-    rows = []
-    for count in sorted({cell["num_hypotheses"] for cell in cells}):
-        values = [_cell_values(grids, count, DEFAULT_JOINT_STEPS, DEFAULT_MESH_STEPS, name) for name in figures]
-        texts = [over_seeds(v, 3 if name == "ece" else 2) for name, v in zip(figures, values, strict=True)]
-        rows.append([str(count), *texts])
-    note = f"{DEFAULT_JOINT_STEPS} and {DEFAULT_MESH_STEPS} steps; {command}"
-    return [steps, Table(f"Number of hypotheses {where}", ["N", *figures.values()], rows, note)]
-
-
 def render(folder: Path) -> str:
     """All tables of a folder of runs."""
     runs = load_runs(folder, "scores.json")
@@ -179,8 +136,6 @@ def render(folder: Path) -> str:
         raise InputError(f"--runs: expected a folder with NAME-seedS/scores.json of ablate.py, got {folder}")
     labels = list(dict.fromkeys(label for seeds in runs.values() for run in seeds for label in run["sets"]))
     tables = [make(runs, label) for label in labels for make in (variants_table, occlusion_table)]
-    grids = load_runs(folder, "grid.json").get("cascade")
-    tables += grid_tables(grids) if grids else []
     return "\n\n".join(table.markdown() for table in tables)
 
 

@@ -8,7 +8,7 @@ from handdiff_training.conditions import Conditions, write_conditions
 from handdiff_training.image_batches import CorpusBatches
 from handdiff_training.loop import step_generator
 from hf_handdiff.camera import crop_to_pixels, view_from_keypoints
-from hf_handdiff.data.augmentation import FRAMING, augment_batch, whole_image_batch
+from hf_handdiff.data.augmentation import FRAMING, augment_batch
 from hf_handdiff.errors import InputError
 from hf_handdiff.models import HandImageEncoder
 from hf_handdiff.models.joint_denoiser import score_of_noise
@@ -21,13 +21,14 @@ def conditions_of_batch(
     batch: dict[str, torch.Tensor],
     generator: torch.Generator,
     half: bool = False,
-    plain: bool = False,
+    estimates: bool = False,
 ) -> Conditions:
     """Conditions and ground truth, in the view frame, of those crops of an augmented batch that show a hand.
 
     Of an encoder that tells the distribution of its keypoints, the stages behind it see points that were drawn from it.
     To learn from, they get those draws that hit the truth, but for the noise that each point has by itself: what is
-    likely, given points, is learned from right points. With `plain` the estimates themselves are kept, for scoring.
+    likely, given points, is learned from right points. With `estimates` the estimates are kept, for networks that get
+    one estimate an image and have to learn by themselves how it errs.
     """
     batch = {name: value[batch["has_hand"]] for name, value in batch.items()}
     parameter = next(image_encoder.parameters())
@@ -38,8 +39,12 @@ def conditions_of_batch(
     crops = torch.tensor([size / 2, size / 2, size], dtype=torch.float32).expand(len(batch["joints_m"]), 3)
     keypoints = crop_to_pixels(encoded.keypoints.float().cpu(), crops)
     scores = encoded.keypoint_scores.float().cpu()
-    if encoded.distribution is not None and not plain:
-        keypoints, scores = _as_if_drawn(encoded, batch, crops, generator)
+    if encoded.distribution is not None:
+        noise = encoded.distribution.scaled(crops[:, 2]).noise.float().cpu()  # (B, 21) px
+        if not estimates:
+            keypoints = _as_if_drawn(crop_to_pixels(batch["keypoints"].float(), crops), noise, generator)
+        extent = (keypoints.amax(1) - keypoints.amin(1)).amax(-1, keepdim=True) / 2
+        scores = score_of_noise(noise / extent)
     view = view_from_keypoints(keypoints, scores, batch["intrinsics_px"])
     wrist = batch["joints_m"][:, :1]
     to_view = view.rotation.transpose(-1, -2)
@@ -51,13 +56,9 @@ def conditions_of_batch(
     )
 
 
-def _as_if_drawn(encoded, batch, crops, generator) -> tuple[torch.Tensor, torch.Tensor]:
-    """True points with their own noise, px, and the scores that tell of it."""
-    noise = encoded.distribution.scaled(crops[:, 2]).noise.float().cpu()  # (B, 21) px
-    truth = crop_to_pixels(batch["keypoints"].float(), crops)
-    extent = (truth.amax(1) - truth.amin(1)).amax(-1, keepdim=True) / 2
-    points = truth + noise[..., None] * torch.randn(truth.shape, generator=generator)
-    return points, score_of_noise(noise / extent)
+def _as_if_drawn(truth: torch.Tensor, noise: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    """True points (B, 21, 2) px with their own noise (B, 21) px."""
+    return truth + noise[..., None] * torch.randn(truth.shape, generator=generator)
 
 
 def encode_split(
@@ -67,7 +68,7 @@ def encode_split(
     out,
     *,
     out_split: str | None = None,
-    plain: bool = False,
+    estimates: bool = False,
     passes: int = 1,
     skip: int = 0,
     num_samples: int | None = None,
@@ -83,7 +84,7 @@ def encode_split(
         split: of the corpus.
         out: folder of the conditions.
         out_split: their split; None: `split`.
-        plain: images as they are, not augmented.
+        estimates: see `conditions_of_batch`.
         passes: augmented passes over the corpus.
         skip, num_samples: leave out the first; use so many of the others, None: all.
         half: run the encoder in bfloat16.
@@ -99,10 +100,10 @@ def encode_split(
     rows = np.tile(np.arange(skip, stop), passes)
     if len(rows) == 0:
         raise InputError(f"--skip: expected fewer than the {len(batches)} rows of {corpus}, got {skip}")
-    settings = {"passes": passes, "skip": skip, "plain": plain, "seed": seed, "batch_size": batch_size}
+    settings = {"passes": passes, "skip": skip, "estimates": estimates, "seed": seed, "batch_size": batch_size}
     with write_conditions(out, out_split or split, **settings) as writer:
         for number, start in enumerate(tqdm(range(0, len(rows), batch_size), unit="batch")):
             raw = batches.rows(rows[start : start + batch_size])
             generator = step_generator(seed, number, 0)
-            seen = whole_image_batch(raw) if plain else augment_batch(raw, generator, FRAMING)
-            writer.add(conditions_of_batch(image_encoder, seen, generator, half, plain))
+            seen = augment_batch(raw, generator, FRAMING)
+            writer.add(conditions_of_batch(image_encoder, seen, generator, half, estimates))
