@@ -12,6 +12,7 @@ Without a flag it trains shortly, from the bundled encoder on a small corpus.
 
 import numpy as np
 import torch
+from handdiff_training.encoding import with_new_head
 from handdiff_training.flags import argument_parser, load_model, needed, parse, run
 from handdiff_training.image_batches import CorpusBatches
 from handdiff_training.loop import step_generator, train
@@ -38,7 +39,8 @@ class KeypointDistributionTask:
         self.args = args
         encoder = load_model(HandImageEncoder, args.image_encoder, "image_encoder").eval()
         if encoder.distribution_head is None:
-            encoder = with_distribution_head(encoder, args.keypoint_factors, args.hidden_size)
+            heads = {"keypoint_factors": args.keypoint_factors, "distribution_hidden_size": args.hidden_size}
+            encoder = with_new_head(encoder, **heads)
         self.encoder = encoder.to(memory_format=torch.channels_last)
         corpus = corpus_source(args.corpus)
         seen = CorpusBatches(corpus, "train")
@@ -84,16 +86,6 @@ class KeypointDistributionTask:
         with torch.no_grad():
             self.encoder.config.distribution_scale = calibrated_scale(model.eval()(descriptors), errors)
         self.encoder.save_pretrained(folder)
-
-
-def with_distribution_head(encoder: HandImageEncoder, num_factors: int, hidden_size: int) -> HandImageEncoder:
-    """The same encoder with a new head."""
-    config = type(encoder.config).from_dict(
-        {**encoder.config.to_dict(), "keypoint_factors": num_factors, "distribution_hidden_size": hidden_size}
-    )
-    new = HandImageEncoder(config)
-    new.load_state_dict(encoder.state_dict(), strict=False)
-    return new.eval()
 
 
 @torch.no_grad()

@@ -3,7 +3,7 @@
 import keypoint_distribution
 import pytest
 import torch
-from handdiff_training.encoding import _as_if_drawn, conditions_of_batch
+from handdiff_training.encoding import _as_if_drawn, conditions_of_batch, with_new_head
 from handdiff_training.keypoint_noise import noisy_keypoints
 from test_encoder_training import make_batch
 
@@ -36,7 +36,7 @@ def test_regions_of_known_gaussians_hold_what_they_promise():
 
 def test_a_new_head_leaves_the_rest_of_the_encoder(tiny_pipeline):
     before = tiny_pipeline.image_encoder
-    after = keypoint_distribution.with_distribution_head(before, 4, 8)
+    after = with_new_head(before, keypoint_factors=4, distribution_hidden_size=8)
     assert after.config.keypoint_factors == 4 and before.config.keypoint_factors is None
     assert all(torch.equal(value, after.state_dict()[name]) for name, value in before.state_dict().items())
     pixels = torch.rand(1, 3, 224, 224)

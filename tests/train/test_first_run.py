@@ -4,6 +4,7 @@ from pathlib import Path
 
 import autoencoder
 import hand_framing
+import hand_side
 import image_encoder
 import keypoint_distribution
 import pytest
@@ -73,6 +74,18 @@ def test_a_first_run_of_the_distribution_adds_a_trained_head(cache, tmp_path, mo
     assert torch.allclose(head["out.weight"], weights["distribution_head.out.weight"], atol=1e-2)  # it went on
 
 
+def test_a_first_run_of_the_side_adds_a_trained_head(cache, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    hand_side.main([*SHORT, "--num_samples", "8"])
+    saved = models.HandImageEncoder.from_pretrained(tmp_path / "runs" / "quick_start" / "hand_side" / "model")
+    bundled = models.HandImageEncoder.from_pretrained(Path(hf_handdiff.DEFAULT_CHECKPOINT) / "image_encoder")
+    weights = saved.state_dict()
+    for name, value in bundled.state_dict().items():
+        assert name.startswith("side_head") or torch.equal(weights[name], value), name
+    assert saved.config.side_hidden_size and (weights["side_head.input_mean"] != 0).any()
+    assert "accelerate launch train/hand_side.py --config train/configs/hand_side.yaml" in capsys.readouterr().out
+
+
 WRONG = [
     ("stage2", "--joint_denoiser runs/stage1/model", "--joint_denoiser: expected a folder with a saved JointDenoiser"),
     ("stage2", "--conditions nowhere/at/all", "--conditions: expected what encode_corpus.py wrote"),
@@ -87,6 +100,7 @@ WRONG = [
     ("hand_framing", "--corpus runs/no/corpus", "--corpus: expected a folder of Parquet shards or a Hub id"),
     ("keypoint_distribution", "--image_encoder {autoencoder}", "which holds a MeshAutoencoder"),
     ("keypoint_distribution", "--corpus {here}", "--corpus: {here} holds no Parquet shards"),
+    ("hand_side", "--photos {here}", "--photos: {here} holds no Parquet shards"),
     ("autoencoder", "--init_from runs/no/model", "--init_from: expected a folder with a saved MeshAutoencoder"),
 ]
 
@@ -95,7 +109,7 @@ WRONG = [
 def test_a_wrong_place_is_one_sentence_and_exit_2(cache, script, flags, sentence, tmp_path, capsys, monkeypatch):
     from handdiff_training.flags import run
 
-    module = {script.__name__: script for script in (*SCRIPTS, keypoint_distribution)}[script]
+    module = {script.__name__: script for script in (*SCRIPTS, keypoint_distribution, hand_side)}[script]
     (tmp_path / "file").write_text("")
     places = {
         "here": tmp_path,

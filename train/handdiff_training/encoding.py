@@ -1,4 +1,4 @@
-"""Running the frozen image encoder over a corpus."""
+"""The frozen image encoder: running it over a corpus, and giving it a further head."""
 
 import numpy as np
 import torch
@@ -107,3 +107,10 @@ def encode_split(
             generator = step_generator(seed, number, 0)
             seen = augment_batch(raw, generator, FRAMING)
             writer.add(conditions_of_batch(image_encoder, seen, generator, half, estimates))
+
+
+def with_new_head(encoder: HandImageEncoder, **fields) -> HandImageEncoder:
+    """The same encoder with an untrained head more; `fields` of its config say which."""
+    new = HandImageEncoder(type(encoder.config).from_dict({**encoder.config.to_dict(), **fields}))
+    new.load_state_dict(encoder.state_dict(), strict=False)
+    return new.eval()

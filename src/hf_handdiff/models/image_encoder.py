@@ -38,12 +38,11 @@ from hf_handdiff.models.image_backbone import (
     patch_size_of,
     to_backbone_config,
 )
+from hf_handdiff.models.keypoint_descriptors import DescriptorHead, HandSideHead, describe_keypoints, num_descriptors
 from hf_handdiff.models.keypoint_distribution import (
     UNTRAINED_LOG_NOISE,
     KeypointDistribution,
     KeypointDistributionHead,
-    describe_keypoints,
-    num_descriptors,
 )
 
 FEATURE_STRIDE, COARSEST_STRIDE = 8, 32
@@ -87,6 +86,8 @@ class HandImageEncoderConfig(HandModelConfig):
             [`KeypointDistribution`]; None: the encoder says nothing of their distribution.
         distribution_hidden_size: width of the head of that distribution.
         distribution_scale: what its standard deviations are multiplied by: calibrated on validation data.
+        side_hidden_size: width of the head that tells whether the hand is of the side that was told; None: there is
+            none.
 
     Raises:
         InputError: a field is outside of its range, or `AutoBackbone` knows no such backbone.
@@ -113,6 +114,7 @@ class HandImageEncoderConfig(HandModelConfig):
     keypoint_factors: int | None = None
     distribution_hidden_size: int = 256
     distribution_scale: float | int = 1.0
+    side_hidden_size: int | None = None
     backbone_config: dict | PreTrainedConfig | None = None
     image_mean: list[float | int] | tuple[float | int, ...] | None = None
     image_std: list[float | int] | tuple[float | int, ...] | None = None
@@ -140,8 +142,9 @@ class HandImageEncoderConfig(HandModelConfig):
             raise InputError(f"prior_std must be positive, got {self.prior_std}")
         if self.refinement_steps < 0:
             raise InputError(f"refinement_steps must be 0 or more, got {self.refinement_steps}")
-        if self.keypoint_factors is not None and self.keypoint_factors < 1:
-            raise InputError(f"keypoint_factors must be 1 or more, or None, got {self.keypoint_factors}")
+        for name in ("keypoint_factors", "side_hidden_size"):
+            if getattr(self, name) is not None and getattr(self, name) < 1:
+                raise InputError(f"{name} must be 1 or more, or None, got {getattr(self, name)}")
         for name, values in (("image_mean", self.image_mean), ("image_std", self.image_std)):
             if len(values) != 3 or (name == "image_std" and min(values) <= 0):
                 raise InputError(f"{name} must be three numbers, positive ones for image_std, got {values}")
@@ -173,7 +176,9 @@ class HandImageEncoderOutput(ModelOutput):
     frame: the turned square of the crop that the landmark pass was at; feature_map and heatmap_logits lie in it.
     keypoint_factors: (B, 21, 2, R) of the keypoints' distribution, crop units; None without `config.keypoint_factors`.
     keypoint_noise: (B, 21) of the same, crop units.
-    keypoint_descriptors: (B, D) what that distribution is read from.
+    keypoint_descriptors: (B, D) what that distribution and the side are read from.
+    side_logit: (B,) `sigmoid` of it is the probability that this is a right hand; None without
+        `config.side_hidden_size`.
     """
 
     keypoints: torch.FloatTensor | None = None
@@ -189,6 +194,7 @@ class HandImageEncoderOutput(ModelOutput):
     keypoint_factors: torch.FloatTensor | None = None
     keypoint_noise: torch.FloatTensor | None = None
     keypoint_descriptors: torch.FloatTensor | None = None
+    side_logit: torch.FloatTensor | None = None
 
     @property
     def distribution(self) -> KeypointDistribution | None:
@@ -253,12 +259,14 @@ class HandImageEncoder(HandModel):
         self.global_norm = nn.LayerNorm(config.global_feature_size)
         self.world_correction = nn.Linear(config.global_feature_size, NUM_KEYPOINTS * 3)
         self.score_head = KeypointScoreHead(channels, config.global_feature_size, config.score_hidden_size)
-        self.distribution_head = None
+        self.distribution_head = self.side_head = None
+        size = num_descriptors(channels, config.global_feature_size)
         if config.keypoint_factors is not None:
-            size = num_descriptors(channels, config.global_feature_size)
             self.distribution_head = KeypointDistributionHead(
                 size, config.keypoint_factors, config.distribution_hidden_size
             )
+        if config.side_hidden_size is not None:
+            self.side_head = HandSideHead(size, config.side_hidden_size)
         self.post_init()
 
     def _init_weights(self, module: nn.Module) -> None:
@@ -274,7 +282,7 @@ class HandImageEncoder(HandModel):
             init.zeros_(module.bias)
             noise = module.bias[-NUM_KEYPOINTS:]
             init.constant_(noise, UNTRAINED_LOG_NOISE)
-        elif isinstance(module, KeypointDistributionHead):
+        elif isinstance(module, DescriptorHead):
             init.zeros_(module.input_mean)
             init.ones_(module.input_std)
         else:
@@ -384,13 +392,16 @@ class HandImageEncoder(HandModel):
         local = _sample(feature_map, keypoints.detach())
         score_logits = self.score_head(local, global_features).float()
 
-        # 5. Their distribution, from all that was said so far.
+        # 5. Their distribution and the side, from all that was said so far.
         joints = world - world[:, :1]
-        descriptors = distribution = None
-        if self.distribution_head is not None:
+        descriptors = distribution = side_logit = None
+        if self.distribution_head is not None or self.side_head is not None:
             descriptors = describe_keypoints(
                 local, global_features, keypoints, initial_keypoints, score_logits, joints, heatmap_logits, hand_logit
             )
+        if self.side_head is not None:
+            side_logit = self.side_head(descriptors)
+        if self.distribution_head is not None:
             to_crop = frame.side[:, None, None] * frame.turn.transpose(1, 2)
             distribution = self.distribution_head(descriptors).mapped(self.config.distribution_scale * to_crop)
 
@@ -409,6 +420,7 @@ class HandImageEncoder(HandModel):
             keypoint_factors=None if distribution is None else distribution.factors,
             keypoint_noise=None if distribution is None else distribution.noise,
             keypoint_descriptors=descriptors,
+            side_logit=side_logit,
         )
 
 

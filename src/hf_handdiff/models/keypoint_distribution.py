@@ -10,10 +10,9 @@ hand.
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
-from torch import nn
 
 from hf_handdiff.models.hand_framing import NUM_KEYPOINTS
+from hf_handdiff.models.keypoint_descriptors import DescriptorHead
 
 UNTRAINED_LOG_NOISE = -3.5
 """Log of `noise`, in units of the square, that a new head begins with: 3 % of it."""
@@ -22,7 +21,6 @@ DEGREES_OF_FREEDOM = 5
 """Of the t distribution."""
 FACTOR_UNIT = 0.03
 """One unit of the network's answer, in units of the square."""
-_LARGEST_INPUT = 6.0
 
 
 @dataclass
@@ -93,7 +91,7 @@ def _determinant(matrix: torch.Tensor) -> torch.Tensor:
     return matrix[..., 0, 0] * matrix[..., 1, 1] - matrix[..., 0, 1] * matrix[..., 1, 0]
 
 
-class KeypointDistributionHead(nn.Module):
+class KeypointDistributionHead(DescriptorHead):
     """From what the encoder knows of a square to the distribution of its keypoints.
 
     Args:
@@ -103,89 +101,14 @@ class KeypointDistributionHead(nn.Module):
     """
 
     def __init__(self, num_inputs: int, num_factors: int, hidden_size: int):
-        super().__init__()
+        super().__init__(num_inputs, hidden_size, NUM_KEYPOINTS * (2 * num_factors + 1))
         self.num_factors = num_factors
-        self.register_buffer("input_mean", torch.zeros(num_inputs))
-        self.register_buffer("input_std", torch.ones(num_inputs))
-        self.layers = nn.Sequential(
-            nn.Linear(num_inputs, hidden_size),
-            nn.SiLU(),
-            nn.Dropout(0.3),
-            nn.Linear(hidden_size, hidden_size),
-            nn.SiLU(),
-        )
-        self.out = nn.Linear(hidden_size, NUM_KEYPOINTS * (2 * num_factors + 1))
-
-    @torch.no_grad()
-    def set_input_statistics(self, inputs: torch.Tensor) -> None:
-        """Measure what inputs (N, num_inputs) are normalised by."""
-        self.input_mean.copy_(inputs.mean(0))
-        self.input_std.copy_(inputs.std(0) + 1e-3)
 
     def forward(self, inputs: torch.Tensor) -> KeypointDistribution:
         """(B, num_inputs) -> distributions in units of the square."""
-        with torch.autocast(inputs.device.type, enabled=False):
-            inputs = (inputs.float() - self.input_mean.float()) / self.input_std.float()
-            hidden = inputs.clamp(-_LARGEST_INPUT, _LARGEST_INPUT).to(self.out.weight.dtype)
-            answer = self.out(self.layers(hidden)).float()
+        answer = super().forward(inputs)
         factors, log_noise = answer.split([NUM_KEYPOINTS * 2 * self.num_factors, NUM_KEYPOINTS], dim=-1)
         return KeypointDistribution(
             factors=FACTOR_UNIT * factors.unflatten(-1, (NUM_KEYPOINTS, 2, self.num_factors)),
             noise=log_noise.clamp(SMALLEST_LOG_NOISE, LARGEST_LOG_NOISE).exp(),
         )
-
-
-def num_descriptors(point_feature_size: int, global_feature_size: int) -> int:
-    """How many numbers `describe_keypoints` makes of a hand."""
-    return NUM_KEYPOINTS * (point_feature_size + 2 + 2 + 1 + 3 + 2) + global_feature_size + 1
-
-
-def describe_keypoints(
-    local: torch.Tensor,
-    global_features: torch.Tensor,
-    keypoints: torch.Tensor,
-    initial_keypoints: torch.Tensor,
-    score_logits: torch.Tensor,
-    joints: torch.Tensor,
-    heatmap_logits: torch.Tensor,
-    hand_logit: torch.Tensor,
-) -> torch.Tensor:
-    """What the distribution is read from, brought to about the same size.
-
-    Args:
-        local: (B, 21, C) features under the keypoints.
-        global_features: (B, G).
-        keypoints, initial_keypoints: (B, 21, 2) after and before the refinement, units of the square.
-        score_logits: (B, 21).
-        joints: (B, 21, 3) m, the encoder's 3D estimate in the square's frame.
-        heatmap_logits: (B, 21, H, W) of the refinement: their width tells of doubt.
-        hand_logit: (B,).
-
-    Returns:
-        (B, num_descriptors) float32.
-    """
-    parts = [
-        global_features,
-        local.flatten(1),
-        keypoints.flatten(1) - 0.5,
-        10.0 * (keypoints - initial_keypoints).flatten(1),
-        score_logits / 4.0,
-        joints.flatten(1) / 0.07,
-        _heatmap_widths(heatmap_logits).log().flatten(1) + 3.0,
-        hand_logit[:, None] / 5.0,
-    ]
-    return torch.cat([part.float() for part in parts], dim=-1)
-
-
-def _heatmap_widths(logits: torch.Tensor) -> torch.Tensor:
-    """Standard deviations along x and y of softmax(logits): (B, K, H, W) -> (B, K, 2), units of the map."""
-    probability = F.softmax(logits.float().flatten(2), dim=-1).unflatten(2, logits.shape[-2:])
-    return torch.stack([_width(probability.sum(2)), _width(probability.sum(3))], dim=-1).clamp_min(1e-3)
-
-
-def _width(probability: torch.Tensor) -> torch.Tensor:
-    """Standard deviation of (B, K, n) over the places 0..1."""
-    count = probability.shape[-1]
-    place = (torch.arange(count, device=probability.device, dtype=probability.dtype) + 0.5) / count
-    mean = (probability * place).sum(-1, keepdim=True)
-    return (probability * (place - mean).square()).sum(-1).sqrt()
