@@ -47,6 +47,8 @@ JSON_KEYS = {
     "keypoint_scores",
     "translation_m",
     "hand_score",
+    "side_score",
+    "keypoint_agreement",
     "handedness",
     "box_px",
     "seed",

@@ -36,7 +36,8 @@ def prediction_record(
 ) -> dict[str, Any]:
     """The content of NAME.json for one hand, arrays still as numpy arrays; 3D is wrist-relative, in camera axes.
 
-    `box_px` is the image's own where the whole image was the crop; `translation_m` is None without intrinsics. Of a
+    `box_px` is the image's own where the whole image was the crop; `translation_m` is None without intrinsics, and a score
+    NaN where there is nothing to tell it from. Of a
     checkpoint in a folder it tells the name, not the path.
 
     Args:
@@ -58,6 +59,8 @@ def prediction_record(
         "keypoint_scores": output.keypoint_scores[index],
         "translation_m": None if output.translation is None else output.translation[index],
         "hand_score": float(output.hand_score[index]),
+        "side_score": float(output.side_score[index]),
+        "keypoint_agreement": float(output.keypoint_agreement[index]),
         "handedness": hand.handedness,
         "box_px": [0.0, 0.0, float(width), float(height)] if hand.box is None else list(hand.box),
         "seed": seed,

@@ -206,6 +206,8 @@ def _in_pixels(request: HandRequest, encoding: ImageEncoding) -> dict:
         "keypoint_scores": encoding.scores,
         "keypoint_cov": torch.where(seen[..., None], _mirrored(encoding.distribution.covariance(), left), torch.nan),
         "hand_score": encoding.hand_score,
+        "side_score": encoding.side_score,
+        "keypoint_agreement": encoding.keypoint_agreement,
         "crops": crops,
     }
 

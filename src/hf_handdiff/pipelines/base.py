@@ -7,6 +7,7 @@ from tqdm.auto import tqdm
 
 from hf_handdiff.errors import InputError
 from hf_handdiff.pipelines.answering import AnsweringPipeline
+from hf_handdiff.pipelines.doubts import warn_of_doubts
 from hf_handdiff.pipelines.image_encoding import ImageEncoding, encode_image, stage2_conditions
 from hf_handdiff.pipelines.inputs import HandRequest
 from hf_handdiff.pipelines.sampling import (
@@ -41,7 +42,9 @@ class HandPipeline(AnsweringPipeline):
 
     def encode_image(self, request: HandRequest) -> ImageEncoding:
         """2D keypoints, hand score and image conditions of all crops, once an image."""
-        return encode_image(self.image_encoder, self.image_processor, request, self._execution_device)
+        encoding = encode_image(self.image_encoder, self.image_processor, request, self._execution_device)
+        warn_of_doubts(request, encoding.side_score, encoding.keypoint_agreement, encoding.encoded)
+        return encoding
 
     def sample_joints(
         self,

@@ -9,6 +9,7 @@ from hf_handdiff.models.image_encoder import HandImageEncoderOutput
 from hf_handdiff.models.joint_denoiser import noise_of_score, score_of_noise
 from hf_handdiff.models.keypoint_distribution import KeypointDistribution
 from hf_handdiff.models.mesh_latent_denoiser import ImageConditions
+from hf_handdiff.pipelines.doubts import keypoint_agreement, side_score
 from hf_handdiff.pipelines.image_processor import HandImageProcessor
 from hf_handdiff.pipelines.inputs import HandRequest
 
@@ -25,6 +26,8 @@ class ImageEncoding:
             exact each point is (`score_of_noise`) where stage 1 reads that, else `scores`.
         view_distribution: `distribution` in the units of `view.points`.
         hand_score: (B,) 0..1, NaN without images.
+        side_score: (B,) 0..1, likewise.
+        keypoint_agreement: (B,) 0..1, of the caller's keypoints with the image; NaN where one of the two is missing.
         conditions: what stage 2 may see of them.
         intrinsics: (B, 3, 3) px.
         crops: (B, 3) px; None without any image.
@@ -37,6 +40,8 @@ class ImageEncoding:
     view: camera.KeypointView
     view_distribution: KeypointDistribution
     hand_score: torch.Tensor
+    side_score: torch.Tensor
+    keypoint_agreement: torch.Tensor
     conditions: ImageConditions
     intrinsics: torch.Tensor
     crops: torch.Tensor | None = None
@@ -79,7 +84,9 @@ def _encoding(image_encoder, encoded: HandImageEncoderOutput | None, request: Ha
     else:
         in_view = distribution.mapped(to_view)
         view.scores = torch.where(view.scores > 0, score_of_noise(in_view.noise), 0.0)
-    hand_score = torch.full((len(keypoints),), torch.nan)
+    hand_score = agreement = torch.full((len(keypoints),), torch.nan)
+    if encoded is not None and request.keypoints is not None:
+        agreement = keypoint_agreement(encoded, request)
     if encoded is None:
         conditions = keypoint_conditions(image_encoder.config, view)
     else:
@@ -92,6 +99,8 @@ def _encoding(image_encoder, encoded: HandImageEncoderOutput | None, request: Ha
         view=view,
         view_distribution=in_view,
         hand_score=hand_score,
+        side_score=side_score(encoded, len(keypoints)),
+        keypoint_agreement=agreement,
         conditions=conditions,
         intrinsics=request.intrinsics,
         crops=request.crops,

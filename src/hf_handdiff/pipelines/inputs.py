@@ -12,6 +12,9 @@ from hf_handdiff.models.hand_search import BuiltinHandDetector
 from hf_handdiff.pipelines.defaults import AGGREGATIONS, HANDEDNESS
 from hf_handdiff.pipelines.sampling import base_seeds
 
+_LARGEST_FRACTION, _SMALLEST_SIDE_PX = 1.5, 8
+"""2D points within the first are fractions of an image whose sides are longer than the second."""
+
 
 @dataclass
 class HandRequest:
@@ -81,6 +84,7 @@ def check_request(
     keypoints, scores = _check_keypoints(keypoints_2d, keypoint_scores, count)
     covariance = _check_keypoint_cov(keypoint_cov, keypoints, keypoint_scores, count)
     cameras = _check_intrinsics(intrinsics, count)
+    _check_keypoints_are_pixels(keypoints, loaded, cameras)
     crops = _crops(loaded, boxes, keypoints, count)
     if crops is None:
         return HandRequest(None, sides, None, torch.zeros(count), None, False, None, None)
@@ -180,6 +184,26 @@ def _check_keypoints(keypoints_2d, keypoint_scores, count):
         if not ((scores >= 0) & (scores <= 1)).all():
             raise InputError("keypoint_scores: expected values from 0 to 1")
     return torch.where(seen[..., None], keypoints, torch.nan), torch.where(seen, scores, 0)
+
+
+def _check_keypoints_are_pixels(keypoints, images, cameras) -> None:
+    """Refuse fractions of an image, and points of which most lie far outside of it."""
+    if keypoints is None or (images is None and cameras is None):
+        return  # points by themselves may be in any unit
+    for index, points in enumerate(keypoints):
+        points = points[torch.isfinite(points).all(-1)]
+        if images is not None:
+            size = torch.tensor(images[index].shape[1::-1], dtype=torch.float32)
+        else:
+            size = 2 * cameras[index, :2, 2]
+        picture = f"an image of {size[0]:g}x{size[1]:g} px"
+        (x0, y0), (x1, y1) = points.amin(0).tolist(), points.amax(0).tolist()
+        if points.abs().max() <= _LARGEST_FRACTION and size.min() > _SMALLEST_SIDE_PX:
+            raise InputError(f"keypoints_2d: expected pixels of {picture}, got values within {_LARGEST_FRACTION:g}")
+        near = ((points > -size / 2) & (points < 1.5 * size)).all(-1)
+        if images is not None and near.float().mean() < 0.5:
+            got = f"x from {x0:.4g} to {x1:.4g} and y from {y0:.4g} to {y1:.4g}"
+            raise InputError(f"keypoints_2d: expected pixels of {picture}, got most points far outside: {got}")
 
 
 def _check_keypoint_cov(keypoint_cov, keypoints, keypoint_scores, count):

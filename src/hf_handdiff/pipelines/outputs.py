@@ -32,6 +32,9 @@ class HandPipelineOutput(BaseOutput):
             in which nine in ten points of a normal distribution lie holds nine in ten true ones; NaN where not seen.
         translation: (B, N, 3) m: the wrist in the camera frame; None without intrinsics.
         hand_score: (B,) 0..1: is there a hand in the crop at all; NaN without an image.
+        side_score: (B,) 0..1: how sure the encoder is that the hand is of the side that was told; NaN without an image.
+        keypoint_agreement: (B,) 0..1: share of the keypoints that the caller gave that lie where the encoder sees them;
+            NaN where it had no image or found the keypoints itself.
         faces: (F, 3) int64 vertex indices, counter-clockwise from outside for a right hand; a left hand is its
             mirror image, so reverse each triangle (`faces[:, ::-1]`) where the winding matters.
         handedness: "left" or "right", one an image.
@@ -59,6 +62,8 @@ class HandPipelineOutput(BaseOutput):
     keypoint_cov: Array | None = None
     translation: Array | None = None
     hand_score: Array | None = None
+    side_score: Array | None = None
+    keypoint_agreement: Array | None = None
     faces: Array | None = None
     handedness: list[str] | None = None
     crops: Array | None = None
