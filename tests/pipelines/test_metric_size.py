@@ -120,7 +120,7 @@ def test_bones_of_a_hand_are_little_longer_than_the_flat_hand(hand_layer):
     flat = hand_layer.pose_joints(torch.zeros(20, 16, 3), torch.randn(20, 10, generator=torch.manual_seed(0)))
     bones = flat[:, MIDDLE].diff(dim=1).norm(dim=-1).sum(-1)
     ratio = bones / (flat[:, 12] - flat[:, 0]).norm(dim=-1)
-    assert (ratio >= 1).all() and ratio.mean() < 1.02
+    assert (ratio >= 1).all() and ratio.max() < 1.005
 
 
 def test_both_stages_by_themselves(tiny_pipeline, photo, hand_layer):
@@ -167,9 +167,7 @@ def test_lengths_that_are_none_are_refused_before_anything_is_sampled(tiny_pipel
 def test_a_hand_of_three_metres_is_refused(tiny_pipeline, photo, plain):
     with pytest.raises(InputError, match=r"^hand_length_m: expected metres from 0.03 to 0.4, .* got 3$"):
         ask(tiny_pipeline, photo, hand_length_m=3)
-    with pytest.raises(
-        InputError, match=r"^wrist_depth_m: .* at 90 m hand 1 would be [\d.]+ m long, which"
-    ):
+    with pytest.raises(InputError, match=r"^wrist_depth_m: .* at 90 m hand 1 would be [\d.]+ m long, which"):
         ask(tiny_pipeline, photo, wrist_depth_m=[float(plain.mean_translation[0, 2]), 90])
 
 

@@ -96,7 +96,7 @@ def hand_lengths(output: HandPipelineOutput, layer: HandLayer | None) -> torch.T
     """How long hands are, (B,) m, from the wrist joint to the tip of the middle finger.
 
     With parameters it is the straight distance in the flat hand of their shape and scale. Without, it is the length of
-    the way from joint to joint of the answer, which is about a hundredth longer than that distance in a flat hand.
+    the way from joint to joint of the answer, which in a flat hand is some thousandths longer than that distance.
 
     Args:
         output: tensors.
