@@ -116,6 +116,15 @@ def test_every_snippet_runs(page, monkeypatch, capsys):
         if "out" in names and page.stem == "quickstart":
             assert names["out"].mean_joints.shape == (1, 21, 3) and names["out"].hand_score[0] > 0.5
             assert "(1, 21, 3)" in capsys.readouterr().out
+        if "smplx" in names:  # its hands have the vertices of the answers
+            assert {"left", "right"} < set(names["off_mm"]) and max(names["off_mm"].values()) < 0.1
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_snippets_for_programs_that_are_not_installed_are_python(page):
+    """Fenced as `py`: they are not run."""
+    for snippet in blocks(page, "py"):
+        compile(snippet, page.name, "exec")
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

@@ -9,11 +9,22 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from hf_handdiff.hand.open_hand import mesh_of_faces
+from hf_handdiff.hand.topology import OPEN_HAND
+from hf_handdiff.hand.wrist_frame import wrist_frame
 from hf_handdiff.hub.public import public_checkpoint
 
 if TYPE_CHECKING:
     from hf_handdiff.video.reading import Frame
     from hf_handdiff.video.sequence import SmoothHand
+
+_PARAMETERS = ("global_orient", "hand_pose", "betas", "hand_scale")
+_CONVENTION = (
+    "MANO's parameters of a {side} hand, hand layer: {layer}. Rotations are axis-angle vectors in rad; global_orient "
+    "turns the hand about its wrist joint, in camera axes (x right, y down, z away); hand_pose is zero for the flat "
+    "hand (no mean pose, no PCA), in MANO's order: index, middle, little, ring, thumb, each from the palm outwards. "
+    "Vertices relative to the wrist are hand_scale * (posed vertices - posed wrist joint), in m."
+)
 
 
 @dataclass(frozen=True)
@@ -36,9 +47,10 @@ def prediction_record(
 ) -> dict[str, Any]:
     """The content of NAME.json for one hand, arrays still as numpy arrays; 3D is wrist-relative, in camera axes.
 
-    `box_px` is the image's own where the whole image was the crop; `translation_m` is None without intrinsics, and a score
-    NaN where there is nothing to tell it from. Of a
-    checkpoint in a folder it tells the name, not the path.
+    `box_px` is the image's own where the whole image was the crop; `translation_m` and `mean_translation_m` are None
+    without intrinsics, a score is NaN where there is nothing to tell it from. `faces` are counter-clockwise from
+    outside, of a left hand too. Of a checkpoint in a folder it tells the name, not the path. The parameters are those
+    of `parameter_fields`.
 
     Args:
         output: of a pipeline, as numpy arrays.
@@ -57,7 +69,10 @@ def prediction_record(
         "mean_vertices_m": output.mean_vertices[index],
         "keypoints_2d_px": output.keypoints_2d[index],
         "keypoint_scores": output.keypoint_scores[index],
-        "translation_m": None if output.translation is None else output.translation[index],
+        "translation_m": _row(output, "translation", index),
+        "mean_translation_m": _row(output, "mean_translation", index),
+        **parameter_fields(output, index),
+        "faces": outward_faces(output.faces, hand.handedness),
         "hand_score": float(output.hand_score[index]),
         "side_score": float(output.side_score[index]),
         "keypoint_agreement": float(output.keypoint_agreement[index]),
@@ -68,14 +83,71 @@ def prediction_record(
     }
 
 
+def parameter_fields(output: Mapping[str, Any], index: int) -> dict[str, Any]:
+    """The parameters of a hand of an output, by which it can be posed again or retargeted.
+
+    `global_orient` (3,), `hand_pose` (15, 3), `betas` (10,), `hand_scale`, a float; `convention` says in words what
+    they mean. `wrist_frame` has `rotation` (3, 3), whose columns are the wrist's axes in camera axes, `position_m` (3,)
+    in the camera frame, None without intrinsics, and `joints_m` (21, 3) in that frame (`hand.wrist_frame`). All of
+    these are None where the answer has no parameters. `metric_scale`: by what the lengths were multiplied to have the
+    size that the caller gave; 1 where none was given.
+
+    Args:
+        output: of a pipeline, as numpy arrays.
+        index: which hand of it.
+    """
+    fields: dict[str, Any] = dict.fromkeys((*_PARAMETERS, "convention", "wrist_frame"))
+    if output.get("global_orient") is not None:
+        fields |= {name: output[name][index] for name in _PARAMETERS}
+        fields["hand_scale"] = float(fields["hand_scale"])
+        fields["convention"] = _convention(output["handedness"][index], output.get("faces"))
+        frame = wrist_frame(output["global_orient"][index][None], output["mean_joints"][index][None])
+        fields["wrist_frame"] = {
+            "rotation": frame.rotation[0].numpy(),
+            "position_m": _row(output, "mean_translation", index),
+            "joints_m": frame.joints[0].numpy(),
+        }
+    scale = _row(output, "metric_scale", index)
+    return {**fields, "metric_scale": 1.0 if scale is None else float(scale)}
+
+
+def outward_faces(faces: np.ndarray, handedness: str) -> np.ndarray:
+    """The triangles (F, 3) of a pipeline's output, counter-clockwise from outside for a hand of that side."""
+    faces = np.asarray(faces)
+    return faces[:, ::-1] if handedness == "left" else faces
+
+
+def _row(output: Mapping[str, Any], name: str, index: int) -> Any:
+    values = output.get(name)
+    return None if values is None else values[index]
+
+
+def _convention(handedness: str, faces: np.ndarray | None) -> str:
+    layer = OPEN_HAND if faces is None else mesh_of_faces(faces)
+    layer = "the open hand of hf_handdiff" if layer == OPEN_HAND else f"{layer}, the user's file"
+    if handedness == "left":
+        layer += ", mirrored by the plane x = 0"
+    return _CONVENTION.format(side=handedness, layer=layer)
+
+
 def prediction_arrays(record: Mapping[str, Any], output: Any, index: int) -> dict[str, np.ndarray]:
-    """The content of NAME.npz: what the record of a hand tells, and the vertices of all hypotheses."""
-    arrays = {key: np.asarray(value) for key, value in record.items() if value is not None}
-    return {**arrays, "vertices_m": output.vertices[index], "faces": np.asarray(output.faces)}
+    """The content of NAME.npz: what the record of a hand tells, and the vertices of all hypotheses.
+
+    What the record nests becomes `wrist_frame_rotation`, `wrist_frame_position_m`, `wrist_frame_joints_m`.
+    """
+    arrays: dict[str, np.ndarray] = {}
+    for key, value in record.items():
+        nested = value if isinstance(value, Mapping) else {"": value}
+        named = {f"{key}_{name}" if name else key: inner for name, inner in nested.items()}
+        arrays |= {name: np.asarray(inner) for name, inner in named.items() if inner is not None}
+    return {**arrays, "vertices_m": output.vertices[index]}
 
 
 def frame_record(frame: Frame, hands: Mapping[int, SmoothHand], with_vertices: bool = False) -> dict[str, Any]:
     """The JSON line of a frame, arrays still as numpy arrays; 3D is wrist-relative, in camera axes.
+
+    `frame_joints_m`, `frame_keypoints_2d_px` and `frame_parameters` (see `parameter_fields`) are the frame's own
+    answer; `joints_m`, `keypoints_2d_px`, `translation_m` and `vertices_m` are smoothed over the frames around it.
 
     Args:
         frame: the frame.
@@ -99,6 +171,7 @@ def frame_record(frame: Frame, hands: Mapping[int, SmoothHand], with_vertices: b
                 "linked_hypothesis": hand.linked,
                 "frame_joints_m": hand.own.mean_joints,
                 "frame_keypoints_2d_px": hand.own.keypoints,
+                "frame_parameters": parameter_fields(hand.own.output or {}, hand.own.index),
                 **({"vertices_m": hand.vertices} if with_vertices else {}),
             }
             for number, hand in hands.items()
@@ -115,7 +188,7 @@ def _jsonable(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {key: _jsonable(item) for key, item in value.items()}
     if isinstance(value, np.ndarray):
-        value = np.round(value.astype(np.float64), 7).tolist()
+        value = (value if value.dtype.kind in "iu" else np.round(value.astype(np.float64), 7)).tolist()
     if isinstance(value, list):
         return [_jsonable(item) for item in value]
     if isinstance(value, float) and not np.isfinite(value):

@@ -16,6 +16,7 @@ from hf_handdiff.pipelines.defaults import MEANS
 from hf_handdiff.pipelines.fitted_answer import fit_answer, fit_hypotheses, open_hand
 from hf_handdiff.pipelines.image_encoding import ImageEncoding
 from hf_handdiff.pipelines.inputs import HandRequest, mirror_hands, mirror_pixels
+from hf_handdiff.pipelines.metric_size import MetricSize, set_metric_size
 from hf_handdiff.pipelines.outputs import HandPipelineOutput
 
 logger = logging.get_logger(__name__)
@@ -100,6 +101,7 @@ class AnsweringPipeline(StoredPipeline):
         aggregation: str,
         calibrated: bool,
         fit: str | None = None,
+        size: MetricSize | None = None,
     ) -> HandPipelineOutput:
         """From the view frame of right hands back to the caller's cameras, pixels and sides, and to one answer.
 
@@ -123,12 +125,7 @@ class AnsweringPipeline(StoredPipeline):
         joints, vertices, hypotheses = to_camera(joints), to_camera(vertices), to_camera(hypotheses)
         translation = None
         if request.has_intrinsics and encoding is not None:
-            translation = fit_translation(
-                joints,
-                encoding.keypoints_px[:, None],
-                request.intrinsics[:, None],
-                encoding.view.scores.square()[:, None],
-            )
+            translation = _places(request, encoding, joints)
         joints, vertices, hypotheses, translation = (
             mirror_hands(points, left) for points in (joints, vertices, hypotheses, translation)
         )
@@ -136,7 +133,8 @@ class AnsweringPipeline(StoredPipeline):
             mean_joints, mean_vertices = hand.joints, None if vertices is None else hand.vertices
         else:
             mean_joints, mean_vertices = aggregate(joints, vertices, aggregation)
-        return HandPipelineOutput(
+        place = None if encoding is None else _places(request, encoding, mirror_hands(mean_joints, left)[:, None])[:, 0]
+        output = HandPipelineOutput(
             joints=joints,
             vertices=vertices,
             joint_hypotheses=hypotheses,
@@ -150,9 +148,12 @@ class AnsweringPipeline(StoredPipeline):
             image_indices=request.image_indices,
             boxes=request.boxes,
             hypothesis_parameters=parameters,
+            mean_translation=mirror_hands(place, left) if request.has_intrinsics else None,
             **answer,
             **({} if encoding is None else _in_pixels(request, encoding)),
         )
+        layer = self.hand_layer if answer else None
+        return set_metric_size(output, size or MetricSize(), layer, None if place is None else place[:, 2])
 
     def is_calibrated(
         self, aggregation: str, num_steps=None, num_mesh_steps=None, guidance_scale=None, own_noise: bool = False
@@ -193,6 +194,12 @@ class AnsweringPipeline(StoredPipeline):
 def warn_once(message: str) -> None:
     """Log a warning, once a process."""
     logger.warning(message)
+
+
+def _places(request: HandRequest, encoding: ImageEncoding, joints: torch.Tensor) -> torch.Tensor:
+    """Where the wrists (B, N, 3) m stand in the camera frame: joints (B, N, 21, 3) m of right hands, camera axes."""
+    points, weights = encoding.keypoints_px[:, None], encoding.view.scores.square()[:, None]
+    return fit_translation(joints, points, request.intrinsics[:, None], weights)
 
 
 def _in_pixels(request: HandRequest, encoding: ImageEncoding) -> dict:

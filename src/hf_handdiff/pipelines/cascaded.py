@@ -5,6 +5,7 @@ from hf_handdiff.pipelines.base import HandPipeline
 from hf_handdiff.pipelines.defaults import DEFAULT_AGGREGATION, NUM_HYPOTHESES
 from hf_handdiff.pipelines.image_processor import HandImageProcessor
 from hf_handdiff.pipelines.inputs import check_sampling, hands_to_sample
+from hf_handdiff.pipelines.metric_size import check_metric_size
 from hf_handdiff.pipelines.outputs import HandPipelineOutput
 from hf_handdiff.pipelines.sampling import base_seeds
 from hf_handdiff.pipelines.schedulers import check_scheduler
@@ -98,6 +99,8 @@ class CascadedHandPipeline(HandPipeline):
         callback_on_step_end=None,
         keypoint_cov=None,
         fit: str | None = None,
+        hand_length_m=None,
+        wrist_depth_m=None,
     ) -> HandPipelineOutput | tuple:
         """Sample hands.
 
@@ -130,6 +133,12 @@ class CascadedHandPipeline(HandPipeline):
                 changed. A `PipelineCallback` of diffusers that asks for such tensors is one.
             keypoint_cov: (B, 21, 2, 2) px², the covariances of `keypoints_2d`, in place of `keypoint_scores`.
             fit: "all" fits a posed hand to every hypothesis too: `hypothesis_parameters`.
+            hand_length_m: m, a number or one an image: how long the flat hand is from the wrist joint, in the middle
+                of the wrist, to the tip of the middle finger. Sets the size of the answer and of all that is in
+                metres: see `metric_scale`. By the parameters of the answer, with "fitted", that is its length exactly;
+                with another aggregation the bones of the answer's middle finger, from the wrist on, add up to it.
+            wrist_depth_m: m, a number or one an image, in its place: z of the answer's wrist in the camera frame, by
+                `intrinsics` or, without them, by the default camera.
 
         Returns:
             [`HandPipelineOutput`].
@@ -143,6 +152,7 @@ class CascadedHandPipeline(HandPipeline):
         self.check_fit(aggregation, fit)
         hands = hands_to_sample(self.hand_detector, images, handedness, boxes, keypoints_2d, intrinsics, generator)
         request = hands.request(keypoints_2d, keypoint_scores, keypoint_cov=keypoint_cov)
+        size = check_metric_size(hand_length_m, wrist_depth_m, hands, request)
         seeds = base_seeds(hands.generator, len(request.handedness))
 
         # 2. The image encoder, once an image.
@@ -171,6 +181,6 @@ class CascadedHandPipeline(HandPipeline):
             aggregation, num_inference_steps, num_mesh_inference_steps, guidance_scale, own_noise
         )
         output = self.to_output(
-            request, encoding, encoding.view.rotation, joints, vertices, hypotheses, aggregation, calibrated, fit
+            request, encoding, encoding.view.rotation, joints, vertices, hypotheses, aggregation, calibrated, fit, size
         )
         return output.finish(output_type, return_dict)

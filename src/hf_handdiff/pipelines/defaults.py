@@ -8,3 +8,7 @@ AGGREGATIONS = ("fitted", *MEANS)
 DEFAULT_AGGREGATION = AGGREGATIONS[0]
 NUM_HYPOTHESES = 20
 """Hands that are drawn from the distribution."""
+HAND_LENGTH_RANGE_M = (0.03, 0.4)
+"""Lengths of hands, from the wrist joint to the tip of the middle finger, that are believed."""
+WRIST_DEPTH_RANGE_M = (0.05, 100.0)
+"""Distances of wrists from the camera, along its axis, that are believed."""

@@ -312,6 +312,7 @@ class HandsToSample:
     Attributes:
         images, handedness, boxes, intrinsics, generator: as the pipelines take them.
         image_indices: which image each hand was found in; None where nothing was detected.
+        num_images: how many images were searched; None likewise.
     """
 
     images: object
@@ -320,6 +321,7 @@ class HandsToSample:
     intrinsics: object
     generator: object
     image_indices: list[int] | None = None
+    num_images: int | None = None
 
     def request(
         self, keypoints_2d=None, keypoint_scores=None, num_hands_without_2d=None, keypoint_cov=None
@@ -366,6 +368,7 @@ def hands_to_sample(
         intrinsics=_rows(intrinsics, indices, len(loaded)),
         generator=_per_hand(generator, indices, len(loaded)),
         image_indices=indices,
+        num_images=len(loaded),
     )
 
 

@@ -5,6 +5,7 @@ from hf_handdiff.pipelines.base import HandPipeline
 from hf_handdiff.pipelines.defaults import DEFAULT_AGGREGATION, NUM_HYPOTHESES
 from hf_handdiff.pipelines.image_processor import HandImageProcessor
 from hf_handdiff.pipelines.inputs import check_sampling, hands_to_sample
+from hf_handdiff.pipelines.metric_size import check_metric_size
 from hf_handdiff.pipelines.outputs import HandPipelineOutput
 from hf_handdiff.pipelines.sampling import base_seeds
 from hf_handdiff.pipelines.schedulers import check_scheduler
@@ -73,6 +74,8 @@ class JointDiffusionPipeline(HandPipeline):
         callback_on_step_end=None,
         keypoint_cov=None,
         fit: str | None = None,
+        hand_length_m=None,
+        wrist_depth_m=None,
     ) -> HandPipelineOutput | tuple:
         """Sample joints; the arguments are those of [`CascadedHandPipeline`].
 
@@ -90,12 +93,22 @@ class JointDiffusionPipeline(HandPipeline):
         self.check_fit(aggregation, fit)
         hands = hands_to_sample(self.hand_detector, images, handedness, boxes, keypoints_2d, intrinsics, generator)
         request = hands.request(keypoints_2d, keypoint_scores, keypoint_cov=keypoint_cov)
+        size = check_metric_size(hand_length_m, wrist_depth_m, hands, request)
         seeds = base_seeds(hands.generator, len(request.handedness))
         encoding = self.encode_image(request)
         joints = self.sample_joints(
             encoding, seeds, num_hypotheses, num_inference_steps, guidance_scale, joint_noise, callback_on_step_end
         )
         output = self.to_output(
-            request, encoding, encoding.view.rotation, joints, None, joints, aggregation, calibrated=False, fit=fit
+            request,
+            encoding,
+            encoding.view.rotation,
+            joints,
+            None,
+            joints,
+            aggregation,
+            calibrated=False,
+            fit=fit,
+            size=size,
         )
         return output.finish(output_type, return_dict)

@@ -9,6 +9,7 @@ from hf_handdiff.pipelines.base import HandPipeline
 from hf_handdiff.pipelines.defaults import DEFAULT_AGGREGATION, NUM_HYPOTHESES
 from hf_handdiff.pipelines.image_processor import HandImageProcessor
 from hf_handdiff.pipelines.inputs import check_sampling, hands_to_sample, mirror_hands
+from hf_handdiff.pipelines.metric_size import check_metric_size
 from hf_handdiff.pipelines.outputs import HandPipelineOutput
 from hf_handdiff.pipelines.sampling import base_seeds
 from hf_handdiff.pipelines.schedulers import check_scheduler
@@ -77,6 +78,8 @@ class MeshLDMPipeline(HandPipeline):
         callback_on_step_end=None,
         keypoint_cov=None,
         fit: str | None = None,
+        hand_length_m=None,
+        wrist_depth_m=None,
     ) -> HandPipelineOutput | tuple:
         """Sample meshes from images, from joints, or from both.
 
@@ -112,6 +115,7 @@ class MeshLDMPipeline(HandPipeline):
         request = hands.request(keypoints_2d, keypoint_scores, count, keypoint_cov)
         if count is not None and count != len(request.handedness):
             raise InputError(f"joints: expected one row for each of {len(request.handedness)} images, got {count}")
+        size = check_metric_size(hand_length_m, wrist_depth_m, hands, request)
         seeds = base_seeds(hands.generator, len(request.handedness))
         encoding = None if request.crops is None else self.encode_image(request)
         rotation = torch.eye(3).expand(count or 1, 3, 3) if encoding is None else encoding.view.rotation
@@ -131,7 +135,16 @@ class MeshLDMPipeline(HandPipeline):
             callback_on_step_end,
         )
         output = self.to_output(
-            request, encoding, rotation, mesh_joints, vertices, in_view, aggregation, calibrated=False, fit=fit
+            request,
+            encoding,
+            rotation,
+            mesh_joints,
+            vertices,
+            in_view,
+            aggregation,
+            calibrated=False,
+            fit=fit,
+            size=size,
         )
         return output.finish(output_type, return_dict)
 

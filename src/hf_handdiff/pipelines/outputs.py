@@ -48,6 +48,9 @@ class HandPipelineOutput(BaseOutput):
         betas: (B, 10).
         hand_scale: (B,) size of the hand about its wrist.
         hypothesis_parameters: with `fit="all"`, a dict of the same for every hypothesis, with an axis N after B.
+        mean_translation: (B, 3) m: the wrist of `mean_joints` in the camera frame; None without intrinsics.
+        metric_scale: (B,): by what all lengths above were multiplied, `hand_scale` too, so that the hand has the size
+            that `hand_length_m` or `wrist_depth_m` gave; 1 without them.
     """
 
     joints: Array | None = None
@@ -74,6 +77,8 @@ class HandPipelineOutput(BaseOutput):
     betas: Array | None = None
     hand_scale: Array | None = None
     hypothesis_parameters: dict | None = None
+    mean_translation: Array | None = None
+    metric_scale: Array | None = None
 
     def finish(self, output_type: str, return_dict: bool) -> "HandPipelineOutput | tuple":
         """Arrays by `output_type`, "np" or "pt"; without `return_dict` a tuple of the fields that are not None."""

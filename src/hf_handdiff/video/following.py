@@ -113,6 +113,8 @@ def _ask(
             box=track.box,
             hand_score=float(output.hand_score[k]),
             handedness=track.handedness,
+            output=output,
+            index=k,
         )
         for k, track in enumerate(tracks)
     ]

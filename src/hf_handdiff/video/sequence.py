@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -38,6 +40,8 @@ class FrameHand:
         box: (4,) x0, y0, x1, y1 px that was looked into.
         hand_score: 0..1.
         handedness: "left" or "right".
+        output: what the pipeline said of the frame's hands, whose parameters are taken from it; None: no parameters.
+        index: which of them this one is.
     """
 
     frame: int
@@ -52,6 +56,8 @@ class FrameHand:
     box: np.ndarray
     hand_score: float
     handedness: str
+    output: Mapping[str, Any] | None = None
+    index: int = 0
 
 
 @dataclass(frozen=True)

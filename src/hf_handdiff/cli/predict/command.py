@@ -8,7 +8,14 @@ from dataclasses import fields
 from pathlib import Path
 
 from hf_handdiff.cli.arguments import DETECTORS, add_checkpoint_argument, add_device_argument, checked, whole_number
-from hf_handdiff.cli.predict.settings import PredictionSettings, check_box, check_intrinsics, load_boxes
+from hf_handdiff.cli.predict.settings import (
+    PredictionSettings,
+    check_box,
+    check_hand_length,
+    check_intrinsics,
+    check_wrist_depth,
+    load_boxes,
+)
 from hf_handdiff.pipelines.defaults import AGGREGATIONS, HANDEDNESS
 
 _DESCRIPTION = """\
@@ -82,6 +89,20 @@ def _add_hand_arguments(parser: argparse.ArgumentParser) -> None:
         type=checked(check_intrinsics),
         metavar="fx,fy,cx,cy",
         help="the camera in px; adds the hand's place in the camera frame",
+    )
+    size = parser.add_mutually_exclusive_group()
+    size.add_argument(
+        "--hand-length",
+        type=checked(check_hand_length),
+        metavar="M",
+        help="length of the flat hand in m, from the wrist joint to the tip of the middle finger; sets the metric size",
+    )
+    size.add_argument(
+        "--wrist-depth",
+        type=checked(check_wrist_depth),
+        metavar="M",
+        help="images: distance of the wrist from the camera in m, along its axis (best with --intrinsics); sets the "
+        "metric size instead",
     )
 
 

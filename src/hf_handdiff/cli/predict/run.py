@@ -146,6 +146,8 @@ class _Run:
 
         if self._settings.detector_keypoints:
             raise InputError("--detector-keypoints: expected images, a video is followed by our own keypoints")
+        if self._settings.wrist_depth is not None:
+            raise InputError("--wrist-depth: expected images, in a video hands come and go; give --hand-length")
         settings = self._settings.for_file(file.path)
         detector = None if settings.detector is None else load_detector(settings)
         for line in predict_video(file.path, file.name, self._pipeline, detector, settings):

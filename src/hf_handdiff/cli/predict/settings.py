@@ -1,4 +1,4 @@
-"""What the user of `handdiff predict` asked for, and the checks of boxes and cameras. Nothing heavy is imported."""
+"""What the user of `handdiff predict` asked for, with checks of boxes, cameras and sizes. Nothing heavy is imported."""
 
 from __future__ import annotations
 
@@ -8,7 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 from hf_handdiff.errors import InputError
 from hf_handdiff.json_files import finite_numbers, read_json_object, shown
-from hf_handdiff.pipelines.defaults import DEFAULT_AGGREGATION, NUM_HYPOTHESES
+from hf_handdiff.pipelines.defaults import (
+    DEFAULT_AGGREGATION,
+    HAND_LENGTH_RANGE_M,
+    NUM_HYPOTHESES,
+    WRIST_DEPTH_RANGE_M,
+)
 from hf_handdiff.video.defaults import DETECT_EVERY, LOOKAHEAD
 
 if TYPE_CHECKING:
@@ -30,6 +35,8 @@ class PredictionSettings:
         detector: "builtin", "mediapipe", or None.
         detector_keypoints: use the detector's 2D keypoints instead of the built-in estimate.
         intrinsics: (fx, fy, cx, cy) px, for every image.
+        hand_length: m, of every hand, from the wrist joint to the tip of the middle finger.
+        wrist_depth: m, z of every wrist in the camera frame, instead of `hand_length`.
         num_hypotheses, seed, steps, mesh_steps, aggregation: as in the pipeline.
         save_vertices: also write an NPZ file with every array.
         device: where the networks run; None: a GPU if there is one.
@@ -48,6 +55,8 @@ class PredictionSettings:
     detector: str | None = None
     detector_keypoints: bool = False
     intrinsics: tuple[float, ...] | None = None
+    hand_length: float | None = None
+    wrist_depth: float | None = None
     num_hypotheses: int = NUM_HYPOTHESES
     seed: int = 0
     steps: int | None = None
@@ -76,8 +85,12 @@ class PredictionSettings:
         return np.array([[fx, 0.0, cx], [0.0, fy, cy], [0.0, 0.0, 1.0]])
 
     def of_answers(self) -> dict[str, Any]:
-        """Those on which the answers depend, for comparing two runs."""
+        """Those on which the answers depend, for comparing two runs.
+
+        Sizes are among them only where they are given: runs of older versions, which knew none, are alike.
+        """
         others = {"out", "device", "batch_size", "resume"}
+        others |= {name for name in ("hand_length", "wrist_depth") if getattr(self, name) is None}
         return {field.name: getattr(self, field.name) for field in fields(self) if field.name not in others}
 
     def of_sampling(self) -> dict[str, Any]:
@@ -88,6 +101,8 @@ class PredictionSettings:
             "num_inference_steps": self.steps,
             "num_mesh_inference_steps": self.mesh_steps,
             "aggregation": self.aggregation,
+            "hand_length_m": self.hand_length,
+            "wrist_depth_m": self.wrist_depth,
         }
 
     def for_file(self, path: str) -> PredictionSettings:
@@ -132,6 +147,23 @@ def check_intrinsics(values: Any, name: str = "intrinsics") -> tuple[float, ...]
             f"{name}: expected four finite numbers fx,fy,cx,cy in px with positive focal lengths, got {shown(values)}"
         )
     return intrinsics
+
+
+def check_hand_length(value: Any) -> float:
+    """Return a length of a hand in m, or raise `InputError`; `value`: a number, or its text."""
+    return _metres(value, "hand length", HAND_LENGTH_RANGE_M)
+
+
+def check_wrist_depth(value: Any) -> float:
+    """Return a distance of a wrist in m, or raise `InputError`; `value`: a number, or its text."""
+    return _metres(value, "wrist depth", WRIST_DEPTH_RANGE_M)
+
+
+def _metres(value: Any, name: str, allowed: tuple[float, float]) -> float:
+    numbers, (low, high) = finite_numbers([value], 1), allowed
+    if numbers is None or not low <= numbers[0] <= high:
+        raise InputError(f"{name}: expected metres from {low:g} to {high:g}, got {shown(value)}")
+    return numbers[0]
 
 
 def _four_numbers(values: Any) -> tuple[float, ...] | None:
