@@ -1,9 +1,9 @@
-"""The parameters of hands read back from what `handdiff predict` wrote, as rigs."""
+"""What `handdiff predict` wrote, read back as rigs: of a photo its parameters, of a video the joints of its frames."""
 
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,8 +11,11 @@ from typing import Any
 import numpy as np
 
 from hf_handdiff.errors import InputError
+from hf_handdiff.export.hand_tracks import HandTracks
 from hf_handdiff.hand.layer import HandLayer
+from hf_handdiff.hand.topology import NUM_JOINTS
 from hf_handdiff.json_files import parse_json, read_json_object, shown
+from hf_handdiff.pipelines.defaults import HANDEDNESS
 from hf_handdiff.viz.animated_glb import MovingHand
 from hf_handdiff.viz.rig import HandRig, make_rig
 
@@ -42,54 +45,52 @@ def read_rigs(path: str | Path, layer: HandLayer) -> RecordedHands:
         layer: the right hand that the parameters are of.
 
     Raises:
-        InputError: the file cannot be read, holds no parameters, or those of another hand than the layer.
+        InputError: the file cannot be read, is of a photo and holds no parameters, or those of another hand than the
+            layer, or is of a video and lines of it are not frames.
     """
     path = Path(path)
     if path.suffix.lower() == ".jsonl":
         return _read_video(path, layer)
     record = _read_npz(path) if path.suffix.lower() == ".npz" else read_json_object(path, "input")
-    rig = _rig_of([record], layer, f"'{path}'")
+    rig = _rig_of(record, layer, path)
     _check_vertices(rig, record.get("mean_vertices_m"), path)
     return RecordedHands([MovingHand("answer", np.zeros(1), rig)], np.zeros(1))
 
 
 def _read_video(path: Path, layer: HandLayer) -> RecordedHands:
-    times, tracks = [], {}
+    """The rigs of a video, from its smoothed joints, as `handdiff predict` makes them for NAME.glb."""
+    tracks = HandTracks()
     for number, line in enumerate(_lines(path), 1):
-        where = f"line {number} of '{path}'"
+        where = f"input: line {number} of '{path}'"
         hands = line.get("hands") if isinstance(line, dict) else None
-        if not isinstance(hands, list) or not all(isinstance(hand, dict) for hand in hands):
-            raise InputError(f"input: {where}: expected a frame with its hands, as handdiff predict writes them")
-        times.append(_number(line.get("time_s"), f"{where}: time_s"))
+        if not isinstance(hands, list):
+            raise InputError(f"{where}: expected a frame with its hands, as handdiff predict writes them")
+        tracks.add_frame(_numbers(line.get("time_s"), (), f"{where}: time_s").item())
         for hand in hands:
-            name = f"hand_{hand.get('id')}_{hand.get('handedness')}"
-            tracks.setdefault(name, []).append((times[-1], hand))
-    hands = []
-    for name, seen in tracks.items():
-        rig = _rig_of([hand for _, hand in seen], layer, f"{name} of '{path}'")
-        hands.append(MovingHand(name, np.array([time for time, _ in seen]), rig))
-    return RecordedHands(hands, np.array(times))
+            if not isinstance(hand, dict) or hand.get("handedness") not in HANDEDNESS:
+                raise InputError(f"{where}: expected hands with their handedness, 'left' or 'right'")
+            joints, place = hand.get("joints_m"), hand.get("translation_m")
+            tracks.add_hand(
+                int(_numbers(hand.get("id"), (), f"{where}: id")),
+                hand["handedness"],
+                _numbers(joints, (NUM_JOINTS, 3), f"{where}: joints_m"),
+                None if place is None else _numbers(place, (3,), f"{where}: translation_m"),
+            )
+    return RecordedHands(tracks.rigs(layer), tracks.times_s)
 
 
-def _rig_of(records: Sequence[Mapping[str, Any]], layer: HandLayer, where: str) -> HandRig:
-    """The rig of one hand from a record a frame."""
-    if any(record.get(name) is None for record in records for name in PARAMETERS):
+def _rig_of(record: Mapping[str, Any], layer: HandLayer, path: Path) -> HandRig:
+    """The rig of a photo's hand, its wrist at 0."""
+    if any(record.get(name) is None for name in PARAMETERS):
         raise InputError(
-            f"input: {where} holds no parameters ({', '.join(PARAMETERS)}); expected what handdiff predict writes with "
+            f"input: '{path}' holds no parameters ({', '.join(PARAMETERS)}); expected what handdiff predict writes with "
             "--aggregation fitted"
         )
-    places = [record.get("translation_m") for record in records]
-    in_place = all(np.shape(place) == (3,) for place in places)  # photos have one for each hypothesis
+    side = str(record.get("handedness"))
     try:
-        values = [[record[name] for record in records] for name in PARAMETERS]
-        return make_rig(
-            layer,
-            *(np.array(value, dtype=np.float64) for value in values),
-            handedness=str(records[0].get("handedness")),
-            translation=np.array(places) if in_place else None,
-        )
-    except (InputError, ValueError, TypeError) as error:
-        raise InputError(f"input: {where}: {error}") from None
+        return make_rig(layer, *([record[name]] for name in PARAMETERS), handedness=side)
+    except InputError as error:
+        raise InputError(f"input: '{path}': {error}") from None
 
 
 def _check_vertices(rig: HandRig, vertices: Any, path: Path) -> None:
@@ -127,7 +128,13 @@ def _lines(path: Path) -> Iterator[Any]:
         raise InputError(f"input: '{path}' cannot be read ({error.strerror})") from None
 
 
-def _number(value: Any, where: str) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise InputError(f"input: {where}: expected a number, got {shown(value)}")
-    return float(value)
+def _numbers(value: Any, shape: tuple[int, ...], where: str) -> np.ndarray:
+    """Finite numbers of a shape, or `InputError`."""
+    try:
+        numbers = np.asarray(value, dtype=np.float64)
+    except (TypeError, ValueError):
+        numbers = np.array(np.nan)
+    if numbers.shape != shape or not np.isfinite(numbers).all():
+        expected = f"numbers of shape {shape}" if shape else "a number"
+        raise InputError(f"{where}: expected {expected}, got {shown(value)}")
+    return numbers

@@ -9,7 +9,7 @@ components of the frames' rest meshes: as many as keep every vertex within `MORP
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -26,6 +26,10 @@ from hf_handdiff.hand.topology import (
     mirror_points,
     mirror_rotations,
 )
+
+if TYPE_CHECKING:
+    from hf_handdiff.pipelines.answering import AnsweringPipeline
+    from hf_handdiff.pipelines.outputs import HandPipelineOutput
 
 BONE_NAMES = ("wrist", *(f"{finger}_{number}" for finger in MANO_FINGERS for number in (1, 2, 3)))
 """Of MANO's 16 joints, in its order: the names of the same joints in `topology.JOINT_NAMES`."""
@@ -134,20 +138,19 @@ def make_rig(
     )
 
 
-def rig_of_output(layer: HandLayer, output: Any, index: int, handedness: str) -> HandRig | None:
+def rig_of_output(pipeline: AnsweringPipeline, output: HandPipelineOutput, index: int) -> HandRig | None:
     """The rig of one answer of a pipeline, with its wrist at 0; None where the answer has no parameters.
 
     Args:
-        layer: the pipeline's `hand_layer`.
-        output: a `HandPipelineOutput`, with `aggregation="fitted"`.
-        index: which hand of it.
-        handedness: "left" or "right", of that hand.
+        pipeline: what answered.
+        output: its answers, those of `aggregation="fitted"` have parameters.
+        index: which hand of them.
     """
-    names = ("global_orient", "hand_pose", "betas", "hand_scale")
-    values = [getattr(output, name, None) for name in names]
+    values = [output.global_orient, output.hand_pose, output.betas, output.hand_scale]
     if any(value is None for value in values):
         return None
-    return make_rig(layer, *(value[index][None] for value in values), handedness=handedness)
+    rows = (value[index][None] for value in values)
+    return make_rig(pipeline.hand_layer, *rows, handedness=output.handedness[index])
 
 
 @dataclass(frozen=True)

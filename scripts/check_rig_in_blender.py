@@ -1,0 +1,204 @@
+"""Check rigs in Blender itself, and by the glTF validator: a developer runs it.
+
+Blender comes from PyPI into an environment of its own (Python 3.11, 350 MB), the validator from npm:
+
+    python3.11 -m venv blender && blender/bin/pip install bpy==4.2.0
+    npm install gltf-validator
+    python scripts/check_rig_in_blender.py --blender blender/bin/python --validator node_modules/gltf-validator
+
+It writes rigs of right and left hands, of the open hand and of a hand with everything that MANO's has (pose blend
+shapes, many bones a vertex), of a photo and of a video, has Blender read them, and compares the vertices that Blender
+deforms with those of the hand layer, frame by frame: none may be off by more than 0.1 mm. Results of `handdiff predict`
+(NAME.json, or NAME.jsonl of a video, with NAME.glb beside it) may be given too.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+TOLERANCE_MM = 0.1
+FRAMES_PER_SECOND = 25
+_VALIDATE = """
+const fs = require("fs"), validator = require(process.argv[1]);
+(async () => { for (const path of process.argv.slice(2)) {
+  const { issues } = await validator.validateBytes(new Uint8Array(fs.readFileSync(path)));
+  console.log(JSON.stringify([issues.numErrors, issues.numWarnings, issues.messages.slice(0, 3)]));
+} })();
+"""
+
+
+def main() -> int:
+    """Write, validate, import, compare; returns 1 if anything is wrong."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("results", nargs="*", type=Path, help="NAME.json or NAME.jsonl of handdiff predict")
+    parser.add_argument("--blender", metavar="PYTHON", help="a Python that has bpy")
+    parser.add_argument("--validator", metavar="FOLDER", type=Path, help="of the npm package gltf-validator")
+    parser.add_argument("--inside", metavar="FOLDER", type=Path, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.inside:
+        return inside_blender(arguments.inside)
+    with tempfile.TemporaryDirectory() as folder:
+        cases = write_cases(Path(folder), arguments.results)
+        good = arguments.validator is None or validate(cases, arguments.validator.resolve())
+        if arguments.blender:
+            command = [arguments.blender, __file__, "--inside", folder]
+            good = subprocess.run(command, check=False).returncode == 0 and good
+    return 0 if good else 1
+
+
+# ------------------------------------------------------------------------------------------------ what is to come out
+
+
+def write_cases(folder: Path, results: list[Path]) -> list[dict]:
+    """Write GLB files, expected vertices (NPZ) and cases.json, which names them."""
+    from hf_handdiff.hand import HandLayer
+
+    cases = []
+    for kind, layer in (("open", HandLayer.open_hand()), ("mano_like", mano_like_layer())):
+        for side in ("right", "left"):
+            cases += layer_cases(folder, kind, layer, side)
+    cases += [case for path in results for case in result_cases(folder, path)]
+    (folder / "cases.json").write_text(json.dumps(cases))
+    return cases
+
+
+def mano_like_layer():
+    """The open hand with pose blend shapes of some millimetres, and up to 16 bones a vertex."""
+    import torch
+
+    from hf_handdiff.hand import HandLayer
+
+    layer, generator = HandLayer.open_hand(), torch.Generator().manual_seed(0)
+    layer.pose_directions = 0.0006 * torch.randn(layer.num_vertices, 3, 135, generator=generator)
+    weights = layer.skinning_weights + 0.03 * torch.rand(layer.num_vertices, 16, generator=generator) ** 4
+    layer.skinning_weights = weights / weights.sum(1, keepdim=True)
+    return layer
+
+
+def layer_cases(folder: Path, kind: str, layer, side: str) -> list[dict]:
+    """A photo and a video of a hand layer; in the video, which is not seen at both ends, the shape moves too."""
+    import torch
+
+    from hf_handdiff.hand.fitting import posed_hand
+    from hf_handdiff.hand.poses import sample_poses
+    from hf_handdiff.viz import write_glb
+    from hf_handdiff.viz.animated_glb import MovingHand, write_animated_glb
+    from hf_handdiff.viz.rig import make_rig
+
+    count, generator = 8, torch.Generator().manual_seed(1)
+    poses = sample_poses(count, generator)
+    betas = torch.randn(1, 10, generator=generator) + 0.3 * torch.randn(count, 10, generator=generator)
+    parameters = [poses[:, 0], poses[:, 1:], betas, 1.1 + 0.05 * torch.rand(count, generator=generator), side]
+    place = torch.randn(count, 3, generator=generator)
+    expected = posed_hand(layer, *parameters, place).vertices.numpy()
+    times = np.arange(count + 4) / FRAMES_PER_SECOND
+    hand = MovingHand(f"hand_0_{side}", times[2:-2], make_rig(layer, *parameters, place))
+    stem = f"{kind}_{side}"
+    write_animated_glb(folder / f"{stem}_video.glb", [hand], times)
+    still = [value[:1] if value is not side else side for value in parameters]
+    alone = posed_hand(layer, *still).vertices[0].numpy()
+    faces = layer.faces.numpy()
+    write_glb(folder / f"{stem}_photo.glb", alone, faces, alone[None] + 0.01, rig=make_rig(layer, *still))
+    return [
+        case(folder, folder / f"{stem}_video.glb", hand.name, times[2:-2], expected),
+        case(folder, folder / f"{stem}_photo.glb", "answer", None, alone[None]),
+    ]
+
+
+def result_cases(folder: Path, path: Path) -> list[dict]:
+    """The hands of a file of `handdiff predict`: a photo's vertices are told there, a video's follow from its rigs."""
+    from hf_handdiff.export.rig_records import read_rigs
+    from hf_handdiff.hand import HandLayer
+
+    glb = path.with_suffix(".glb")
+    if path.suffix == ".json":
+        vertices = np.array(json.loads(path.read_text())["mean_vertices_m"])
+        return [case(folder, glb, "answer", None, vertices[None])]
+    hands = read_rigs(path, HandLayer.open_hand()).hands
+    return [case(folder, glb, hand.name, hand.times_s, hand.rig.posed_vertices()) for hand in hands]
+
+
+def case(folder: Path, glb: Path, name: str, times: np.ndarray | None, vertices: np.ndarray) -> dict:
+    """What Blender is to find: vertices (T, V, 3) m in camera axes of the mesh of a name, at times or at rest."""
+    expected = folder / f"{glb.stem}_{name}.npz"
+    blender_axes = vertices[..., [0, 2, 1]] * [1.0, 1.0, -1.0]  # z up: Blender turns y up to this
+    np.savez(expected, vertices=blender_axes)
+    return {
+        "glb": str(glb.resolve()),
+        "mesh": name,
+        "times": None if times is None else [float(time) for time in times],
+        "expected": str(expected),
+    }
+
+
+def validate(cases: list[dict], package: Path) -> bool:
+    """Whether the validator finds no error and no warning."""
+    files = sorted({one["glb"] for one in cases})
+    output = subprocess.run(["node", "-e", _VALIDATE, package, *files], check=True, capture_output=True, text=True)
+    good = True
+    for file, line in zip(files, output.stdout.splitlines(), strict=True):
+        errors, warnings, messages = json.loads(line)
+        good = good and not errors and not warnings
+        print(f"validator: {Path(file).name}: {errors} errors, {warnings} warnings", *messages)
+    return good
+
+
+# ------------------------------------------------------------------------------------------------ in Blender
+
+
+def inside_blender(folder: Path) -> int:
+    """Run by Blender's Python: import each file and compare; returns 1 if anything is wrong."""
+    import bpy
+
+    print(f"Blender {bpy.app.version_string}")
+    return max([compare_in_blender(one) for one in json.loads((folder / "cases.json").read_text())])
+
+
+def compare_in_blender(one: dict) -> int:
+    """Import a GLB and compare the deformed vertices of a mesh; 1 if they are off, or bones or action are missing."""
+    import bpy
+
+    bpy.ops.wm.read_factory_settings(use_empty=True)
+    scene = bpy.context.scene
+    scene.render.fps = FRAMES_PER_SECOND
+    bpy.ops.import_scene.gltf(filepath=one["glb"])
+    mesh = bpy.data.objects[one["mesh"]]
+    (armature,) = [modifier.object for modifier in mesh.modifiers if modifier.type == "ARMATURE"]
+    bones = [bone.name for bone in armature.data.bones]
+    action = armature.animation_data.action if armature.animation_data else None
+    expected = np.load(one["expected"])["vertices"]
+    worst = 0.0
+    for time, target in zip(one["times"] or [0.0], expected, strict=True):
+        frame = time * FRAMES_PER_SECOND
+        scene.frame_set(int(frame), subframe=frame - int(frame))
+        worst = max(worst, 1000 * float(np.linalg.norm(deformed(mesh) - target, axis=-1).max()))
+    good = worst <= TOLERANCE_MM and len(bones) == 16 and bones[0] == "wrist" and (action or not one["times"])
+    print(
+        f"Blender: {Path(one['glb']).name}: {one['mesh']}: {len(bones)} bones, action {action.name if action else None}, "
+        f"{len(expected)} frames, vertices off by at most {worst:.5f} mm{'' if good else '  <- WRONG'}"
+    )
+    return 0 if good else 1
+
+
+def deformed(mesh) -> np.ndarray:
+    """Vertices (V, 3) m of an object as Blender evaluates it in this frame, in the world."""
+    import bpy
+
+    evaluated = mesh.evaluated_get(bpy.context.evaluated_depsgraph_get())
+    data = evaluated.to_mesh()
+    points = np.empty(3 * len(data.vertices), np.float32)
+    data.vertices.foreach_get("co", points)
+    world = np.array(evaluated.matrix_world)
+    evaluated.to_mesh_clear()
+    return points.reshape(-1, 3) @ world[:3, :3].T + world[:3, 3]
+
+
+if __name__ == "__main__":
+    sys.exit(main())
