@@ -6,9 +6,10 @@ Blender comes from PyPI into an environment of its own (Python 3.11, 350 MB), th
     npm install gltf-validator
     python scripts/check_rig_in_blender.py --blender blender/bin/python --validator node_modules/gltf-validator
 
-It writes rigs of right and left hands, of the open hand and of a hand with everything that MANO's has (pose blend
+It writes rigs (GLB and BVH) of right and left hands, of the open hand and of a hand with everything that MANO's has (pose blend
 shapes, many bones a vertex), of a photo and of a video, has Blender read them, and compares the vertices that Blender
-deforms with those of the hand layer, frame by frame: none may be off by more than 0.1 mm. Results of `handdiff predict`
+deforms with those of the hand layer, of BVH the places of the joints, frame by frame: none may be off by more than
+0.1 mm. Results of `handdiff predict`
 (NAME.json, or NAME.jsonl of a video, with NAME.glb beside it) may be given too.
 """
 
@@ -61,9 +62,10 @@ def write_cases(folder: Path, results: list[Path]) -> list[dict]:
     from hf_handdiff.hand import HandLayer
 
     cases = []
-    for kind, layer in (("open", HandLayer.open_hand()), ("mano_like", mano_like_layer())):
-        for side in ("right", "left"):
+    for side in ("right", "left"):
+        for kind, layer in (("open", HandLayer.open_hand()), ("mano_like", mano_like_layer())):
             cases += layer_cases(folder, kind, layer, side)
+        cases.append(bvh_case(folder, HandLayer.open_hand(), side))
     cases += [case for path in results for case in result_cases(folder, path)]
     (folder / "cases.json").write_text(json.dumps(cases))
     return cases
@@ -112,6 +114,25 @@ def layer_cases(folder: Path, kind: str, layer, side: str) -> list[dict]:
     ]
 
 
+def bvh_case(folder: Path, layer, side: str) -> dict:
+    """The joints of a hand in a BVH file."""
+    import torch
+
+    from hf_handdiff.hand.fitting import posed_hand
+    from hf_handdiff.hand.poses import sample_poses
+    from hf_handdiff.hand.topology import JOINTS_TO_MANO
+    from hf_handdiff.viz.animated_glb import MovingHand
+    from hf_handdiff.viz.bvh import write_bvh
+    from hf_handdiff.viz.rig import make_rig
+
+    poses, place = sample_poses(8, torch.Generator().manual_seed(2)), torch.rand(8, 3)
+    parameters = [poses[:, 0], poses[:, 1:], torch.ones(8, 10), torch.full((8,), 1.1), side, place]
+    joints = posed_hand(layer, *parameters).joints[:, list(JOINTS_TO_MANO[:16])].numpy()
+    times = np.arange(8) / FRAMES_PER_SECOND
+    path = write_bvh(folder / f"{side}.bvh", MovingHand("hand", times, make_rig(layer, *parameters)), times)
+    return case(folder, path, "joints", times, joints)
+
+
 def result_cases(folder: Path, path: Path) -> list[dict]:
     """The hands of a file of `handdiff predict`: a photo's vertices are told there, a video's follow from its rigs."""
     from hf_handdiff.export.rig_records import read_rigs
@@ -125,14 +146,14 @@ def result_cases(folder: Path, path: Path) -> list[dict]:
     return [case(folder, glb, hand.name, hand.times_s, hand.rig.posed_vertices()) for hand in hands]
 
 
-def case(folder: Path, glb: Path, name: str, times: np.ndarray | None, vertices: np.ndarray) -> dict:
-    """What Blender is to find: vertices (T, V, 3) m in camera axes of the mesh of a name, at times or at rest."""
-    expected = folder / f"{glb.stem}_{name}.npz"
-    blender_axes = vertices[..., [0, 2, 1]] * [1.0, 1.0, -1.0]  # z up: Blender turns y up to this
-    np.savez(expected, vertices=blender_axes)
+def case(folder: Path, file: Path, name: str, times: np.ndarray | None, points: np.ndarray) -> dict:
+    """What Blender is to find: points (T, V, 3) m in camera axes, of the mesh of a name, at times or at rest."""
+    expected = folder / f"{file.stem}_{name}.npz"
+    blender_axes = points[..., [0, 2, 1]] * [1.0, 1.0, -1.0]  # z up: Blender turns y up to this
+    np.savez(expected, points=blender_axes)
     return {
-        "glb": str(glb.resolve()),
-        "mesh": name,
+        "file": str(file.resolve()),
+        "name": name,
         "times": None if times is None else [float(time) for time in times],
         "expected": str(expected),
     }
@@ -140,7 +161,7 @@ def case(folder: Path, glb: Path, name: str, times: np.ndarray | None, vertices:
 
 def validate(cases: list[dict], package: Path) -> bool:
     """Whether the validator finds no error and no warning."""
-    files = sorted({one["glb"] for one in cases})
+    files = sorted({one["file"] for one in cases if one["file"].endswith(".glb")})
     output = subprocess.run(["node", "-e", _VALIDATE, package, *files], check=True, capture_output=True, text=True)
     good = True
     for file, line in zip(files, output.stdout.splitlines(), strict=True):
@@ -162,29 +183,43 @@ def inside_blender(folder: Path) -> int:
 
 
 def compare_in_blender(one: dict) -> int:
-    """Import a GLB and compare the deformed vertices of a mesh; 1 if they are off, or bones or action are missing."""
+    """Import a file and compare points in every frame; 1 if they are off, or bones or action are missing."""
     import bpy
 
     bpy.ops.wm.read_factory_settings(use_empty=True)
     scene = bpy.context.scene
     scene.render.fps = FRAMES_PER_SECOND
-    bpy.ops.import_scene.gltf(filepath=one["glb"])
-    mesh = bpy.data.objects[one["mesh"]]
-    (armature,) = [modifier.object for modifier in mesh.modifiers if modifier.type == "ARMATURE"]
+    mesh, first = None, 0
+    if one["file"].endswith(".bvh"):
+        bpy.ops.preferences.addon_enable(module="io_anim_bvh")
+        bpy.ops.import_anim.bvh(filepath=one["file"], frame_start=0)
+        armature, first = bpy.context.object, 1  # it counts the frames of BVH from the one after frame_start
+    else:
+        bpy.ops.import_scene.gltf(filepath=one["file"])
+        mesh = bpy.data.objects[one["name"]]
+        (armature,) = [modifier.object for modifier in mesh.modifiers if modifier.type == "ARMATURE"]
     bones = [bone.name for bone in armature.data.bones]
     action = armature.animation_data.action if armature.animation_data else None
-    expected = np.load(one["expected"])["vertices"]
+    expected = np.load(one["expected"])["points"]
     worst = 0.0
     for time, target in zip(one["times"] or [0.0], expected, strict=True):
-        frame = time * FRAMES_PER_SECOND
+        frame = first + time * FRAMES_PER_SECOND
         scene.frame_set(int(frame), subframe=frame - int(frame))
-        worst = max(worst, 1000 * float(np.linalg.norm(deformed(mesh) - target, axis=-1).max()))
+        points = heads(armature) if mesh is None else deformed(mesh)
+        worst = max(worst, 1000 * float(np.linalg.norm(points - target, axis=-1).max()))
     good = worst <= TOLERANCE_MM and len(bones) == 16 and bones[0] == "wrist" and (action or not one["times"])
     print(
-        f"Blender: {Path(one['glb']).name}: {one['mesh']}: {len(bones)} bones, action {action.name if action else None}, "
-        f"{len(expected)} frames, vertices off by at most {worst:.5f} mm{'' if good else '  <- WRONG'}"
+        f"Blender: {Path(one['file']).name}: {one['name']}: {len(bones)} bones, action {action.name if action else None}, "
+        f"{len(expected)} frames, off by at most {worst:.5f} mm{'' if good else '  <- WRONG'}"
     )
     return 0 if good else 1
+
+
+def heads(armature) -> np.ndarray:
+    """Where the 16 bones of an armature begin, (16, 3) m in the world, in MANO's order."""
+    fingers = ("index", "middle", "little", "ring", "thumb")
+    names = ["wrist", *(f"{finger}_{number}" for finger in fingers for number in (1, 2, 3))]
+    return np.array([armature.matrix_world @ armature.pose.bones[name].head for name in names])
 
 
 def deformed(mesh) -> np.ndarray:

@@ -41,8 +41,8 @@ def write_animated_glb(path: str | os.PathLike, hands: Sequence[MovingHand], tim
 
     Each hand is a skinned mesh, called by its name, with a rig ``NAME_rig`` of 16 bones; the animation ``hands`` turns
     the bones, and moves the wrist where its place is known, from frame to frame along straight lines.  While a hand is
-    not seen its rig has the size 0.  Without hands the scene is empty.  The file appears under its name only when it
-    is complete.
+    not seen its wrist, and all that hangs on it, has the size 0.  Without hands the scene is empty.  The file appears
+    under its name only when it is complete.
 
     Args:
         path: the file to write; an older one is replaced.
@@ -75,7 +75,7 @@ def write_animated_glb(path: str | os.PathLike, hands: Sequence[MovingHand], tim
         if not seen.all():
             changes = np.flatnonzero(np.diff(seen, prepend=not seen[0]))
             sizes = np.repeat(seen[changes].astype(float)[:, None], 3, axis=1)
-            add_channel(nodes.rig, "scale", times[changes], sizes, "VEC3", steps=True)
+            add_channel(nodes.bones[0], "scale", times[changes], sizes, "VEC3", steps=True)
     if channels:
         document.add("animations", name=ANIMATION_NAME, channels=channels, samplers=samplers)
     path = Path(path)
