@@ -91,7 +91,8 @@ def layer_cases(folder: Path, kind: str, layer, side: str) -> list[dict]:
     from hf_handdiff.hand.fitting import posed_hand
     from hf_handdiff.hand.poses import sample_poses
     from hf_handdiff.viz import write_glb
-    from hf_handdiff.viz.animated_glb import MovingHand, write_animated_glb
+    from hf_handdiff.viz.animated_glb import write_animated_glb
+    from hf_handdiff.viz.moving_hand import MovingHand
     from hf_handdiff.viz.rig import make_rig
 
     count, generator = 8, torch.Generator().manual_seed(1)
@@ -121,7 +122,7 @@ def bvh_case(folder: Path, layer, side: str) -> dict:
     from hf_handdiff.hand.fitting import posed_hand
     from hf_handdiff.hand.poses import sample_poses
     from hf_handdiff.hand.topology import JOINTS_TO_MANO
-    from hf_handdiff.viz.animated_glb import MovingHand
+    from hf_handdiff.viz.moving_hand import MovingHand
     from hf_handdiff.viz.bvh import write_bvh
     from hf_handdiff.viz.rig import make_rig
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from hf_handdiff.hand.fit_motion import fit_motion
 from hf_handdiff.hand.layer import HandLayer
-from hf_handdiff.viz.animated_glb import MovingHand
+from hf_handdiff.viz.moving_hand import MovingHand
 from hf_handdiff.viz.rig import make_rig
 
 

@@ -16,7 +16,7 @@ from hf_handdiff.hand.layer import HandLayer
 from hf_handdiff.hand.topology import NUM_JOINTS
 from hf_handdiff.json_files import parse_json, read_json_object, shown
 from hf_handdiff.pipelines.defaults import HANDEDNESS
-from hf_handdiff.viz.animated_glb import MovingHand
+from hf_handdiff.viz.moving_hand import MovingHand
 from hf_handdiff.viz.rig import HandRig, make_rig
 
 PARAMETERS = ("global_orient", "hand_pose", "betas", "hand_scale")

@@ -4,36 +4,20 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from hf_handdiff.errors import InputError
 from hf_handdiff.files import replace_file
 from hf_handdiff.viz.colors import ANSWER_COLOR
 from hf_handdiff.viz.gltf import GltfDocument
+from hf_handdiff.viz.moving_hand import MovingHand, checked_times
 from hf_handdiff.viz.rig import HandRig
 from hf_handdiff.viz.skinned_nodes import RigNodes, add_material, add_rig_nodes, rotations_to_gltf
 
 ANIMATION_NAME = "hands"
 _RESTING_M = 1e-6
 """A bone that is not moved by more within its parent needs no channel for it."""
-
-
-@dataclass(frozen=True)
-class MovingHand:
-    """A hand of a video.
-
-    Attributes:
-        name: of its mesh, such as "hand_0_right".
-        times_s: (T,) of the frames in which it was seen, rising.
-        rig: its rig, with the poses of those frames.
-    """
-
-    name: str
-    times_s: np.ndarray
-    rig: HandRig
 
 
 def write_animated_glb(path: str | os.PathLike, hands: Sequence[MovingHand], times_s: Sequence[float]) -> Path:
@@ -53,9 +37,9 @@ def write_animated_glb(path: str | os.PathLike, hands: Sequence[MovingHand], tim
         The path.
 
     Raises:
-        InputError: the times are not rising from 0 on, or a hand's are not among those of the video.
+        InputError: see `moving_hand.checked_times`.
     """
-    times = _checked_times(times_s, "times_s")
+    times_of_hands, times = checked_times(hands, times_s)
     document = GltfDocument()
     channels, samplers = [], []
 
@@ -65,10 +49,7 @@ def write_animated_glb(path: str | os.PathLike, hands: Sequence[MovingHand], tim
         samplers.append({**sampler, "interpolation": "STEP" if steps else "LINEAR"})
 
     material = add_material(document, "skin", ANSWER_COLOR) if hands else None
-    for hand in hands:
-        own = _checked_times(hand.times_s, f"{hand.name}: times_s")
-        if len(own) != len(hand.rig.rotations) or not np.isin(own, times).all():
-            raise InputError(f"{hand.name}: times_s: expected one for each pose of the rig, all of them among times_s")
+    for hand, own in zip(hands, times_of_hands, strict=True):
         nodes = add_rig_nodes(document, hand.name, hand.rig, material)
         _move_bones(add_channel, nodes, hand.rig, own)
         seen = np.isin(times, own)
@@ -99,11 +80,3 @@ def _unbroken(quaternions: np.ndarray) -> np.ndarray:
     turns = (quaternions[1:] * quaternions[:-1]).sum(axis=-1, keepdims=True)
     signs = np.cumprod(np.where(turns < 0, -1.0, 1.0), axis=0)
     return np.concatenate([quaternions[:1], quaternions[1:] * signs])
-
-
-def _checked_times(values: Sequence[float], name: str) -> np.ndarray:
-    """Times as the float32 numbers that glTF stores."""
-    times = np.asarray(values, dtype=np.float32)
-    if times.ndim != 1 or not np.isfinite(times).all() or (times < 0).any() or not (np.diff(times) > 0).all():
-        raise InputError(f"{name}: expected rising numbers from 0 s on")
-    return times

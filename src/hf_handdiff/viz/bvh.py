@@ -11,7 +11,7 @@ from scipy.spatial.transform import Rotation, Slerp
 
 from hf_handdiff.files import replace_file
 from hf_handdiff.hand.topology import FINGER_NAMES, MANO_FINGERS, MANO_PARENTS
-from hf_handdiff.viz.animated_glb import MovingHand
+from hf_handdiff.viz.moving_hand import MovingHand, checked_times
 from hf_handdiff.viz.rig import BONE_NAMES
 
 _CAMERA_TO_BVH = Rotation.from_quat([1.0, 0.0, 0.0, 0.0])
@@ -35,7 +35,11 @@ def write_bvh(path: str | os.PathLike, hand: MovingHand, times_s: Sequence[float
 
     Returns:
         The path.
+
+    Raises:
+        InputError: see `moving_hand.checked_times`.
     """
+    checked_times([hand], times_s)
     rotations, places, step = _even_frames(hand, np.asarray(times_s, dtype=np.float64))
     order = _depth_first()
     angles = np.stack([rotations[bone].as_euler("ZYX", degrees=True) for bone in order], axis=1)  # (T, 16, 3)
