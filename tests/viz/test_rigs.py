@@ -22,7 +22,7 @@ from hf_handdiff.viz.rig import BONE_NAMES, make_rig
 TO_GLTF = np.array([1.0, -1.0, -1.0])
 TENTH_MM = 1e-4
 COUNT = 9
-TIMES = np.arange(COUNT) / 24
+TIMES = np.arange(COUNT) / 32
 
 
 @pytest.fixture(scope="module")
@@ -292,7 +292,7 @@ def test_bvh_has_the_joints_of_each_frame(side, tmp_path):
     inner = list(JOINTS_TO_MANO[:16])
     assert farthest(joints[:, inner], expected[:, inner]) < TENTH_MM
     assert farthest(joints, expected) < 0.02  # skin at the tips is carried by more bones than the last
-    assert step == pytest.approx(1 / 24)
+    assert step == pytest.approx(1 / 32)
 
 
 def test_bvh_fills_gaps_and_keeps_the_rate(tmp_path):
@@ -303,7 +303,7 @@ def test_bvh_fills_gaps_and_keeps_the_rate(tmp_path):
     seen = [1, 2, 5]
     hand = MovingHand("hand", TIMES[seen], make_rig(layer, *values, place))
     joints, step = read_bvh(write_bvh(tmp_path / "hand.bvh", hand, TIMES))
-    assert len(joints) == 5 and step == pytest.approx(1 / 24)
+    assert len(joints) == 5 and step == pytest.approx(1 / 32)
     expected = posed_hand(layer, *values, place).joints.numpy()
     assert farthest(joints[[0, 1, 4], 0], expected[:, 0]) < TENTH_MM
     alone = MovingHand("hand", TIMES[:1], make_rig(layer, *(value[:1] for value in values[:-1]), "right"))

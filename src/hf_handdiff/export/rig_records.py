@@ -88,8 +88,9 @@ def _rig_of(record: Mapping[str, Any], layer: HandLayer, path: Path) -> HandRig:
         )
     side = str(record.get("handedness"))
     try:
-        return make_rig(layer, *([record[name]] for name in PARAMETERS), handedness=side)
-    except InputError as error:
+        values = [np.array([record[name]], dtype=np.float64) for name in PARAMETERS]
+        return make_rig(layer, *values, handedness=side)
+    except (ValueError, TypeError) as error:
         raise InputError(f"input: '{path}': {error}") from None
 
 
