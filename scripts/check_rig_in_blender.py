@@ -6,10 +6,10 @@ Blender comes from PyPI into an environment of its own (Python 3.11, 350 MB), th
     npm install gltf-validator
     python scripts/check_rig_in_blender.py --blender blender/bin/python --validator node_modules/gltf-validator
 
-It writes rigs (GLB and BVH) of right and left hands, of the open hand and of a hand with everything that MANO's has (pose blend
-shapes, many bones a vertex), of a photo and of a video, has Blender read them, and compares the vertices that Blender
-deforms with those of the hand layer, of BVH the places of the joints, frame by frame: none may be off by more than
-0.1 mm. Results of `handdiff predict`
+It writes rigs (GLB and BVH) of right and left hands, of the open hand and of a hand with everything that MANO's has
+(pose blend shapes, many bones a vertex), of a photo and of a video, has Blender read them, and compares the vertices
+that Blender deforms with those of the hand layer, of BVH the places of the joints, frame by frame: none may be off by
+more than 0.1 mm. Results of `handdiff predict`
 (NAME.json, or NAME.jsonl of a video, with NAME.glb beside it) may be given too.
 """
 
@@ -210,7 +210,7 @@ def compare_in_blender(one: dict) -> int:
         worst = max(worst, 1000 * float(np.linalg.norm(points - target, axis=-1).max()))
     good = worst <= TOLERANCE_MM and len(bones) == 16 and bones[0] == "wrist" and (action or not one["times"])
     print(
-        f"Blender: {Path(one['file']).name}: {one['name']}: {len(bones)} bones, action {action.name if action else None}, "
+        f"Blender: {Path(one['file']).name}: {one['name']}: {len(bones)} bones, action {action and action.name}, "
         f"{len(expected)} frames, off by at most {worst:.5f} mm{'' if good else '  <- WRONG'}"
     )
     return 0 if good else 1

@@ -83,8 +83,8 @@ def _rig_of(record: Mapping[str, Any], layer: HandLayer, path: Path) -> HandRig:
     """The rig of a photo's hand, its wrist at 0."""
     if any(record.get(name) is None for name in PARAMETERS):
         raise InputError(
-            f"input: '{path}' holds no parameters ({', '.join(PARAMETERS)}); expected what handdiff predict writes with "
-            "--aggregation fitted"
+            f"input: '{path}' holds no parameters ({', '.join(PARAMETERS)}); expected what handdiff predict writes "
+            "with --aggregation fitted"
         )
     side = str(record.get("handedness"))
     try:

@@ -1,4 +1,4 @@
-"""Writing hands as GLB files that any 3D viewer opens: the answer, rigged or as a mesh, and the hypotheses as meshes."""
+"""Writing hands as GLB files that any 3D viewer opens: the answer, with bones or without, and every hypothesis."""
 
 from __future__ import annotations
 
@@ -42,9 +42,9 @@ def write_glb(
 
     The meshes are called ``answer``, ``hypothesis_00``, ``hypothesis_01``...  The answer is coloured by its
     expected error where `joints` and `joint_std` are given; the hypotheses are see-through.  With a `rig` the answer is
-    a skinned mesh: the flat hand, which the 16 bones under the node ``answer_rig`` bring into the answer's pose.  MANO's
-    pose blend shapes are in the flat hand then, for this pose: turned elsewhere, the bones alone move it.  The file
-    appears under its name only when it is complete.
+    a skinned mesh: the flat hand, which the 16 bones under the node ``answer_rig`` bring into the answer's pose.
+    MANO's pose blend shapes are in the flat hand then, for this pose: turned elsewhere, the bones alone move it.  The
+    file appears under its name only when it is complete.
 
     Args:
         path: the file to write; an older one is replaced.

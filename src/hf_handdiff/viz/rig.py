@@ -3,7 +3,7 @@
 Skinning a rig linearly gives the vertices of the hand layer.  Two things of the layer are no matter of bones: the pose
 blend shapes of MANO (the open hand has none) and, where the frames of a video differ in shape or size, the rest mesh.
 Of one frame both are baked into the rest mesh.  Of several, the rest mesh moves by morph targets, the principal
-components of the frames' rest meshes: as many as keep every vertex within `MORPH_TOLERANCE_M`, none where nothing moves.
+components of the frames' rest meshes: as many as keep every vertex within `MORPH_TOLERANCE_M`, none where it rests.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ MORPH_TOLERANCE_M = 2e-5
 """What the morph targets that are left out may move a vertex by."""
 
 _SMALLEST_WEIGHT = 1e-5
-"""Skinning weights below it are left out; all of those of a vertex move it by some hundredths of a millimetre at most."""
+"""Skinning weights below it are left out; together they move a vertex by some hundredths of a millimetre at most."""
 
 
 @dataclass(frozen=True)
@@ -52,8 +52,8 @@ class HandRig:
         faces: (F, 3), counter-clockwise from outside, for this side.
         bones: (V, 4 n) uint8, the bones that carry each vertex.
         weights: (V, 4 n) how much; 0 where there are fewer. Rows sum to 1.
-        rotations: (T, 16, 3, 3) of each bone against its parent: MANO's parameters of this side as matrices, the wrist's
-            against the camera.
+        rotations: (T, 16, 3, 3) of each bone against its parent: MANO's parameters of this side as matrices, the
+            wrist's against the camera.
         places: (T, 16, 3) m, of each bone in its parent's frame; the wrist's in the camera frame, 0 where not known.
         morphs: (K, V, 3) m, added to the rest mesh before it is skinned.
         morph_weights: (T, K) 0..1.
