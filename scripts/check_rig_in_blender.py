@@ -122,8 +122,8 @@ def bvh_case(folder: Path, layer, side: str) -> dict:
     from hf_handdiff.hand.fitting import posed_hand
     from hf_handdiff.hand.poses import sample_poses
     from hf_handdiff.hand.topology import JOINTS_TO_MANO
-    from hf_handdiff.viz.moving_hand import MovingHand
     from hf_handdiff.viz.bvh import write_bvh
+    from hf_handdiff.viz.moving_hand import MovingHand
     from hf_handdiff.viz.rig import make_rig
 
     poses, place = sample_poses(8, torch.Generator().manual_seed(2)), torch.rand(8, 3)

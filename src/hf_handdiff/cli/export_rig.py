@@ -23,7 +23,10 @@ def add_export_rig_parser(subparsers) -> None:
     parser.add_argument("--out", required=True, metavar="FILE", type=Path, help="the file to write")
     parser.add_argument("--format", choices=_FORMATS, help="default: by the name of the file")
     parser.add_argument(
-        "--hand-id", type=whole_number(0), metavar="N", help="the hand of a video, by its number (default: the only one)"
+        "--hand-id",
+        type=whole_number(0),
+        metavar="N",
+        help="the hand of a video, by its number (default: the only one)",
     )
     parser.add_argument(
         "--hand-model", metavar="FILE", help="MANO_RIGHT.pkl, if the parameters are MANO's (default: the open hand)"

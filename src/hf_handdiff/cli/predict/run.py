@@ -136,9 +136,7 @@ class _Run:
         name, answers = image.file.name, []
         for number, hand in enumerate(image.hands):
             hand_name = name if len(image.hands) == 1 else self._names.claim(f"{name}_{number}")
-            lines = write_hand(
-                self._pipeline, output, first + number, image.pixels, hand, hand_name, self._settings
-            )
+            lines = write_hand(self._pipeline, output, first + number, image.pixels, hand, hand_name, self._settings)
             for line in lines:
                 image.write_line(f"{image.file.path}: {line}")
             answers.append(f"{hand_name}.json")
