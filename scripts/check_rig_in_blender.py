@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -44,7 +45,7 @@ def main() -> int:
     parser.add_argument("--inside", metavar="FOLDER", type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.inside:
-        return inside_blender(arguments.inside)
+        inside_blender(arguments.inside)
     with tempfile.TemporaryDirectory() as folder:
         cases = write_cases(Path(folder), arguments.results)
         good = arguments.validator is None or validate(cases, arguments.validator.resolve())
@@ -175,12 +176,14 @@ def validate(cases: list[dict], package: Path) -> bool:
 # ------------------------------------------------------------------------------------------------ in Blender
 
 
-def inside_blender(folder: Path) -> int:
-    """Run by Blender's Python: import each file and compare; returns 1 if anything is wrong."""
+def inside_blender(folder: Path) -> None:
+    """Run by Blender's Python: import each file and compare; ends the process, with status 1 if anything is wrong."""
     import bpy
 
     print(f"Blender {bpy.app.version_string}")
-    return max([compare_in_blender(one) for one in json.loads((folder / "cases.json").read_text())])
+    wrong = max([compare_in_blender(one) for one in json.loads((folder / "cases.json").read_text())])
+    sys.stdout.flush()
+    os._exit(wrong)  # bpy 4.2.0 crashes when Python is shut down, after all is done
 
 
 def compare_in_blender(one: dict) -> int:
