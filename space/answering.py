@@ -17,8 +17,9 @@ from hf_handdiff.hand.topology import JOINT_NAMES
 from hf_handdiff.images import load_image, open_image
 from hf_handdiff.models.hand_search import BuiltinHandDetector
 from hf_handdiff.pipelines.defaults import DEFAULT_AGGREGATION, NUM_HYPOTHESES
-from hf_handdiff.viz import PlacedHand, place_prediction
+from hf_handdiff.viz import PlacedHand, place_prediction, rig_of_output
 from hf_handdiff.viz.overlay import LOW_HAND_SCORE
+from hf_handdiff.viz.rig import HandRig
 
 MOST_MEGAPIXELS = 60
 """Larger photos are refused: reading them takes longer than the answer."""
@@ -118,6 +119,7 @@ class Answer:
     Attributes:
         output: of `CascadedHandPipeline`, one hand.
         placed: the same before the camera of the working photo, for drawing.
+        rig: of the answer, or None where it has no parameters.
         keypoints: the 2D points that were used.
         region90: (21,) m, the radius round each joint of the answer that holds the true one in nine of ten cases.
         record: the content of the JSON file; its pixels are those of the visitor's file.
@@ -126,6 +128,7 @@ class Answer:
 
     output: Any
     placed: PlacedHand
+    rig: HandRig | None
     keypoints: Keypoints
     region90: np.ndarray
     record: dict[str, Any]
@@ -215,6 +218,7 @@ def answer_hand(
     return Answer(
         output=output,
         placed=placed,
+        rig=rig_of_output(pipeline, output, 0),
         keypoints=Keypoints(
             output.keypoints_2d[0].astype(np.float64),
             output.keypoint_scores[0].astype(np.float64),

@@ -29,7 +29,7 @@ def write_results(answer: Answer, pictures: dict[str, Image.Image], folder: Path
     who fetches one at that moment gets a part of it, or nothing.
     """
     output = answer.output
-    hand = {"joints": output.mean_joints[0], "joint_std": output.joint_std[0]}
+    hand = {"joints": output.mean_joints[0], "joint_std": output.joint_std[0], "rig": answer.rig}
     glb = write_glb(folder / "hand.glb", output.mean_vertices[0], output.faces, output.vertices[0], **hand)
     answer_glb = write_glb(folder / "answer.glb", output.mean_vertices[0], output.faces, **hand)
     json_file = folder / "hand.json"

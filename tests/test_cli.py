@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 import trimesh
+from glb_reading import Glb
 from PIL import Image
 from untrained import randomize_zero_layers
 
@@ -150,7 +151,7 @@ def test_predict_writes_what_the_contract_says(checkpoint, photo, tmp_path, caps
     scene = trimesh.load(out / "photo.glb")
     assert set(scene.geometry) == {"answer", "hypothesis_00", "hypothesis_01", "hypothesis_02"}
     np.testing.assert_allclose(
-        scene.geometry["answer"].vertices, np.array(record["mean_vertices_m"]) * [1, -1, -1], atol=1e-6
+        Glb(out / "photo.glb").skinned_vertices("answer"), np.array(record["mean_vertices_m"]) * [1, -1, -1], atol=1e-5
     )
     with Image.open(out / "photo.png") as overlay:
         assert overlay.width > 3 * overlay.height
@@ -218,10 +219,20 @@ def test_left_hand_in_a_mirrored_image_is_the_mirrored_answer(checkpoint, photo,
     assert predict(checkpoint, tmp_path, mirrored, "--hand", "left") == 0
     right, left = read(tmp_path / "photo.json"), read(tmp_path / "mirrored.json")
     np.testing.assert_allclose(np.array(left["joints_m"]) * [-1, 1, 1], right["joints_m"], atol=2e-6)
-    for name in ("photo", "mirrored"):  # normals of both hands point outwards
+    for name, record in (("photo", right), ("mirrored", left)):  # normals of both hands point outwards
+        vertices = Glb(tmp_path / f"{name}.glb").skinned_vertices("answer")
+        np.testing.assert_allclose(vertices, np.array(record["mean_vertices_m"]) * [1, -1, -1], atol=1e-5)
         answer = trimesh.load(tmp_path / f"{name}.glb").geometry["answer"]
         outwards = answer.vertices - answer.vertices.mean(axis=0)
         assert (answer.vertex_normals * outwards).sum(axis=-1).mean() > 0
+
+
+def test_only_a_fitted_answer_has_bones(checkpoint, photo, tmp_path):
+    assert predict(checkpoint, tmp_path, photo, "--aggregation", "mean") == 0
+    glb = Glb(tmp_path / "photo.glb")
+    vertices = np.array(read(tmp_path / "photo.json")["mean_vertices_m"])
+    np.testing.assert_allclose(glb.rest_vertices("answer"), vertices * [1, -1, -1], atol=1e-6)
+    assert "skins" not in glb.document and "skin" not in glb.node("answer")
 
 
 def test_boxes_file(checkpoint, photo, tmp_path, capsys):

@@ -6,6 +6,7 @@ import pickle
 import numpy as np
 import pytest
 import torch
+from glb_reading import Glb
 
 from hf_handdiff import CascadedHandPipeline, JointDiffusionPipeline, MeshLDMPipeline
 from hf_handdiff import camera as cameras
@@ -16,6 +17,7 @@ from hf_handdiff.hand.mano_layer import load_mano_layer
 from hf_handdiff.hand.open_hand import load_open_hand_arrays
 from hf_handdiff.models.keypoint_distribution import KeypointDistribution
 from hf_handdiff.pipelines.fitted_answer import HYPOTHESIS_STD_M, fit_answer, fit_hypotheses
+from hf_handdiff.viz import rig_of_output, write_glb
 
 PARAMETERS = ("global_orient", "hand_pose", "betas", "hand_scale")
 MIRROR = np.array([-1, 1, 1])
@@ -207,6 +209,20 @@ def test_answers_are_fitted_with_the_hand_that_is_given(other_topology, photo, t
         out = other_topology(photo, num_hypotheses=2, generator=0)
         np.testing.assert_allclose(posed(layer, out)[1], out.mean_vertices, atol=1e-5)
         np.testing.assert_array_equal(out.faces, layer.faces)
+
+
+def test_answers_with_the_users_hand_are_rigged(other_topology, photo, tmp_path):
+    arrays = load_open_hand_arrays()
+    arrays["posedirs"] = np.random.default_rng(0).normal(0, 5e-4, arrays["posedirs"].shape).astype(np.float32)
+    arrays["f"] = other_topology.mesh_autoencoder.faces.numpy().astype(arrays["f"].dtype)
+    np.savez(tmp_path / "MANO_RIGHT.npz", **arrays)
+    other_topology.use_hand(str(tmp_path / "MANO_RIGHT.npz"))
+    out = other_topology([photo] * 2, handedness=["right", "left"], num_hypotheses=2, generator=0)
+    for index in range(2):
+        rig = rig_of_output(other_topology, out, index)
+        glb = Glb(write_glb(tmp_path / "hand.glb", out.mean_vertices[index], out.faces, rig=rig))
+        answer = out.mean_vertices[index] * [1, -1, -1]
+        assert np.linalg.norm(glb.skinned_vertices("answer") - answer, axis=-1).max() < 1e-4
 
 
 def test_a_wrong_hand_is_one_sentence(other_topology, hand_layer, tmp_path):

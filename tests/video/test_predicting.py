@@ -8,12 +8,15 @@ from fractions import Fraction
 import numpy as np
 import pytest
 import torch
+from glb_reading import Glb
 
 from hf_handdiff.camera import BOX_MARGIN
 from hf_handdiff.cli.main import main
 from hf_handdiff.cli.predict import videos
 from hf_handdiff.errors import InputError
 from hf_handdiff.files import replace_file
+from hf_handdiff.hand.fit_motion import fit_motion
+from hf_handdiff.hand.fitting import posed_hand
 from hf_handdiff.video import tracking
 from hf_handdiff.video.following import follow_hands, make_tracker
 from hf_handdiff.video.reading import VideoReader
@@ -96,7 +99,7 @@ def test_lines_and_annotated_video(clip, checkpoint, tmp_path, every_crop_is_a_h
     path, _ = clip
     more = ["--box", "30,20,110,110", "--intrinsics", "300,300,80,60", "--save-vertices", "--hand", "left"]
     assert predict(path, tmp_path, checkpoint, *more) == 0
-    assert {file.name for file in tmp_path.iterdir()} == {"clip.jsonl", "clip.mp4"}
+    assert {file.name for file in tmp_path.iterdir()} == {"clip.jsonl", "clip.mp4", "clip.glb"}
     lines = lines_of(tmp_path / "clip.jsonl")
     assert [line["frame"] for line in lines] == list(range(FRAMES))
     shapes = {"joints_m": (21, 3), "frame_joints_m": (21, 3), "joint_std_m": (21,), "vertices_m": (778, 3)}
@@ -118,6 +121,34 @@ def test_lines_and_annotated_video(clip, checkpoint, tmp_path, every_crop_is_a_h
         a.pixels.shape == b.pixels.shape and np.abs(a.pixels - b.pixels.astype(int)).max() > 60 for a, b in pairs
     )
     assert f"{FRAMES} frames, 1 hand in {FRAMES}" in capsys.readouterr().out
+
+
+def test_the_glb_moves_as_the_lines_say(clip, checkpoint, hand_layer, tmp_path, every_crop_is_a_hand):
+    """Its rig stands where each line's smoothed joints are, as near as a hand of one shape comes to them."""
+    path, _ = clip
+    assert predict(path, tmp_path, checkpoint, "--intrinsics", "300,300,80,60", "--hand", "left") == 0
+    lines, glb = lines_of(tmp_path / "clip.jsonl"), Glb(tmp_path / "clip.glb")
+    joints = np.array([line["hands"][0]["joints_m"] for line in lines])
+    motion = fit_motion(joints, "left", hand_layer)
+    size = torch.full((FRAMES,), motion.hand_scale)
+    betas = motion.betas.expand(FRAMES, -1)
+    ours = posed_hand(hand_layer, motion.global_orient, motion.hand_pose, betas, size, "left").vertices.numpy()
+    for line, expected in zip(lines, ours, strict=True):
+        vertices = glb.skinned_vertices("hand_0_left", line["time_s"]) * [1, -1, -1]
+        assert np.abs(vertices - expected - line["hands"][0]["translation_m"]).max() < 1e-4
+    assert len(glb.bones_of("hand_0_left")) == 16
+    assert main(["export-rig", str(tmp_path / "clip.jsonl"), "--out", str(tmp_path / "again.glb")]) == 0
+    again = Glb(tmp_path / "again.glb").skinned_vertices("hand_0_left", 0.1)
+    np.testing.assert_allclose(again, glb.skinned_vertices("hand_0_left", 0.1), atol=1e-4)
+
+
+def test_a_video_of_an_unknown_hand_has_no_glb(clip, pipeline, tmp_path, every_crop_is_a_hand, capsys):
+    other = copy.deepcopy(pipeline)
+    other.mesh_autoencoder.faces.copy_(other.mesh_autoencoder.faces.flip(0))
+    other.save_pretrained(tmp_path / "other")
+    assert predict(clip[0], tmp_path / "out", tmp_path / "other", "--aggregation", "mean") == 0
+    assert {file.name for file in (tmp_path / "out").iterdir()} == {"clip.jsonl", "clip.mp4"}
+    assert "clip.{jsonl, mp4}" in capsys.readouterr().out
 
 
 def test_frames_are_answered_as_images_are(clip, checkpoint, pipeline, tmp_path, every_crop_is_a_hand):
@@ -158,6 +189,7 @@ def test_no_hand_is_said(clip, checkpoint, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(tracking, "LOST_BELOW", 1.1)
     assert predict(clip[0], tmp_path, checkpoint) == 0
     assert all(line["hands"] == [] for line in lines_of(tmp_path / "clip.jsonl"))
+    assert Glb(tmp_path / "clip.glb").names == []
     assert "warning: no hand was found" in capsys.readouterr().err
 
 

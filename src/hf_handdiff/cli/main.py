@@ -26,6 +26,7 @@ def build_parser() -> argparse.ArgumentParser:
     from hf_handdiff.cli.data import add_data_parser
     from hf_handdiff.cli.evaluate import add_evaluate_parser
     from hf_handdiff.cli.export import add_export_parser
+    from hf_handdiff.cli.export_rig import add_export_rig_parser
     from hf_handdiff.cli.predict.command import add_predict_parser
     from hf_handdiff.cli.push import add_push_parser
 
@@ -39,6 +40,7 @@ def build_parser() -> argparse.ArgumentParser:
     add_evaluate_parser(subparsers)
     add_benchmark_parser(subparsers)
     add_export_parser(subparsers)
+    add_export_rig_parser(subparsers)
     add_push_parser(subparsers)
     return parser
 

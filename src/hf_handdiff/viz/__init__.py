@@ -10,6 +10,7 @@ from hf_handdiff.viz.overlay import (
 )
 from hf_handdiff.viz.placement import PlacedHand, place_prediction
 from hf_handdiff.viz.plots import contact_sheet
+from hf_handdiff.viz.rig import rig_of_output
 
 __all__ = [
     "PANEL_NAMES",
@@ -20,5 +21,6 @@ __all__ = [
     "draw_prediction",
     "panel_window",
     "place_prediction",
+    "rig_of_output",
     "write_glb",
 ]

@@ -1,4 +1,4 @@
-"""Writing hands as GLB files that any 3D viewer opens: the answer, and every hypothesis as a named mesh."""
+"""Writing hands as GLB files that any 3D viewer opens: the answer, with bones or without, and every hypothesis."""
 
 from __future__ import annotations
 
@@ -12,14 +12,16 @@ from hf_handdiff.files import replace_file
 from hf_handdiff.viz.colors import (
     ANSWER_COLOR,
     HYPOTHESIS_COLOR,
-    srgb_to_linear,
     uncertainty_colors,
     vertex_uncertainty,
 )
-from hf_handdiff.viz.raster import outward_faces, vertex_normals
+from hf_handdiff.viz.gltf import GltfDocument
+from hf_handdiff.viz.rig import HandRig
+from hf_handdiff.viz.skinned_nodes import add_material, add_mesh_node, add_rig_nodes
 
 _MOST_OPACITY, _LEAST_OPACITY = 0.14, 0.04
 """Of a hypothesis. Many of them lie before the answer, and its colours must still be seen."""
+_RIG_TOLERANCE_M = 1e-4
 
 
 def camera_to_gltf(points: np.ndarray) -> np.ndarray:
@@ -34,11 +36,14 @@ def write_glb(
     hypotheses: np.ndarray | None = None,
     joints: np.ndarray | None = None,
     joint_std: np.ndarray | None = None,
+    rig: HandRig | None = None,
 ) -> Path:
     """Write the answer and its hypotheses to a GLB file, y up, metres.
 
     The meshes are called ``answer``, ``hypothesis_00``, ``hypothesis_01``...  The answer is coloured by its
-    expected error where `joints` and `joint_std` are given; the hypotheses are see-through.  The file
+    expected error where `joints` and `joint_std` are given; the hypotheses are see-through.  With a `rig` the answer is
+    a skinned mesh, bound in the answer's pose to the 16 bones under the node ``answer_rig``: readers that know nothing
+    of bones find the answer too.  To pose it otherwise take `export-rig`'s file, whose mesh is bound flat.  The file
     appears under its name only when it is complete.
 
     Args:
@@ -48,73 +53,39 @@ def write_glb(
         hypotheses: (N, V, 3) m, or None.
         joints: (21, 3) m, the answer's joints.
         joint_std: (21,) m, the expected error of each.
+        rig: the answer's, of `rig.rig_of_output`; None: the answer is a mesh like the others.
 
     Returns:
         The path.
 
     Raises:
-        InputError: the arrays do not belong together, or hold NaN.
+        InputError: the arrays do not belong together, or hold NaN, or the rig is not the answer's.
     """
-    import trimesh
-    from trimesh.visual.material import PBRMaterial
-
     vertices = np.asarray(vertices, dtype=np.float64)
     faces = np.asarray(faces, dtype=np.int64)
     hypotheses = np.zeros((0, *vertices.shape)) if hypotheses is None else np.asarray(hypotheses, np.float64)
     _check_meshes(vertices, faces, hypotheses)
 
-    scene = trimesh.Scene()
+    document = GltfDocument()
     colors = np.broadcast_to(np.array(ANSWER_COLOR), vertices.shape)
     if joints is not None and joint_std is not None:
         colors = uncertainty_colors(vertex_uncertainty(vertices, np.asarray(joints), np.asarray(joint_std)))
-    skin = PBRMaterial(
-        name="expected error",
-        baseColorFactor=[255, 255, 255, 255],
-        metallicFactor=0.0,
-        roughnessFactor=0.65,
-        doubleSided=True,
-    )
-    scene.add_geometry(_mesh(vertices, faces, skin, colors), geom_name="answer", node_name="answer")
-
-    tint = [
-        *np.round(srgb_to_linear(np.array(HYPOTHESIS_COLOR)) * 255).astype(int).tolist(),
-        round(255 * float(np.clip(1.3 / max(len(hypotheses), 1), _LEAST_OPACITY, _MOST_OPACITY))),
-    ]
-    ghost = PBRMaterial(
-        name="hypothesis",
-        baseColorFactor=tint,
-        metallicFactor=0.0,
-        roughnessFactor=0.8,
-        alphaMode="BLEND",
-        doubleSided=False,
-    )
+    skin = add_material(document, "expected error", (255, 255, 255))
+    if rig is None:
+        add_mesh_node(document, "answer", camera_to_gltf(vertices), faces, skin, colors)
+    else:
+        _check_rig(rig, vertices)
+        add_rig_nodes(document, "answer", rig, skin, colors, posed=camera_to_gltf(vertices))
+    if len(hypotheses):
+        opacity = float(np.clip(1.3 / len(hypotheses), _LEAST_OPACITY, _MOST_OPACITY))
+        ghost = add_material(document, "hypothesis", HYPOTHESIS_COLOR, opacity, roughness=0.8)
     for index, hypothesis in enumerate(hypotheses):
-        name = f"hypothesis_{index:02d}"
-        scene.add_geometry(_mesh(hypothesis, faces, ghost), geom_name=name, node_name=name)
+        add_mesh_node(document, f"hypothesis_{index:02d}", camera_to_gltf(hypothesis), faces, ghost)
 
-    data = scene.export(file_type="glb", include_normals=True)
     path = Path(path)
     with replace_file(path) as temporary:
-        temporary.write_bytes(data)
+        temporary.write_bytes(document.to_bytes())
     return path
-
-
-def _mesh(vertices, faces, material, colors=None):
-    import trimesh
-
-    faces = outward_faces(vertices, faces)
-    visual = trimesh.visual.TextureVisuals(material=material)
-    if colors is not None:
-        linear = np.round(srgb_to_linear(colors) * 255).astype(np.uint8)
-        opaque = np.full((len(linear), 1), 255, np.uint8)
-        visual.vertex_attributes["color"] = np.concatenate([linear, opaque], axis=-1)
-    return trimesh.Trimesh(
-        camera_to_gltf(vertices),
-        faces,
-        vertex_normals=camera_to_gltf(vertex_normals(vertices, faces)),
-        visual=visual,
-        process=False,
-    )
 
 
 def _check_meshes(vertices: np.ndarray, faces: np.ndarray, hypotheses: np.ndarray) -> None:
@@ -126,3 +97,9 @@ def _check_meshes(vertices: np.ndarray, faces: np.ndarray, hypotheses: np.ndarra
         raise InputError(f"hypotheses: expected shape (N, {len(vertices)}, 3), got {hypotheses.shape}")
     if not (np.isfinite(vertices).all() and np.isfinite(hypotheses).all()):
         raise InputError("vertices: expected finite numbers, got NaN or infinity")
+
+
+def _check_rig(rig: HandRig, vertices: np.ndarray) -> None:
+    posed = rig.posed_vertices()[0]
+    if posed.shape != vertices.shape or np.linalg.norm(posed - vertices, axis=-1).max() > _RIG_TOLERANCE_M:
+        raise InputError("rig: expected that of the answer, whose vertices it does not give")

@@ -43,9 +43,9 @@ def vertex_normals(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
     """Return (V, 3) unit normals, faces weighted by their area."""
     a, b, c = (vertices[faces[:, corner]] for corner in range(3))
     face_normals = np.cross(b - a, c - a)
-    normals = np.zeros_like(vertices)
-    for corner in range(3):
-        np.add.at(normals, faces[:, corner], face_normals)
+    corners, each = faces.reshape(-1), np.repeat(face_normals, 3, axis=0)
+    sums = [np.bincount(corners, weights=column, minlength=len(vertices)) for column in each.T]
+    normals = np.stack(sums, axis=-1)
     return normals / np.maximum(np.linalg.norm(normals, axis=-1, keepdims=True), 1e-12)
 
 

@@ -20,10 +20,10 @@ from hf_handdiff.pipelines.defaults import AGGREGATIONS, HANDEDNESS
 
 _DESCRIPTION = """\
 Predict the hands of images. For each image NAME it writes NAME.json (joints, meshes and their expected error, in
-metres), NAME.glb (the answer and the hypotheses as meshes) and NAME.png (what was found, drawn on the photo). For each
-video NAME (extra [video]) it follows the hands and writes NAME.jsonl (a line a frame: each hand's joints, smoothed over
-time) and NAME.mp4 (the hands, drawn). Started by torchrun --nproc_per_node N -m hf_handdiff predict ..., N processes
-share the files.
+metres), NAME.glb (the answer, a mesh with bones, and the hypotheses as meshes) and NAME.png (what was found, drawn on
+the photo). For each video NAME (extra [video]) it follows the hands and writes NAME.jsonl (a line a frame: each hand's
+joints, smoothed over time), NAME.mp4 (the hands, drawn) and NAME.glb (the hands with bones that move). Started by
+torchrun --nproc_per_node N -m hf_handdiff predict ..., N processes share the files.
 """
 
 

@@ -82,11 +82,18 @@ def _boxes(hands: list[tuple[np.ndarray, HandToPredict]]) -> np.ndarray | None:
 
 
 def write_hand(
-    output: Any, index: int, image: np.ndarray, hand: HandToPredict, name: str, settings: PredictionSettings
+    pipeline: CascadedHandPipeline,
+    output: Any,
+    index: int,
+    image: np.ndarray,
+    hand: HandToPredict,
+    name: str,
+    settings: PredictionSettings,
 ) -> list[str]:
     """Write the results of one hand of an output; the JSON comes last: where it is, all of them are.
 
     Args:
+        pipeline: what answered.
         output: of `sample_hands`.
         index: which hand of it.
         image: (H, W, 3) uint8.
@@ -98,7 +105,7 @@ def write_hand(
         Lines for the user.
     """
     from hf_handdiff import DEFAULT_CHECKPOINT
-    from hf_handdiff.viz import draw_overlay, place_prediction, write_glb
+    from hf_handdiff.viz import draw_overlay, place_prediction, rig_of_output, write_glb
 
     stem = settings.out / name
     make_folder(stem.parent)
@@ -112,6 +119,7 @@ def write_hand(
         output.vertices[index],
         output.mean_joints[index],
         output.joint_std[index],
+        rig_of_output(pipeline, output, index),
     )
     checkpoint = settings.checkpoint or DEFAULT_CHECKPOINT
     record = prediction_record(output, index, hand, image.shape[:2], settings.seed, checkpoint)

@@ -136,7 +136,8 @@ class _Run:
         name, answers = image.file.name, []
         for number, hand in enumerate(image.hands):
             hand_name = name if len(image.hands) == 1 else self._names.claim(f"{name}_{number}")
-            for line in write_hand(output, first + number, image.pixels, hand, hand_name, self._settings):
+            lines = write_hand(self._pipeline, output, first + number, image.pixels, hand, hand_name, self._settings)
+            for line in lines:
                 image.write_line(f"{image.file.path}: {line}")
             answers.append(f"{hand_name}.json")
         self._add_to_manifest(image.file, answers)
@@ -150,9 +151,10 @@ class _Run:
             raise InputError("--wrist-depth: expected images, in a video hands come and go; give --hand-length")
         settings = self._settings.for_file(file.path)
         detector = None if settings.detector is None else load_detector(settings)
-        for line in predict_video(file.path, file.name, self._pipeline, detector, settings):
+        answers, lines = predict_video(file.path, file.name, self._pipeline, detector, settings)
+        for line in lines:
             write_line(f"{file.path}: {line}")
-        self._add_to_manifest(file, [f"{file.name}.jsonl", f"{file.name}.mp4"])
+        self._add_to_manifest(file, answers)
 
     def _add_to_manifest(self, file: InputFile, answers: list[str]) -> None:
         if self._manifest is not None:

@@ -1,4 +1,4 @@
-"""The hands of a video: NAME.jsonl, a line a frame, and NAME.mp4, which shows them."""
+"""The hands of a video: NAME.jsonl, a line a frame, NAME.mp4, which shows them, and NAME.glb, their moving rigs."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from tqdm import tqdm
 from hf_handdiff.cli.predict.files import make_folder, with_suffix
 from hf_handdiff.cli.predict.settings import PredictionSettings
 from hf_handdiff.errors import InputError
+from hf_handdiff.export.hand_tracks import HandTracks
 from hf_handdiff.export.records import frame_record, record_as_json
 from hf_handdiff.files import replace_file
 from hf_handdiff.video.following import follow_hands, make_tracker
@@ -21,10 +22,12 @@ from hf_handdiff.video.reading import Frame, VideoReader
 from hf_handdiff.video.sequence import SmoothHand
 from hf_handdiff.video.tracking import Detector
 from hf_handdiff.video.writing import VideoWriter
+from hf_handdiff.viz.animated_glb import write_animated_glb
 from hf_handdiff.viz.frames import draw_hands
 from hf_handdiff.viz.placement import place_hand
 
 if TYPE_CHECKING:
+    from hf_handdiff.hand import HandLayer
     from hf_handdiff.pipelines import CascadedHandPipeline
 
 
@@ -34,10 +37,11 @@ def predict_video(
     pipeline: CascadedHandPipeline,
     detector: Detector | None,
     settings: PredictionSettings,
-) -> list[str]:
-    """Write NAME.jsonl and NAME.mp4; both appear once they are whole.
+) -> tuple[list[str], list[str]]:
+    """Write NAME.jsonl, NAME.mp4 and NAME.glb; all of them appear once they are whole.
 
-    No more than some frames are in memory, however long the video is.
+    No more than some frames are in memory, however long the video is; of the others their joints are kept for the GLB,
+    which holds a rig for each hand. It is not written for a checkpoint whose meshes are of a hand that is not known.
 
     Args:
         path: the video.
@@ -47,7 +51,7 @@ def predict_video(
         settings: what the user asked for.
 
     Returns:
-        Lines for the user.
+        The files, relative to `settings.out`, and lines for the user.
 
     Raises:
         InputError: the video cannot be read, or its answer would take its place.
@@ -59,7 +63,7 @@ def predict_video(
         raise InputError(f"--out: expected another folder than that of '{path}', which would be overwritten")
     faces = pipeline.mesh_autoencoder.faces.cpu().numpy()
     tracker = make_tracker(detector, settings.box, settings.hand, settings.detect_every)
-    counts = _Counts()
+    counts, tracks = _Counts(), HandTracks()
     with ExitStack() as stack:
         reader = stack.enter_context(VideoReader(path))
         lines_part = stack.enter_context(replace_file(lines_out))
@@ -76,6 +80,9 @@ def predict_video(
         )
         for done in frames:
             hands = {number: hand for number, hand in sorted(done.hands.items()) if hand is not None}
+            tracks.add_frame(done.frame.time_s)
+            for number, hand in hands.items():
+                tracks.add_hand(number, hand.own.handedness, hand.joints, hand.translation)
             lines.write(record_as_json(frame_record(done.frame, hands, settings.save_vertices)) + "\n")
             drawn = [
                 place_hand(
@@ -94,7 +101,19 @@ def predict_video(
             names = [f"{number} {hand.own.handedness}" for number, hand in hands.items()]
             writer.write(draw_hands(done.frame.pixels, drawn, names), done.frame.time_s)
             counts.add(hands)
-    return counts.report(stem)
+        layer, suffixes = _layer_of(pipeline), ["jsonl", "mp4"]
+        if layer is not None:
+            write_animated_glb(with_suffix(stem, "glb"), tracks.rigs(layer), tracks.times_s)
+            suffixes.append("glb")
+    return [f"{name}.{suffix}" for suffix in suffixes], counts.report(stem, ", ".join(suffixes))
+
+
+def _layer_of(pipeline: CascadedHandPipeline) -> HandLayer | None:
+    """The right hand of the pipeline's meshes; None: it is not known."""
+    try:
+        return pipeline.hand_layer
+    except InputError:
+        return None
 
 
 class _Counts:
@@ -110,11 +129,11 @@ class _Counts:
         self._with_hands += bool(hands)
         self._hands |= set(hands)
 
-    def report(self, stem: Path) -> list[str]:
+    def report(self, stem: Path, suffixes: str) -> list[str]:
         milliseconds = 1000 * (time.perf_counter() - self._start) / max(self._frames, 1)
         lines = [
             f"{self._frames} frames, {len(self._hands)} hand{'s' * (len(self._hands) != 1)} in {self._with_hands} of "
-            f"them, {milliseconds:.0f} ms a frame -> {stem}.{{jsonl, mp4}}"
+            f"them, {milliseconds:.0f} ms a frame -> {stem}.{{{suffixes}}}"
         ]
         if not self._hands:
             hint = "; say where it is with --box, or have it found with --detector builtin"
