@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, BinaryIO
@@ -22,6 +23,8 @@ _PROTOCOLS = "http,https,tcp,tls,udp,rtp,srtp,rtsp,rtsps,rtmp,rtmps,srt,crypto,d
 _TIMEOUT_S = (10.0, 30.0)
 """An address is given up that does not open, or sends nothing, for so long."""
 _CHUNK = 2**16
+_MOST_FAILURES = 50
+"""Reads of a live source in a row that give nothing but damage: then it has ended."""
 _SMALLEST_STEP_S = 1e-4
 
 
@@ -148,23 +151,23 @@ def _live_frames(container: Any, source: str) -> Iterator[Arrival]:
 
 
 def _decoded(container: Any, source: str) -> Iterator[Any]:
-    """PyAV's frames; what is lost on its way is left out."""
-    av = load_av()
-    packets = container.demux(video=0)
-    while True:
+    """PyAV's frames; what is damaged is left out."""
+    av, failures = load_av(), 0
+    while failures < _MOST_FAILURES:
         try:
-            packet = next(packets, None)
-            frames = [] if packet is None else packet.decode()
+            for packet in container.demux(video=0):
+                failures = 0
+                with suppress(av.InvalidDataError):
+                    yield from packet.decode()
+            return
         except av.BlockingIOError:  # nothing new yet
             time.sleep(0.002)
-            continue
         except av.InvalidDataError:
-            continue
+            failures += 1
         except (av.FFmpegError, OSError) as error:
             raise InputError(f"source: '{source}' broke off ({_reason(error)})") from None
-        yield from frames
-        if packet is None:
-            break
+    with suppress(av.FFmpegError):  # nothing that can be read follows: what the decoder still holds
+        yield from container.streams.video[0].codec_context.decode(None)
 
 
 class _Clock:
