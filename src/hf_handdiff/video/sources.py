@@ -107,12 +107,11 @@ def _jpegs(file: BinaryIO) -> Iterator[Arrival]:
 
 def _open_live(source: str) -> Any:
     av = load_av()
-    options = {"fflags": "nobuffer"}
     if "://" in source:
-        where = {"file": source, "options": {**options, "protocol_whitelist": _PROTOCOLS}, "timeout": _TIMEOUT_S}
+        where = {"file": source, "options": {"protocol_whitelist": _PROTOCOLS}, "timeout": _TIMEOUT_S}
     else:
-        file, kind, more = _camera(av, source)
-        where = {"file": file, "format": kind, "options": {**options, **more}}
+        file, kind, options = _camera(av, source)
+        where = {"file": file, "format": kind, "options": options}
     try:
         container = av.open(**where)
     except (av.FFmpegError, OSError, ValueError) as error:
