@@ -143,7 +143,7 @@ class _Lines:
         if not self._latencies:
             return text
         ordered = sorted(self._latencies)
-        middle, high = ordered[len(ordered) // 2], ordered[int(0.95 * (len(ordered) - 1))]
+        middle, high = ordered[len(ordered) // 2], ordered[int(0.95 * len(ordered))]
         return f"{text}; latency {1000 * middle:.0f} ms (median), {1000 * high:.0f} ms (95 %)"
 
 
