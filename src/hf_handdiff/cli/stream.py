@@ -91,8 +91,7 @@ def add_stream_parser(subparsers) -> None:
     add_sampling_arguments(parser)
     add_detect_every_argument(parser)
     add_device_argument(parser)
-    names = {action.dest for action in parser._actions}
-    defaults = {field.name: field.default for field in fields(PredictionSettings) if field.name in names}
+    defaults = {field.name: field.default for field in fields(PredictionSettings) if field.name != "out"}
     parser.set_defaults(**{**defaults, "num_hypotheses": NUM_LIVE_HYPOTHESES}, run=run_stream)
 
 
@@ -179,7 +178,7 @@ def _make_tracker(arguments: argparse.Namespace) -> HandTracker:
     from hf_handdiff.cli.predict.images import load_detector
     from hf_handdiff.video.following import HandTracker
 
-    asked = {field.name: getattr(arguments, field.name, field.default) for field in fields(PredictionSettings)}
+    asked = {field.name: getattr(arguments, field.name) for field in fields(PredictionSettings) if field.name != "out"}
     asked["out"] = Path()  # nothing is written into a folder
     if arguments.box is None:
         asked["detector"] = arguments.detector or "builtin"
