@@ -9,6 +9,7 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 import numpy as np
 import pytest
 import torch
+from moving_hand import staying_pipeline, write_clip
 from untrained import randomize_zero_layers
 from warm_processes import WarmProcesses
 
@@ -97,6 +98,27 @@ def distribution_pipeline(tiny_pipeline):
     )
     pipeline.set_progress_bar_config(disable=True)
     return pipeline
+
+
+@pytest.fixture(scope="session")
+def clip(hand_layer, tmp_path_factory):
+    """A rendered hand that moves to the right; the path of the video and its frames (T, H, W, 3)."""
+    path = tmp_path_factory.mktemp("clip") / "clip.mp4"
+    return path, write_clip(path, hand_layer)
+
+
+@pytest.fixture(scope="session")
+def pipeline_of_clip(tiny_pipeline):
+    """A small pipeline that follows it."""
+    return staying_pipeline(tiny_pipeline)
+
+
+@pytest.fixture(scope="session")
+def checkpoint_of_clip(pipeline_of_clip, tmp_path_factory):
+    """The same in a folder."""
+    folder = tmp_path_factory.mktemp("checkpoint")
+    pipeline_of_clip.save_pretrained(folder)
+    return folder
 
 
 @pytest.fixture(scope="session")

@@ -34,6 +34,7 @@ _LAZY = {
     "MeshLatentDenoiser": "models",
     "MeshLatentDenoiserConfig": "models",
     "HandLayer": "hand",
+    "HandTracker": "video.following",
 }
 
 __all__ = ["DEFAULT_CHECKPOINT", "__version__", *_LAZY]

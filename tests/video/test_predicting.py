@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 from glb_reading import Glb
+from moving_hand import FRAMES, HEIGHT, WIDTH
 
-from hf_handdiff.camera import BOX_MARGIN
 from hf_handdiff.cli.main import main
 from hf_handdiff.cli.predict import videos
 from hf_handdiff.errors import InputError
@@ -18,54 +18,12 @@ from hf_handdiff.files import replace_file
 from hf_handdiff.hand.fit_motion import fit_motion
 from hf_handdiff.hand.fitting import posed_hand
 from hf_handdiff.video import tracking
-from hf_handdiff.video.following import follow_hands, make_tracker
+from hf_handdiff.video.following import HandTracker, follow_hands
 from hf_handdiff.video.reading import VideoReader
-from hf_handdiff.video.tracking import HandTracker, intersection_over_union
+from hf_handdiff.video.tracking import TrackList, intersection_over_union
 from hf_handdiff.video.writing import VideoWriter
-from hf_handdiff.viz.raster import shade
 
 pytest.importorskip("av")
-
-FRAMES, WIDTH, HEIGHT = 7, 161, 120
-
-
-@pytest.fixture(scope="module")
-def clip(hand_layer, tmp_path_factory):
-    """A rendered hand that moves to the right; the path of the video and its frames (T, H, W, 3)."""
-    path = tmp_path_factory.mktemp("clip") / "clip.mp4"
-    hand = hand_layer(torch.zeros(1, 16, 3), torch.zeros(1, 10))
-    vertices = hand.vertices[0].numpy() @ np.array([[0.0, 1, 0], [0, 0, 1], [1, 0, 0]])
-    frames = np.full((FRAMES, HEIGHT, WIDTH, 3), 90, np.uint8)
-    for t in range(FRAMES):
-        places = vertices[:, :2] * 400 + [60 + 4 * t, 100]
-        picture = np.asarray(shade(vertices, hand_layer.faces.numpy(), places, np.full((778, 3), 200.0), HEIGHT))
-        covered = picture[..., 3] > 0
-        frames[t, :, :HEIGHT][covered] = picture[..., :3][covered]
-    with VideoWriter(path, Fraction(25)) as writer:
-        for t, pixels in enumerate(frames):
-            writer.write(pixels, t / 25)
-    return path, frames
-
-
-@pytest.fixture(scope="module")
-def pipeline(tiny_pipeline):
-    """Its keypoints lie on the diagonals of what would be the box of the crop: a hand stays where it is looked for."""
-    pipeline = copy.deepcopy(tiny_pipeline)
-    half = 0.5 / BOX_MARGIN
-    ramp = torch.linspace(0.5 - half, 0.5 + half, 21)
-    mixed = ramp[torch.randperm(21, generator=torch.Generator().manual_seed(0))]
-    with torch.no_grad():
-        pipeline.image_encoder.landmark_head.weight.zero_()
-        pipeline.image_encoder.landmark_head.bias.copy_(torch.stack([mixed, ramp.flip(0)], dim=-1).flatten())
-    pipeline.set_progress_bar_config(disable=True)
-    return pipeline
-
-
-@pytest.fixture(scope="module")
-def checkpoint(pipeline, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("checkpoint")
-    pipeline.save_pretrained(folder)
-    return folder
 
 
 @pytest.fixture
@@ -179,7 +137,8 @@ def test_only_some_frames_are_kept(clip, pipeline, every_crop_is_a_hand):
 
     sampling = {"num_hypotheses": 2, "num_inference_steps": 1, "num_mesh_inference_steps": 1, "generator": 0}
     done = []
-    for entry in follow_hands(frames(), pipeline, make_tracker(), lookahead=3, **sampling):
+    tracker = HandTracker(pipeline, None, lookahead=3, **sampling)
+    for entry in follow_hands(frames(), tracker):
         done.append(entry.frame.number)
         assert read[-1] - done[-1] <= 3
     assert done == read == list(range(3 * FRAMES))
@@ -294,7 +253,7 @@ def go(tracker, boxes, scores=None):
 
 def test_hands_are_followed_by_their_keypoints_and_found_now_and_then():
     detector = Script([seen(10)], [seen(34), seen(120, "left")])
-    tracker = HandTracker(detector, detect_every=4)
+    tracker = TrackList(detector, detect_every=4)
     for k in range(5):
         tracks, _ = go(tracker, {0: (10 + 6 * k, 20, 50 + 6 * k, 60)})
         assert detector.count == 1 + (k >= 4)
@@ -304,14 +263,14 @@ def test_hands_are_followed_by_their_keypoints_and_found_now_and_then():
 
 def test_the_side_is_held_by_vote():
     looks = [[seen(10)], [seen(10)], *[[seen(10, "left", 0.8)] for _ in range(3)]]
-    tracker = HandTracker(Script(*looks), detect_every=1)
+    tracker = TrackList(Script(*looks), detect_every=1)
     sides = [go(tracker, {})[0][0].handedness for _ in looks]
     assert sides == ["right"] * 4 + ["left"]
-    assert go(HandTracker(Script([seen(10)]), "left"), {})[0][0].handedness == "left"
+    assert go(TrackList(Script([seen(10)]), "left"), {})[0][0].handedness == "left"
 
 
 def test_a_hand_that_is_missed_is_looked_for_and_then_gone():
-    tracker = HandTracker(Script([seen(10)], [], [seen(15)]), detect_every=100, max_missed=2)
+    tracker = TrackList(Script([seen(10)], [], [seen(15)]), detect_every=100, max_missed=2)
     go(tracker, {})
     go(tracker, {}, {0: 0.1})  # missed once: the detector runs in the next frames
     tracks, _ = go(tracker, {}, {0: 0.1})
@@ -325,19 +284,19 @@ def test_a_hand_that_is_missed_is_looked_for_and_then_gone():
 
 
 def test_two_tracks_that_run_into_one_hand_become_one():
-    tracker = HandTracker(Script([seen(10), seen(100)]))
+    tracker = TrackList(Script([seen(10), seen(100)]))
     _, lost = go(tracker, {0: (10, 20, 50, 60), 1: (12, 20, 52, 60)})
     assert [track.number for track in lost] == [1]
 
 
 def test_a_hand_that_left_the_picture_is_missed():
-    tracker = HandTracker(Script([seen(10)]))
+    tracker = TrackList(Script([seen(10)]))
     go(tracker, {0: (-80, 20, -40, 60)})
     assert tracker.look(PHOTO)[0].missed == 1
 
 
 def test_keypoints_that_fly_apart_are_no_hand():
-    tracker = HandTracker(Script([seen(10)]))
+    tracker = TrackList(Script([seen(10)]))
     go(tracker, {0: (-900, -900, 1000, 1000)})
     assert tracker.look(PHOTO)[0].missed == 1
 

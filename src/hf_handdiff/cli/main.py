@@ -29,6 +29,7 @@ def build_parser() -> argparse.ArgumentParser:
     from hf_handdiff.cli.export_rig import add_export_rig_parser
     from hf_handdiff.cli.predict.command import add_predict_parser
     from hf_handdiff.cli.push import add_push_parser
+    from hf_handdiff.cli.stream import add_stream_parser
 
     parser = argparse.ArgumentParser(
         prog="handdiff", description="From one photo of a hand to a distribution of 3D hand meshes."
@@ -36,6 +37,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     add_predict_parser(subparsers)
+    add_stream_parser(subparsers)
     add_data_parser(subparsers)
     add_evaluate_parser(subparsers)
     add_benchmark_parser(subparsers)

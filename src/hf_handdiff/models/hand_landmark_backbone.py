@@ -50,8 +50,8 @@ class InvertedResidual(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(B, C, H, W) -> (B, C', H / stride, W / stride)."""
-        y = F.relu6(self.expand(x))
-        y = F.relu6(self.depthwise(y))
+        y = F.relu6(self.expand(x), inplace=True)
+        y = F.relu6(self.depthwise(y), inplace=True)
         y = self.project(y)
         return x + y if self.has_skip else y
 
@@ -80,8 +80,8 @@ class HandLandmarkTrunk(nn.Module):
 
     def maps(self, x: torch.Tensor) -> list[torch.Tensor]:
         """(B, 3, S, S) -> maps of 24, 40, 112 channels at S/4, S/8, S/16."""
-        x = F.relu6(self.stem(x))
-        x = F.relu6(self.stem_depthwise(x))
+        x = F.relu6(self.stem(x), inplace=True)
+        x = F.relu6(self.stem_depthwise(x), inplace=True)
         quarter = self.stage1(self.stem_project(x))
         eighth = self.stage2(quarter)
         return [quarter, eighth, self.stage4(self.stage3(eighth))]
@@ -115,6 +115,6 @@ class HandLandmarkBackbone(HandLandmarkTrunk):
         """(B, 3, S, S) -> maps of 24, 40, 112, 192 channels at S/4, S/8, S/16, S/32; pooled (B, 1152)."""
         maps = self.maps(x)
         maps.append(self.stage5(maps[-1]))
-        x = F.relu6(self.final_expand(maps[-1]))
-        x = F.relu6(self.final_depthwise(x))
+        x = F.relu6(self.final_expand(maps[-1]), inplace=True)
+        x = F.relu6(self.final_depthwise(x), inplace=True)
         return maps, x.mean(dim=(2, 3))

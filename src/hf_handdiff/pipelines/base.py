@@ -40,9 +40,12 @@ class HandPipeline(AnsweringPipeline):
         """Nothing: the settings are among the `components` already."""
         return {}
 
-    def encode_image(self, request: HandRequest) -> ImageEncoding:
-        """2D keypoints, hand score and image conditions of all crops, once an image."""
-        encoding = encode_image(self.image_encoder, self.image_processor, request, self._execution_device)
+    def encode_image(self, request: HandRequest, device: torch.device | None = None) -> ImageEncoding:
+        """2D keypoints, hand score and image conditions of all crops, once an image.
+
+        Here and below, `device` is `self._execution_device`, which looks through all modules: found once a call.
+        """
+        encoding = encode_image(self.image_encoder, self.image_processor, request, device or self._execution_device)
         warn_of_doubts(request, encoding.side_score, encoding.keypoint_agreement, encoding.encoded)
         return encoding
 
@@ -55,6 +58,7 @@ class HandPipeline(AnsweringPipeline):
         guidance_scale: float | None,
         noise=None,
         callback=None,
+        device: torch.device | None = None,
     ) -> torch.Tensor:
         """Stage 1: (B, N, 21, 3) m, view frame."""
         check_scheduler(self.joint_scheduler, "joint_scheduler")
@@ -76,7 +80,7 @@ class HandPipeline(AnsweringPipeline):
             self._steps(num_steps, "num_inference_steps"),
             self._guidance(guidance_scale),
             view_middle=view.middle,
-            device=self._execution_device,
+            device=device or self._execution_device,
             generators=generators,
             **self._loop_hooks(STAGE_JOINTS, callback),
         )
@@ -91,6 +95,7 @@ class HandPipeline(AnsweringPipeline):
         guidance_scale: float | None,
         noise=None,
         callback=None,
+        device: torch.device | None = None,
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Stage 2: vertices (B, N, V, 3) and joints (B, N, 21, 3), m, view frame."""
         check_scheduler(self.mesh_scheduler, "mesh_scheduler")
@@ -107,7 +112,7 @@ class HandPipeline(AnsweringPipeline):
             stage2_conditions(self.image_encoder, encoding, joints),
             self._steps(num_steps, "num_mesh_inference_steps"),
             self._guidance(guidance_scale),
-            device=self._execution_device,
+            device=device or self._execution_device,
             generators=generators,
             **self._loop_hooks(STAGE_MESH, callback),
         )

@@ -156,11 +156,19 @@ class CascadedHandPipeline(HandPipeline):
         seeds = base_seeds(hands.generator, len(request.handedness))
 
         # 2. The image encoder, once an image.
-        encoding = self.encode_image(request)
+        device = self._execution_device
+        encoding = self.encode_image(request, device)
 
         # 3. Stage 1: joints from 2D keypoints.
         hypotheses = self.sample_joints(
-            encoding, seeds, num_hypotheses, num_inference_steps, guidance_scale, joint_noise, callback_on_step_end
+            encoding,
+            seeds,
+            num_hypotheses,
+            num_inference_steps,
+            guidance_scale,
+            joint_noise,
+            callback_on_step_end,
+            device,
         )
 
         # 4. Stage 2: a mesh for each joint hypothesis.
@@ -173,6 +181,7 @@ class CascadedHandPipeline(HandPipeline):
             guidance_scale,
             mesh_noise,
             callback_on_step_end,
+            device,
         )
 
         # 5. Back to the caller's frame, and to one answer.

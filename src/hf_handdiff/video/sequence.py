@@ -40,6 +40,8 @@ class FrameHand:
         box: (4,) x0, y0, x1, y1 px that was looked into.
         hand_score: 0..1.
         handedness: "left" or "right".
+        mean_vertices: (V, 3) m, the mesh of the frame's own answer, or None where nobody asked for it.
+        number: of the hand.
         output: what the pipeline said of the frame's hands, whose parameters are taken from it; None: no parameters.
         index: which of them this one is.
     """
@@ -56,17 +58,44 @@ class FrameHand:
     box: np.ndarray
     hand_score: float
     handedness: str
+    mean_vertices: np.ndarray | None = None
+    number: int = 0
     output: Mapping[str, Any] | None = None
     index: int = 0
+
+    @property
+    def global_orient(self) -> np.ndarray | None:
+        """(3,) rad, axis-angle in camera axes, of the frame's own answer; None where it is no posed hand."""
+        return self._parameter("global_orient")
+
+    @property
+    def hand_pose(self) -> np.ndarray | None:
+        """(15, 3) rad, axis-angle in MANO's order, likewise."""
+        return self._parameter("hand_pose")
+
+    @property
+    def betas(self) -> np.ndarray | None:
+        """(10,) likewise."""
+        return self._parameter("betas")
+
+    @property
+    def hand_scale(self) -> float | None:
+        """Size of the hand about its wrist, likewise."""
+        size = self._parameter("hand_scale")
+        return None if size is None else float(size)
+
+    def _parameter(self, name: str) -> np.ndarray | None:
+        values = None if self.output is None else self.output.get(name)
+        return None if values is None else values[self.index]
 
 
 @dataclass(frozen=True)
 class SmoothHand:
-    """The answer for a frame in the light of the frames around it.
+    """The answer for a hand in a frame: in the light of the frames around it, or the frame's own (`own_answer`).
 
     Attributes:
         own: what the frame says on its own.
-        linked: number of the hypothesis that the path goes through.
+        linked: number of the hypothesis that the path goes through; None where hypotheses were not linked.
         joints: (21, 3) m, wrist-relative, camera axes.
         vertices: (V, 3) m.
         keypoints: (21, 2) px.
@@ -74,11 +103,73 @@ class SmoothHand:
     """
 
     own: FrameHand
-    linked: int
+    linked: int | None
     joints: np.ndarray
     vertices: np.ndarray
     keypoints: np.ndarray
     translation: np.ndarray | None
+
+    @property
+    def number(self) -> int:
+        """The hand's name, the same in all frames."""
+        return self.own.number
+
+    @property
+    def handedness(self) -> str:
+        """Its side, "left" or "right"."""
+        return self.own.handedness
+
+    @property
+    def joint_std(self) -> np.ndarray:
+        """(21,) m: how far each of the frame's own joints is expected to be from the true one."""
+        return self.own.joint_std
+
+    @property
+    def keypoint_scores(self) -> np.ndarray:
+        """(21,) 0..1."""
+        return self.own.scores
+
+    @property
+    def hand_score(self) -> float:
+        """0..1: is there a hand."""
+        return self.own.hand_score
+
+    @property
+    def box(self) -> np.ndarray:
+        """(4,) x0, y0, x1, y1 px that was looked into."""
+        return self.own.box
+
+    @property
+    def global_orient(self) -> np.ndarray | None:
+        """(3,) rad, axis-angle in camera axes, of the frame's own answer; None where that is no posed hand."""
+        return self.own.global_orient
+
+    @property
+    def hand_pose(self) -> np.ndarray | None:
+        """(15, 3) rad, axis-angle in MANO's order, likewise."""
+        return self.own.hand_pose
+
+    @property
+    def betas(self) -> np.ndarray | None:
+        """(10,) likewise."""
+        return self.own.betas
+
+    @property
+    def hand_scale(self) -> float | None:
+        """Size of the hand about its wrist, likewise."""
+        return self.own.hand_scale
+
+
+def own_answer(hand: FrameHand) -> SmoothHand:
+    """A frame's own answer, without the frames around it; its wrist stands where the hypotheses' do on average."""
+    return SmoothHand(
+        own=hand,
+        linked=None,
+        joints=hand.mean_joints,
+        vertices=hand.mean_vertices,
+        keypoints=hand.keypoints,
+        translation=None if hand.translation is None else hand.translation.mean(axis=0),
+    )
 
 
 class HandSequence:

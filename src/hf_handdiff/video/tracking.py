@@ -72,7 +72,7 @@ class FixedPlace:
         return [DetectedHand(np.asarray(box, dtype=np.float64), self._handedness, 1.0, np.full((21, 2), np.nan))]
 
 
-class HandTracker:
+class TrackList:
     """Keeps the list of hands from frame to frame.
 
     Args:
@@ -80,6 +80,7 @@ class HandTracker:
         handedness: "left" or "right" of all hands; None: what the detector says most often.
         detect_every: frames between two looks of the detector while nothing is missing.
         max_missed: see `MAX_MISSED`.
+        max_hands: the most hands that are followed at a time; None: as many as the detector finds.
     """
 
     def __init__(
@@ -88,11 +89,14 @@ class HandTracker:
         handedness: str | None = None,
         detect_every: int = DETECT_EVERY,
         max_missed: int = MAX_MISSED,
+        max_hands: int | None = None,
     ):
         self._detector = detector
         self._handedness = handedness
         self._detect_every = detect_every
         self._max_missed = max_missed
+        most = getattr(detector, "max_hands", np.inf)
+        self._max_hands = most if max_hands is None else min(most, max_hands)
         self._tracks: list[Track] = []
         self._since_detection = 0
         self._count = 0
@@ -143,7 +147,7 @@ class HandTracker:
         overlaps = [float(intersection_over_union(track.box, hand.box)) for track in self._tracks]
         if overlaps and max(overlaps) >= _SAME_PLACE:
             track = self._tracks[int(np.argmax(overlaps))]
-        elif len(self._tracks) < getattr(self._detector, "max_hands", np.inf):
+        elif len(self._tracks) < self._max_hands:
             track = Track(self._count, hand.box)
             self._count += 1
             self._tracks.append(track)

@@ -7,16 +7,26 @@ import sys
 from dataclasses import fields
 from pathlib import Path
 
-from hf_handdiff.cli.arguments import DETECTORS, add_checkpoint_argument, add_device_argument, checked, whole_number
+from hf_handdiff.cli.arguments import (
+    DETECTORS,
+    add_checkpoint_argument,
+    add_device_argument,
+    checked,
+    whole_number,
+)
+from hf_handdiff.cli.predict.hand_arguments import (
+    add_detect_every_argument,
+    add_hand_argument,
+    add_intrinsics_argument,
+    add_sampling_arguments,
+)
 from hf_handdiff.cli.predict.settings import (
     PredictionSettings,
     check_box,
     check_hand_length,
-    check_intrinsics,
     check_wrist_depth,
     load_boxes,
 )
-from hf_handdiff.pipelines.defaults import AGGREGATIONS, HANDEDNESS
 
 _DESCRIPTION = """\
 Predict the hands of images. For each image NAME it writes NAME.json (joints, meshes and their expected error, in
@@ -55,11 +65,7 @@ def add_predict_parser(subparsers) -> None:
 
 def _add_hand_arguments(parser: argparse.ArgumentParser) -> None:
     """Which hands there are, and the camera."""
-    parser.add_argument(
-        "--hand",
-        choices=HANDEDNESS,
-        help="which hand it is (default: what the detector says, else right)",
-    )
+    add_hand_argument(parser)
     place = parser.add_mutually_exclusive_group()
     place.add_argument(
         "--box",
@@ -84,12 +90,7 @@ def _add_hand_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="use the detector's 2D keypoints instead of the built-in estimate (needs --detector)",
     )
-    parser.add_argument(
-        "--intrinsics",
-        type=checked(check_intrinsics),
-        metavar="fx,fy,cx,cy",
-        help="the camera in px; adds the hand's place in the camera frame",
-    )
+    add_intrinsics_argument(parser)
     size = parser.add_mutually_exclusive_group()
     size.add_argument(
         "--hand-length",
@@ -107,35 +108,7 @@ def _add_hand_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_sampling_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--num-hypotheses",
-        type=whole_number(1),
-        metavar="N",
-        help="hands to draw from the distribution (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--seed",
-        type=whole_number(0),
-        metavar="S",
-        help="the same seed gives the same answer (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--steps",
-        type=whole_number(1),
-        metavar="N",
-        help="denoising steps of the joints (default: the checkpoint's)",
-    )
-    parser.add_argument(
-        "--mesh-steps",
-        type=whole_number(1),
-        metavar="N",
-        help="denoising steps of the meshes (default: the checkpoint's)",
-    )
-    parser.add_argument(
-        "--aggregation",
-        choices=AGGREGATIONS,
-        help="how the hypotheses become one answer (default: %(default)s)",
-    )
+    add_sampling_arguments(parser)
     parser.add_argument(
         "--batch-size",
         type=whole_number(1),
@@ -145,12 +118,7 @@ def _add_sampling_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_video_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--detect-every",
-        type=whole_number(1),
-        metavar="K",
-        help="videos: frames between two looks of the detector while no hand is missing (default: %(default)s)",
-    )
+    add_detect_every_argument(parser)
     parser.add_argument(
         "--lookahead",
         type=whole_number(0),

@@ -17,7 +17,7 @@ from hf_handdiff.errors import InputError
 from hf_handdiff.export.hand_tracks import HandTracks
 from hf_handdiff.export.records import frame_record, record_as_json
 from hf_handdiff.files import replace_file
-from hf_handdiff.video.following import follow_hands, make_tracker
+from hf_handdiff.video.following import HandTracker, follow_hands
 from hf_handdiff.video.reading import Frame, VideoReader
 from hf_handdiff.video.sequence import SmoothHand
 from hf_handdiff.video.tracking import Detector
@@ -62,7 +62,16 @@ def predict_video(
     if video_out.exists() and video_out.samefile(path):
         raise InputError(f"--out: expected another folder than that of '{path}', which would be overwritten")
     faces = pipeline.mesh_autoencoder.faces.cpu().numpy()
-    tracker = make_tracker(detector, settings.box, settings.hand, settings.detect_every)
+    tracker = HandTracker(
+        pipeline,
+        detector,
+        box=settings.box,
+        handedness=settings.hand,
+        detect_every=settings.detect_every,
+        intrinsics=settings.camera_matrix,
+        lookahead=settings.lookahead,
+        **settings.of_sampling(),
+    )
     counts, tracks = _Counts(), HandTracks()
     with ExitStack() as stack:
         reader = stack.enter_context(VideoReader(path))
@@ -70,15 +79,7 @@ def predict_video(
         video_part = stack.enter_context(replace_file(video_out))
         lines = stack.enter_context(open(lines_part, "w", encoding="utf-8"))
         writer = stack.enter_context(VideoWriter(video_part, reader.rate))
-        frames = follow_hands(
-            _with_progress(reader, Path(path).name),
-            pipeline,
-            tracker,
-            settings.camera_matrix,
-            settings.lookahead,
-            **settings.of_sampling(),
-        )
-        for done in frames:
+        for done in follow_hands(_with_progress(reader, Path(path).name), tracker):
             hands = {number: hand for number, hand in sorted(done.hands.items()) if hand is not None}
             tracks.add_frame(done.frame.time_s)
             for number, hand in hands.items():
