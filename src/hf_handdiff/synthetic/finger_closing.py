@@ -13,6 +13,8 @@ from hf_handdiff.synthetic.flesh import FINGER_RADII_M
 ANGLE_STEPS = 25
 POINTS_PER_BONE = 4
 MAX_SINK_M = 0.0015
+OPEN_ANGLE = -0.15  # from where fingers are bent
+THUMB_TURNS = (0.0, 0.4, 0.8, 1.2)  # how far the thumb may be turned back from before the palm
 
 
 def close_hand(
@@ -31,6 +33,8 @@ def close_hand(
     frames = load_open_hand_arrays()["joint_frames"]
     for finger in FINGERS:
         start = starting_turn(finger, frames, rng)
+        if finger == "thumb":
+            start = _free_thumb(start, rest_joints, frames, clearance)
         pose[list(MANO_FINGERS[finger])] = close_finger(finger, start, rest_joints, frames, clearance, loose, rng)
     return pose
 
@@ -42,6 +46,26 @@ def starting_turn(finger: str, frames: np.ndarray, rng: np.random.Generator) -> 
         opposition = _axis_rotation(np.array([1.0, 0.0, 0.0]), rng.uniform(0.5, 1.2))
         return opposition @ _axis_rotation(frames[first, 1], rng.normal(-0.1, 0.12))
     return _axis_rotation(frames[first, 1], rng.normal(0.0, 0.07))
+
+
+def _free_thumb(
+    start: np.ndarray, joints: np.ndarray, frames: np.ndarray, clearance: Callable[[np.ndarray], np.ndarray]
+) -> np.ndarray:
+    """`start` (3, 3), or where the open thumb would then be inside the thing, turned back beside the palm until it is
+    not."""
+    first = MANO_FINGERS["thumb"][0]
+    bone = _points_along(joints, FINGERS["thumb"])
+    low = np.radians(POSE_LIMITS["thumb"][0].flexion[0])
+    opened = _axis_rotation(frames[first, 0], max(low, OPEN_ANGLE))
+    most, best = -np.inf, start
+    for turn_back in THUMB_TURNS:
+        tried = _axis_rotation(np.array([1.0, 0.0, 0.0]), -turn_back) @ start
+        free = clearance(joints[FINGERS["thumb"][0]] + bone @ (opened @ tried).T).min()
+        if free > most:
+            most, best = free, tried
+        if free > FINGER_RADII_M["thumb"] - MAX_SINK_M:
+            break
+    return best
 
 
 def close_finger(
@@ -61,7 +85,7 @@ def close_finger(
     result = np.empty((3, 3), np.float32)
     for bone in range(3):
         low, high = np.radians(POSE_LIMITS[finger][bone].flexion)
-        angles = np.linspace(max(low, -0.15), high, ANGLE_STEPS)
+        angles = np.linspace(max(low, OPEN_ANGLE), high, ANGLE_STEPS)
         before = turn @ start if bone == 0 else turn
         bends = _axis_rotations(frames[rotations[bone], 0], angles)
         turned = before @ bends if bone else turn @ bends @ start

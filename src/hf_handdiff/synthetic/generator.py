@@ -133,11 +133,12 @@ def _sample_without_hand(
 @dataclass
 class _Scene:
     """A hand before a camera with all that is round it: instance; placement; meshes in camera axes, the hand first;
-    touched: by another hand; surface: a plane behind."""
+    view: as `ScenePlan` has it; touched: by another hand; surface: a plane behind."""
 
     instance: HandInstance
     placement: Placement
     meshes: list[Mesh]
+    view: str
     touched: bool
     surface: bool
 
@@ -189,7 +190,7 @@ def _compose(assets: SceneAssets, poses: SamplePoses, plan: ScenePlan, rng: np.r
         touching = touching_hand(hand, instance, poses.other, assets.split, rng)
         own = own + contact_meshes(*touching) if touching else own
     vertices, arm = np.split(own[0].points, [hand.num_hand_vertices])
-    placement, meshes = _place(hand, vertices, arm, own, plan, rng)
+    placement, meshes, view = _place(hand, vertices, arm, own, plan, rng)
     if touching and coarse_visible_share(hand, meshes, placement.intrinsics_px, IMAGE_SIZE) < MIN_UNHIDDEN_SHARE:
         touching, meshes = None, place_meshes(instance.meshes, placement)
     surface = bool(rng.random() < SURFACE_SHARE)
@@ -199,7 +200,7 @@ def _compose(assets: SceneAssets, poses: SamplePoses, plan: ScenePlan, rng: np.r
     else:
         arm_end = meshes[0].points[-1]
         meshes += random_body(meshes[0].points[: hand.num_hand_vertices], arm_end, placement, IMAGE_SIZE, rng)
-    return _Scene(instance, placement, meshes, touching is not None, surface)
+    return _Scene(instance, placement, meshes, view, touching is not None, surface)
 
 
 def _place(
@@ -209,16 +210,18 @@ def _place(
     own: list[Mesh],
     plan: ScenePlan,
     rng: np.random.Generator,
-) -> tuple[Placement, list[Mesh]]:
+) -> tuple[Placement, list[Mesh], str]:
     """A camera that the hand's own arm, what it holds and a hand that touches it leave enough to see, if one of
-    VIEW_TRIES does; and the meshes `own` before it."""
+    VIEW_TRIES does; the meshes `own` before it; and the view: an everyday one where the planned one shows too little.
+    """
+    tries = VIEW_TRIES if len(own) > 1 and plan != ScenePlan() else 1
     most = -1.0
-    for _ in range(VIEW_TRIES if len(own) > 1 and plan != ScenePlan() else 1):
-        placement = sample_placement(vertices, arm, IMAGE_SIZE, rng, plan.view)
+    for view in [plan.view] * tries + ["everyday"] * (tries > 1):
+        placement = sample_placement(vertices, arm, IMAGE_SIZE, rng, view)
         meshes = place_meshes(own, placement)
         share = coarse_visible_share(hand, meshes, placement.intrinsics_px, IMAGE_SIZE)
         if share > most:
-            most, best = share, (placement, meshes)
+            most, best = share, (placement, meshes, view)
         if share > MIN_UNHIDDEN_SHARE:
             break
     return best
@@ -231,7 +234,7 @@ def _kinds(plan: ScenePlan, scene: _Scene, hidden: bool, moving: bool) -> tuple[
         "two_hands": scene.touched,
         "hidden": hidden,
         "closed": plan.closed,
-        plan.view: plan.view != "everyday",
+        scene.view: scene.view != "everyday",
         "glove": plan.glove,
         plan.light: plan.light != "ordinary",
         "moving": moving,

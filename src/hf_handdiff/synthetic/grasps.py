@@ -4,13 +4,14 @@ import numpy as np
 
 from hf_handdiff.hand.topology import FINGERS, FINGERTIPS
 from hf_handdiff.synthetic.finger_closing import close_hand
-from hf_handdiff.synthetic.flesh import flesh_balls
+from hf_handdiff.synthetic.flesh import PALM_RADIUS_M, flesh_balls
 from hf_handdiff.synthetic.materials import Material, random_object_material
 from hf_handdiff.synthetic.mesh import Mesh, ball, box
 from hf_handdiff.synthetic.placement import random_rotation
 from hf_handdiff.synthetic.solids import PALM_THINGS, Solid, lathe_thing, random_solid
 
 PALM_FLESH_M = 0.014  # from the knuckles' centres to the skin of the palm
+PALM_GIVES_M = 0.002
 AT_FINGERTIPS_SHARE = 0.35  # held by the fingers' ends, away from the palm
 PULP_RADIUS_M = 0.0072
 MAX_PINCHED_M = 0.09
@@ -26,6 +27,12 @@ def sample_grasp(rest_joints: np.ndarray, rng: np.random.Generator) -> tuple[np.
     """
     solid = random_solid(rng, random_object_material(rng), PALM_THINGS)
     rotation, centre = place_in_palm(solid, rest_joints, rng)
+    away = rotation[:, 2]
+    palm, radius = flesh_balls(rest_joints, forearm=False)
+    in_palm = radius == PALM_RADIUS_M
+    for _ in range(3):  # out of the ball of the thumb and the heel of the hand
+        sunk = (radius - solid.distance((palm - centre) @ rotation))[in_palm].max()
+        centre = centre + away * max(sunk - PALM_GIVES_M, 0.0)
     if rng.random() < AT_FINGERTIPS_SHARE:
         toward_tips = rng.uniform(0.1, 0.5) * (rest_joints[12] - rest_joints[9])
         centre = centre + toward_tips - np.array([0.0, rng.uniform(0.01, 0.045), 0.0])

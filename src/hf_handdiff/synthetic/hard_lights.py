@@ -34,7 +34,7 @@ def coloured_lighting(rng: np.random.Generator) -> Lighting:
     strength = np.concatenate([rng.uniform(0.5, 2.0, 2), rng.uniform(0.0, 0.4, NUM_LIGHTS - 2)])
     colors = rng.uniform(0.05, 1.0, (NUM_LIGHTS, 3)) ** rng.uniform(0.6, 1.6)
     colors /= colors.mean(1, keepdims=True)
-    share = rng.uniform(0.35, 0.85)
+    share = rng.uniform(0.45, 0.95)
     colors = 1.0 - share + share * colors
     return Lighting(directions, strength[:, None] * colors, _ambient(rng, 0.08, 0.35, 0.1) * _tint(colors[0]))
 
