@@ -49,9 +49,9 @@ class SceneAssets:
             raise ValueError(f"split must be one of {sorted(ENVIRONMENT_SPLITS)}, got {split!r}")
         return cls(split, RenderHand(), load_environments(ENVIRONMENT_SPLITS[split]), noise_volume())
 
-    def random_stream(self, seed: int, index: int) -> np.random.Generator:
-        """The generator that sample `index` of `seed` draws everything from."""
-        return np.random.default_rng([seed, self._split_number(), index])
+    def random_stream(self, seed: int, index: int, *purpose: int) -> np.random.Generator:
+        """The generator that sample `index` of `seed` draws everything from; another one for another `purpose`."""
+        return np.random.default_rng([seed, self._split_number(), index, *purpose])
 
     def poses(self, seed: int, index: int) -> SamplePoses:
         """The poses of sample `index`.
