@@ -71,13 +71,13 @@ class AugmentationConfig:
     grayscale_probability: float = 0.08
     blur_probability: float = 0.25
     blur_px: tuple[float, float] = (0.3, 3.0)
-    shake_probability: float = 0.12
+    shake_probability: float = 0.1
     shake_px: tuple[float, float] = (3.0, 15.0)
     defocus_probability: float = 0.06
     defocus_px: tuple[float, float] = (1.5, 4.5)
     low_resolution_probability: float = 0.2
     low_resolution: tuple[float, float] = (0.2, 0.85)
-    jpeg_probability: float = 0.25
+    jpeg_probability: float = 0.2
     jpeg_quality: tuple[int, int] = (12, 75)
     noise_probability: float = 0.35
     noise_std: float = 0.06

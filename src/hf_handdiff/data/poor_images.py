@@ -1,7 +1,7 @@
 """What makes photos poor and needs their pixels alone: a shaken or unfocused camera, low resolution, compression.
 
 Points keep their place under all of them. Photos and renders get the same; what needs the scene, such as a hand that
-moves before a still background, is rendered.
+moves before a still background, is rendered. All write into the images that they are given, and return them.
 """
 
 from __future__ import annotations
@@ -49,13 +49,14 @@ def lower_resolution(
     logs = (math.log(factor[0]), math.log(factor[1]))
     chosen, amount = _draw(len(images), probability, logs, generator)
     smooth = torch.rand(len(images), generator=generator, device=generator.device) < 0.7
-    result, side = images.clone(), images.shape[-1]
+    side = images.shape[-1]
     for i in chosen.nonzero()[:, 0].tolist():
         small = max(round(side * math.exp(float(amount[i]))), 8)
         shrunk = F.interpolate(images[i : i + 1], size=(small, small), mode="area")
         mode = "bicubic" if smooth[i] else "bilinear"
-        result[i] = F.interpolate(shrunk, size=(side, side), mode=mode, align_corners=False)[0]
-    return result.clamp_(0.0, 1.0) if chosen.any() else images
+        enlarged = F.interpolate(shrunk, size=(side, side), mode=mode, align_corners=False)
+        images[i] = enlarged[0].clamp_(0.0, 1.0)
+    return images
 
 
 def compress(
@@ -63,15 +64,14 @@ def compress(
 ) -> torch.Tensor:
     """JPEG of a `quality` in that range, both ends included, and back, for some of the images (B, 3, S, S) in 0..1."""
     chosen, amount = _draw(len(images), probability, (quality[0], quality[1] + 1), generator)
-    result = images.clone()
     for i in chosen.nonzero()[:, 0].tolist():
         pixels = (255 * images[i].clamp(0.0, 1.0)).round().to(torch.uint8).permute(1, 2, 0).cpu().numpy()
         file = io.BytesIO()
         Image.fromarray(pixels).save(file, "JPEG", quality=min(int(amount[i]), quality[1]))
         with Image.open(file) as picture:
             decoded = torch.from_numpy(np.array(picture.convert("RGB")))
-        result[i] = decoded.permute(2, 0, 1).to(result) / 255.0
-    return result
+        images[i] = decoded.permute(2, 0, 1).to(images) / 255.0
+    return images
 
 
 def _draw(
@@ -89,6 +89,5 @@ def _filtered(images: torch.Tensor, chosen: torch.Tensor, kernels: torch.Tensor)
     weights = (kernels / kernels.sum(dim=(1, 2), keepdim=True)).repeat_interleave(3, dim=0)[:, None]
     padded = F.pad(images[chosen], (kernels.shape[-1] // 2,) * 4, mode="replicate")
     filtered = F.conv2d(padded.flatten(0, 1)[None], weights, groups=len(weights))[0].unflatten(0, (-1, 3))
-    result = images.clone()
-    result[chosen] = filtered
-    return result
+    images[chosen] = filtered
+    return images
