@@ -4,7 +4,8 @@
     accelerate launch train/image_encoder.py --config train/configs/image_encoder.yaml --corpus CORPUS \
         --initial checkpoints/image_encoder_initial
 
-A share of every batch are photos (`--photos`, a corpus of label_photos.py), no source of them more than its cap.
+A share of every batch are photos (`--photos`, a corpus of label_photos.py), no source of them more than its cap. With
+`--mirrored_share` a share of the hands is mirrored, and a head learns to tell their side.
 
 The converted part learns at `--pretrained_lr_factor` times the learning rate.  Every validation also leaves
 the averaged model in `output_dir/validation/model`, for `scripts/check_real_keypoints.py`: watch that photos
@@ -17,6 +18,7 @@ import numpy as np
 import torch
 from handdiff_training.cpu_depthwise import use_quick_backward
 from handdiff_training.encoder_loss import LossWeights, encoder_loss, view_joints
+from handdiff_training.encoding import with_new_head
 from handdiff_training.flags import argument_parser, load_model, needed, or_none, parse, run
 from handdiff_training.image_batches import CorpusBatches
 from handdiff_training.loop import save_aside, train
@@ -27,6 +29,8 @@ from hf_handdiff.data.augmentation import FRAMED, augment_batch, centre_crop_bat
 from hf_handdiff.evaluation.metrics import pa_error
 from hf_handdiff.hand.topology import BONES
 from hf_handdiff.models.image_encoder import HandImageEncoder
+
+_HEAD_BATCHES = 8
 
 
 class ImageEncoderTask:
@@ -50,9 +54,26 @@ class ImageEncoderTask:
             self.photos = CorpusBatches(args.photos, "train", **photos)
             self.unseen_photos = CorpusBatches(args.photos, "validation", **photos)
             self.photo_odds = capped_odds(self.photos.column("source"), args.photo_source_cap)
+        if args.mirrored_share and self.model.side_head is None:
+            self.model = self._with_side_head(self.model)
         self.model.framing.requires_grad_(False)  # the framing pass is trained by itself: hand_framing.py
         if args.quick_cpu_backward:
             use_quick_backward(self.model)
+
+    def _with_side_head(self, model):
+        """The same encoder with a new head, whose inputs are normalised by what they are on some batches."""
+        model = with_new_head(model, side_hidden_size=self.args.side_hidden_size)
+        generator = torch.Generator().manual_seed(self.args.seed)
+        with torch.no_grad():
+            seen = [self._see(model, self.batch(self.args.train_batch_size, generator)) for _ in range(_HEAD_BATCHES)]
+        model.side_head.set_input_statistics(torch.cat([output.keypoint_descriptors for output in seen]))
+        return model
+
+    @staticmethod
+    def _see(model, batch):
+        device = next(model.parameters()).device
+        pixels = batch["pixel_values"].to(device).contiguous(memory_format=torch.channels_last)
+        return model(pixels, framed=True)
 
     def parameter_groups(self, learning_rate):
         """A small rate for what was converted, the full one for what is new."""
@@ -69,10 +90,10 @@ class ImageEncoderTask:
         num_photos = round(batch_size * self.args.photo_share) if self.photos else 0
         index = torch.randint(len(self.corpus), (batch_size - num_photos,), generator=generator)
         renders = augment_batch(self.corpus.rows(index), generator, FRAMED)
-        if not num_photos:
-            return renders
-        chosen = self.photos.rows(torch.multinomial(self.photo_odds, num_photos, True, generator=generator))
-        return _joined(renders, _augmented_photos(chosen, generator))
+        if num_photos:
+            chosen = self.photos.rows(torch.multinomial(self.photo_odds, num_photos, True, generator=generator))
+            renders = _joined(renders, _augmented_photos(chosen, generator))
+        return _some_mirrored(renders, self.args.mirrored_share, generator) if self.args.mirrored_share else renders
 
     def loss(self, model, batch, generator):
         """See `encoder_loss`."""
@@ -94,12 +115,16 @@ class ImageEncoderTask:
             truth["joints"] = torch.cat([view_joints(batch) for batch in batches])
             answer = {key: torch.cat([output[key] for output in outputs]) for key in outputs[0]}
             figures |= {f"{name}_{key}": value for key, value in keypoint_figures(answer, truth).items()}
+            if model.side_head is not None:
+                figures |= {f"{name}_{key}": value for key, value in self._sides(model, batches, outputs).items()}
             picture = keypoint_sheet(batches[0], outputs[0]["keypoints"])
         if self.photos:
             generator = torch.Generator().manual_seed(20240607)
             batches = [_augmented_photos(rows, generator) for rows in self.unseen_photos.in_order()]
-            answers = [self._answer(model, batch)["keypoints"] for batch in batches]
-            figures |= photo_figures(batches, answers)
+            answers = [self._answer(model, batch) for batch in batches]
+            figures |= photo_figures(batches, [answer["keypoints"] for answer in answers])
+            if model.side_head is not None:
+                figures |= {f"photos_{key}": value for key, value in self._sides(model, batches, answers).items()}
         folder = Path(self.args.output_dir) / "validation" / "model"
         folder.parent.mkdir(parents=True, exist_ok=True)
         save_aside(folder, model.save_pretrained)
@@ -109,12 +134,18 @@ class ImageEncoderTask:
         """Weights and config."""
         model.save_pretrained(folder)
 
-    @staticmethod
-    def _answer(model, batch):
-        device = next(model.parameters()).device
-        output = model(batch["pixel_values"].to(device).contiguous(memory_format=torch.channels_last), framed=True)
-        names = ("keypoints", "initial_keypoints", "keypoint_scores", "hand_logit", "joints")
-        return {name: output[name].float().cpu() for name in names}
+    def _answer(self, model, batch):
+        output = self._see(model, batch)
+        names = ("keypoints", "initial_keypoints", "keypoint_scores", "hand_logit", "joints", "side_logit")
+        return {name: output[name].float().cpu() for name in names if output[name] is not None}
+
+    def _sides(self, model, batches, answers) -> dict[str, float]:
+        """`side_figures` of what was answered, and of the mirror images."""
+        hands = [batch["has_hand"].bool() for batch in batches]
+        flipped = [{"pixel_values": batch["pixel_values"].flip(-1)} for batch in batches]
+        logits = [[self._answer(model, batch)["side_logit"] for batch in flipped], [x["side_logit"] for x in answers]]
+        mirrored, right = (torch.cat([x[hand] for x, hand in zip(part, hands, strict=True)]) for part in logits)
+        return side_figures(right, mirrored)
 
 
 def capped_odds(sources: list[str], cap: int) -> torch.Tensor:
@@ -134,6 +165,24 @@ def _joined(renders: dict[str, torch.Tensor], photos: dict[str, torch.Tensor]) -
     known = torch.ones_like(renders["keypoints"][..., 0])
     renders = {**renders, "keypoint_weight": known, "is_metric": torch.ones_like(renders["has_hand"])}
     return {name: torch.cat([renders[name], photos[name]]) for name in renders}
+
+
+def _some_mirrored(batch: dict[str, torch.Tensor], share: float, generator: torch.Generator) -> dict[str, torch.Tensor]:
+    """A batch of which a share of the crops is mirrored, and told to be; their labels stay as they were."""
+    mirrored = torch.rand(len(batch["has_hand"]), generator=generator) < share
+    pixels = torch.where(mirrored[:, None, None, None], batch["pixel_values"].flip(-1), batch["pixel_values"])
+    return {**batch, "pixel_values": pixels, "is_mirrored": mirrored}
+
+
+def side_figures(right: torch.Tensor, mirrored: torch.Tensor) -> dict[str, float]:
+    """Of logits (N,) of right hands and of their mirror images: % of these that are noticed, and of those that are
+    taken for left ones; and % noticed where 3 % of the others are."""
+    strict = right.quantile(0.03)
+    return {
+        "side_noticed_%": 100 * (mirrored < 0).float().mean().item(),
+        "side_false_%": 100 * (right < 0).float().mean().item(),
+        "side_noticed_at_3_%": 100 * (mirrored < strict).float().mean().item(),
+    }
 
 
 def photo_figures(batches: list[dict], answers: list[torch.Tensor]) -> dict[str, float]:
@@ -196,6 +245,10 @@ def main(argv=None):
     add("--initial", help="encoder to start from: folder (see scripts/convert_hand_landmark.py), Hub id or bundled")
     add("--photos", type=or_none, help="corpus of label_photos.py; default: none")
     add("--photo_share", type=float, default=0.3, help="share of photos in a batch")
+    add(
+        "--mirrored_share", type=float, default=0.0, help="share of the crops that are mirrored, to learn the side from"
+    )
+    add("--side_hidden_size", type=int, default=64, help="of a new head of the side")
     add("--photo_source_cap", type=int, default=300, help="rows that a source of photos counts for at the most")
     add("--validation_split", default="validation", help="split of the corpus that is never trained on")
     add("--num_validation_images", type=int, default=512)

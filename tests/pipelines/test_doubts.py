@@ -10,6 +10,7 @@ from PIL import Image
 from hf_handdiff import DEFAULT_CHECKPOINT, CascadedHandPipeline
 from hf_handdiff.errors import InputError
 from hf_handdiff.models import HandImageEncoder
+from hf_handdiff.pipelines.doubts import LOW_SIDE_SCORE
 
 FAST = {"num_hypotheses": 2, "num_inference_steps": 1, "num_mesh_inference_steps": 1, "generator": 0}
 
@@ -37,15 +38,15 @@ def sure_of_the_side(tiny_pipeline):
 def test_a_side_that_the_image_does_not_show_is_told(sure_of_the_side, photo, caplog):
     out = sure_of_the_side(2.0)(photo, **FAST)
     assert out.side_score[0] == pytest.approx(0.8808, abs=1e-3) and not caplog.messages
-    out = sure_of_the_side(-2.0)([photo, photo], handedness="left", **FAST)
-    assert out.side_score == pytest.approx([0.1192] * 2, abs=1e-3)
+    out = sure_of_the_side(-3.0)([photo, photo], handedness="left", **FAST)
+    assert out.side_score == pytest.approx([0.0474] * 2, abs=1e-3)
     (message,) = caplog.messages
-    assert message.startswith("handedness: hands 0, 1 are told to be left and seen as right: side_score 0.12, 0.12")
+    assert message.startswith("handedness: hands 0, 1 are told to be left and seen as right: side_score 0.05, 0.05")
 
 
 def test_without_image_or_head_there_is_no_side_score(sure_of_the_side, tiny_pipeline, photo, caplog):
     points = 40 + 60 * np.random.default_rng(0).random((1, 21, 2))
-    out = sure_of_the_side(-2.0)(keypoints_2d=points, **FAST)
+    out = sure_of_the_side(-3.0)(keypoints_2d=points, **FAST)
     assert np.isnan(out.side_score[0]) and np.isnan(out.keypoint_agreement[0])
     out = tiny_pipeline(photo, **FAST)
     assert np.isnan(out.side_score[0]) and np.isnan(out.keypoint_agreement[0])
@@ -57,6 +58,15 @@ def bundled():
     pipeline = CascadedHandPipeline.from_pretrained(DEFAULT_CHECKPOINT)
     pipeline.set_progress_bar_config(disable=True)
     return pipeline
+
+
+def test_the_detector_tells_the_side_of_an_encoder_that_does_not(bundled, pytestconfig, caplog):
+    assert bundled.image_encoder.side_head is None
+    picture = pytestconfig.rootpath / "examples" / "hand_1.jpg"  # a right hand
+    assert bundled(picture, handedness="right", **FAST).side_score[0] > 0.5
+    assert not any(message.startswith("handedness") for message in caplog.messages)
+    assert bundled(picture, handedness="left", **FAST).side_score[0] < LOW_SIDE_SCORE
+    assert caplog.messages[-1].startswith("handedness: the hand is told to be left and seen as right")
 
 
 @pytest.mark.parametrize("side", ["right", "left"])

@@ -1,9 +1,11 @@
 import copy
 
+import image_encoder
 import pytest
 import torch
 from handdiff_training.cpu_depthwise import use_quick_backward
 from handdiff_training.encoder_loss import LossWeights, encoder_loss, heatmap_divergence, view_joints
+from handdiff_training.encoding import with_new_head
 from transformers import ConvNextConfig, Dinov2Config, ResNetConfig
 
 from hf_handdiff.camera import project
@@ -134,3 +136,28 @@ def test_view_joints_are_the_camera_joints_turned_about_the_wrist():
     lengths = (batch["joints_m"] - batch["joints_m"][:, :1]).norm(dim=-1)
     assert (joints[:, 0] == 0).all()
     torch.testing.assert_close(joints.norm(dim=-1), lengths)
+
+
+def test_mirrored_crops_teach_the_side_alone(tiny_pipeline):
+    encoder, batch = with_new_head(tiny_pipeline.image_encoder, side_hidden_size=4), make_batch()
+    batch["is_mirrored"] = torch.ones(4, dtype=torch.bool)
+    _, terms = encoder_loss(encoder(batch["pixel_values"], framed=True), batch, LossWeights())
+    assert {name for name, value in terms.items() if value != 0} == {"side", "presence"}
+    batch["is_mirrored"][:2] = False
+    _, terms = encoder_loss(encoder(batch["pixel_values"], framed=True), batch, LossWeights())
+    assert all(value != 0 for value in terms.values())
+
+
+def test_some_crops_are_mirrored_with_their_labels_as_they_were():
+    batch = make_batch(40)
+    mirrored = image_encoder._some_mirrored(batch, 0.3, torch.Generator().manual_seed(0))
+    which = mirrored["is_mirrored"]
+    assert 4 < which.sum() < 20
+    assert torch.equal(mirrored["pixel_values"][which].flip(-1), batch["pixel_values"][which])
+    assert torch.equal(mirrored["pixel_values"][~which], batch["pixel_values"][~which])
+    assert torch.equal(mirrored["keypoints"], batch["keypoints"])
+
+
+def test_figures_of_the_side_count_what_is_noticed():
+    figures = image_encoder.side_figures(torch.tensor([3.0, 2.0, 1.0, -1.0]), torch.tensor([-3.0, -2.0, 1.5, -1.5]))
+    assert figures == {"side_noticed_%": 75, "side_false_%": 25, "side_noticed_at_3_%": 75}

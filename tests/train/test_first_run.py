@@ -4,7 +4,6 @@ from pathlib import Path
 
 import autoencoder
 import hand_framing
-import hand_side
 import image_encoder
 import keypoint_distribution
 import pytest
@@ -54,6 +53,17 @@ def test_a_first_run_leaves_a_model_and_says_how_to_go_on(cache, script, tmp_pat
     assert len(list(cache.glob("corpus-*/complete"))) <= 1
 
 
+def test_an_encoder_that_learns_the_side_has_a_head_for_it(cache, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    image_encoder.main([*SHORT, "--mirrored_share", "0.5"])
+    folder = tmp_path / "runs" / "quick_start" / "image_encoder" / "model"
+    saved = models.HandImageEncoder.from_pretrained(folder)
+    assert saved.config.side_hidden_size == 64 and (saved.side_head.input_mean != 0).any()
+    image_encoder.main([*SHORT, "--mirrored_share", "0.5", "--initial", str(folder), "--output_dir", "again"])
+    again = models.HandImageEncoder.from_pretrained(tmp_path / "again" / "model").side_head.state_dict()
+    assert all(torch.allclose(again[name], value, atol=1e-2) for name, value in saved.side_head.state_dict().items())
+
+
 def test_a_first_run_of_the_distribution_adds_a_trained_head(cache, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     keypoint_distribution.main([*SHORT, "--num_samples", "8"])
@@ -74,18 +84,6 @@ def test_a_first_run_of_the_distribution_adds_a_trained_head(cache, tmp_path, mo
     assert torch.allclose(head["out.weight"], weights["distribution_head.out.weight"], atol=1e-2)  # it went on
 
 
-def test_a_first_run_of_the_side_adds_a_trained_head(cache, tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
-    hand_side.main([*SHORT, "--num_samples", "8"])
-    saved = models.HandImageEncoder.from_pretrained(tmp_path / "runs" / "quick_start" / "hand_side" / "model")
-    bundled = models.HandImageEncoder.from_pretrained(Path(hf_handdiff.DEFAULT_CHECKPOINT) / "image_encoder")
-    weights = saved.state_dict()
-    for name, value in bundled.state_dict().items():
-        assert name.startswith("side_head") or torch.equal(weights[name], value), name
-    assert saved.config.side_hidden_size and (weights["side_head.input_mean"] != 0).any()
-    assert "accelerate launch train/hand_side.py --config train/configs/hand_side.yaml" in capsys.readouterr().out
-
-
 WRONG = [
     ("stage2", "--joint_denoiser runs/stage1/model", "--joint_denoiser: expected a folder with a saved JointDenoiser"),
     ("stage2", "--conditions nowhere/at/all", "--conditions: expected what encode_corpus.py wrote"),
@@ -100,7 +98,6 @@ WRONG = [
     ("hand_framing", "--corpus runs/no/corpus", "--corpus: expected a folder of Parquet shards or a Hub id"),
     ("keypoint_distribution", "--image_encoder {autoencoder}", "which holds a MeshAutoencoder"),
     ("keypoint_distribution", "--corpus {here}", "--corpus: {here} holds no Parquet shards"),
-    ("hand_side", "--photos {here}", "--photos: {here} holds no Parquet shards"),
     ("autoencoder", "--init_from runs/no/model", "--init_from: expected a folder with a saved MeshAutoencoder"),
 ]
 
@@ -109,7 +106,7 @@ WRONG = [
 def test_a_wrong_place_is_one_sentence_and_exit_2(cache, script, flags, sentence, tmp_path, capsys, monkeypatch):
     from handdiff_training.flags import run
 
-    module = {script.__name__: script for script in (*SCRIPTS, keypoint_distribution, hand_side)}[script]
+    module = {script.__name__: script for script in (*SCRIPTS, keypoint_distribution)}[script]
     (tmp_path / "file").write_text("")
     places = {
         "here": tmp_path,

@@ -20,6 +20,7 @@ class LossWeights:
         truth.
     visibility, presence: cross-entropies of the keypoint scores and of the hand score.
     joints: L1 of the auxiliary 3D points, metres.
+    side: cross-entropy of the side, of an encoder that tells it.
     photo_visibility: weight of a visibility on photos, where one on renders has 1.
     hidden, outside: weight of a 2D point that is hidden, or outside of the crop, where a visible one has 1.
     """
@@ -30,6 +31,7 @@ class LossWeights:
     visibility: float = 0.2
     presence: float = 0.2
     joints: float = 10.0
+    side: float = 0.2
     photo_visibility: float = 0.5
     hidden: float = 0.4
     outside: float = 0.1
@@ -43,10 +45,12 @@ def encoder_loss(
 
     Photos that networks labelled are in the same batch: `keypoint_weight` (B, 21) says how much each joint's label
     counts, `is_metric` (B,) whether its 3D points have a size, or a shape alone.  Without the two all count in full.
+    Of crops that were mirrored (`is_mirrored` (B,)), hands of the wrong side, nothing is learned but that.
     """
+    mirrored = batch.get("is_mirrored", torch.zeros_like(batch["has_hand"], dtype=torch.bool))
     trust = batch.get("keypoint_weight", torch.ones_like(batch["keypoints"][..., 0]))
     metric = batch.get("is_metric", torch.ones_like(batch["has_hand"]))
-    has_hand = batch["has_hand"].float()  # (B,)
+    has_hand = (batch["has_hand"].bool() & ~mirrored).float()  # (B,)
     truth, visible = batch["keypoints"], batch["keypoints_visible"].float()
     in_crop = ((truth >= 0) & (truth <= 1)).all(dim=-1).float()  # (B, 21)
     weight = visible + (1 - visible) * (in_crop * weights.hidden + (1 - in_crop) * weights.outside)
@@ -62,9 +66,12 @@ def encoder_loss(
         "initial_keypoints": _mean((output.initial_keypoints - truth).abs().sum(dim=-1), weight),
         "heatmap": _mean(divergence, weight * in_crop),
         "visibility": _mean(scores, score_weight),
-        "presence": F.binary_cross_entropy_with_logits(output.hand_logit, has_hand),
+        "presence": F.binary_cross_entropy_with_logits(output.hand_logit, batch["has_hand"].float()),
         "joints": _mean(error_3d, has_hand[:, None] * trust),
     }
+    if output.side_logit is not None:
+        sides = F.binary_cross_entropy_with_logits(output.side_logit, (~mirrored).float(), reduction="none")
+        terms["side"] = _mean(sides, batch["has_hand"].float())
     total = sum(getattr(weights, name) * value for name, value in terms.items())
     return total, {name: value.detach() for name, value in terms.items()}
 

@@ -45,7 +45,8 @@ class HandPipeline(AnsweringPipeline):
 
         Here and below, `device` is `self._execution_device`, which looks through all modules: found once a call.
         """
-        encoding = encode_image(self.image_encoder, self.image_processor, request, device or self._execution_device)
+        device, detector = device or self._execution_device, getattr(self, "hand_detector", None)
+        encoding = encode_image(self.image_encoder, self.image_processor, request, device, detector)
         warn_of_doubts(request, encoding.side_score, encoding.keypoint_agreement, encoding.encoded)
         return encoding
 

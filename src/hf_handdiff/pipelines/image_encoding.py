@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import torch
 
 from hf_handdiff import camera
+from hf_handdiff.models.hand_detector import HandDetector
 from hf_handdiff.models.image_encoder import HandImageEncoderOutput
 from hf_handdiff.models.joint_denoiser import noise_of_score, score_of_noise
 from hf_handdiff.models.keypoint_distribution import KeypointDistribution
@@ -50,22 +51,31 @@ class ImageEncoding:
 
 @torch.no_grad()
 def encode_image(
-    image_encoder, image_processor: HandImageProcessor, request: HandRequest, device: torch.device | None = None
+    image_encoder,
+    image_processor: HandImageProcessor,
+    request: HandRequest,
+    device: torch.device | None = None,
+    hand_detector: HandDetector | None = None,
 ) -> ImageEncoding:
     """Run the image encoder over all crops of the request in one batch, unless there are no images.
 
     The caller's keypoints, where given, replace the estimate everywhere: for stage 1 and as the places at which
-    stage 2 samples image features (points that the caller left out are sampled at the estimate).
+    stage 2 samples image features (points that the caller left out are sampled at the estimate). The hand detector's
+    network tells the side, of an encoder that does not.
     """
-    encoded = None
+    encoded = crops = None
     if request.images is not None:
         crops = image_processor.crop(request.images, request.crops)
-        encoded = image_encoder(crops.to(device or image_encoder.device, image_encoder.dtype))
-    return _encoding(image_encoder, encoded, request)
+        crops = crops.to(device or image_encoder.device, image_encoder.dtype)
+        encoded = image_encoder(crops)
+    side = side_score(encoded, crops, hand_detector, len(request.handedness))
+    return _encoding(image_encoder, encoded, request, side)
 
 
 @torch.autocast("cpu", enabled=False)  # eight bits cannot tell neighbouring pixels apart
-def _encoding(image_encoder, encoded: HandImageEncoderOutput | None, request: HandRequest) -> ImageEncoding:
+def _encoding(
+    image_encoder, encoded: HandImageEncoderOutput | None, request: HandRequest, side: torch.Tensor
+) -> ImageEncoding:
     distribution = None
     if request.keypoints is not None:
         keypoints, scores = request.keypoints, request.keypoint_scores
@@ -99,7 +109,7 @@ def _encoding(image_encoder, encoded: HandImageEncoderOutput | None, request: Ha
         view=view,
         view_distribution=in_view,
         hand_score=hand_score,
-        side_score=side_score(encoded, len(keypoints)),
+        side_score=side,
         keypoint_agreement=agreement,
         conditions=conditions,
         intrinsics=request.intrinsics,

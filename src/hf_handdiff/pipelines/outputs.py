@@ -32,7 +32,7 @@ class HandPipelineOutput(BaseOutput):
             in which nine in ten points of a normal distribution lie holds nine in ten true ones; NaN where not seen.
         translation: (B, N, 3) m: the wrist in the camera frame; None without intrinsics.
         hand_score: (B,) 0..1: is there a hand in the crop at all; NaN without an image.
-        side_score: (B,) 0..1: how sure the encoder is that the hand is of the side that was told; NaN without an image.
+        side_score: (B,) 0..1: how sure it is that the hand is of the side that was told; NaN without an image.
         keypoint_agreement: (B,) 0..1: share of the keypoints that the caller gave that lie where the encoder sees them;
             NaN where it had no image or found the keypoints itself.
         faces: (F, 3) int64 vertex indices, counter-clockwise from outside for a right hand; a left hand is its
