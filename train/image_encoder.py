@@ -137,7 +137,7 @@ class ImageEncoderTask:
     def _answer(self, model, batch):
         output = self._see(model, batch)
         names = ("keypoints", "initial_keypoints", "keypoint_scores", "hand_logit", "joints", "side_logit")
-        return {name: output[name].float().cpu() for name in names if output[name] is not None}
+        return {name: output[name].float().cpu() for name in names if output.get(name) is not None}
 
     def _sides(self, model, batches, answers) -> dict[str, float]:
         """`side_figures` of what was answered, and of the mirror images."""
