@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -89,7 +90,8 @@ class HandTracker:
             detector = BuiltinHandDetector(pipeline.hand_detector)
         elif isinstance(detector, str):
             raise InputError(f"detector: expected 'builtin', None or an object with detect(image), got {detector!r}")
-        self._pipeline = pipeline
+        self._pipeline = copy.copy(pipeline)
+        self._pipeline.hand_detector = None  # the side is the detector's word already: it need not be asked again
         self._intrinsics = intrinsics
         self._smooth = smooth
         self._lookahead = lookahead if smooth else 0
