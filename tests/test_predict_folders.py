@@ -172,6 +172,33 @@ def test_inputs_have_names_of_their_own(tmp_path):
     assert names.claim("a") == "a-4"
 
 
+def test_what_a_folder_leaves_out_is_named_and_counted(tmp_path, monkeypatch):
+    """Files are told by what they hold: an image by any name, and a pipe is never opened."""
+    folder = tmp_path / "photos"
+    (folder / "sub").mkdir(parents=True)
+    photo = Image.new("RGB", (8, 6))
+    photo.save(folder / "scan", "PNG")
+    photo.save(folder / "IMG.jfif", "JPEG")
+    photo.save(folder / "moves.gif", save_all=True, append_images=[Image.new("RGB", (8, 6), "red")])
+    photo.save(folder / "still.gif")
+    (folder / "broken.jpg").write_text("no image")
+    for number in range(7):
+        (folder / "sub" / f"table{number}.csv").write_text("1,2")
+    (folder / ".DS_Store").write_bytes(b"Bud1")
+    (folder / "gone.csv").symlink_to("nowhere")
+    if hasattr(os, "mkfifo"):
+        os.mkfifo(folder / "pipe.jpg")
+    lines = []
+    files, _ = find_inputs([str(folder)], tmp_path / "out", lines.append)
+    expected = {"broken": False, "IMG": False, "moves": True, "scan": False, "still": False}
+    assert {file.name: file.is_video for file in files} == expected
+    (line,) = lines
+    assert "7 neither images nor videos (sub/table0.csv, sub/table1.csv" in line and "and 2 more)" in line
+    assert "1 hidden (.DS_Store)" in line and "gone.csv" in line and "\n" not in line
+    find_inputs([str(folder / "scan")], tmp_path / "out", lines.append)
+    assert len(lines) == 1
+
+
 def test_processes_read_each_others_manifests(tmp_path):
     files = [InputFile(str(tmp_path / name), name) for name in ("one", "two", "three")]
     for file in files:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 
+from hf_handdiff.cli.predict.kinds import Kind, kind_of
 from hf_handdiff.errors import InputError
-from hf_handdiff.images import IMAGE_SUFFIXES
-from hf_handdiff.video.reading import VIDEO_SUFFIXES
+
+_NAMED = 5
+"""So many files of a kind that are left out are named."""
 
 
 @dataclass(frozen=True)
@@ -20,16 +22,13 @@ class InputFile:
         path: where it is.
         name: of its answers, below the folder of the results; no other file of the run has it.
         inside: where it is in the folder that was named on the command line; None: it was named itself.
+        is_video: whether it is to be read as a video.
     """
 
     path: str
     name: str
     inside: str | None = None
-
-    @property
-    def is_video(self) -> bool:
-        """Whether it is to be read as a video."""
-        return Path(self.path).suffix.lower() in VIDEO_SUFFIXES
+    is_video: bool = False
 
 
 class OutputNames:
@@ -67,48 +66,69 @@ class OutputNames:
         return f"{name}-{number}"
 
 
-def find_inputs(paths: Sequence[str], out: Path) -> tuple[list[InputFile], OutputNames]:
+def find_inputs(
+    paths: Sequence[str], out: Path, tell: Callable[[str], None] = lambda line: None
+) -> tuple[list[InputFile], OutputNames]:
     """The files of a run: those that are named, and the images and videos in folders that are named.
 
     Folders are searched with all that is below them; their answers lie in folders of the same names below `out`.
     What lies in `out` itself is none of the input. A folder that holds nothing stands for itself: it is an input that
-    cannot be done.
+    cannot be done. What a file is, its content says.
 
     Args:
         paths: files and folders.
         out: folder of the results.
+        tell: takes a line for the user on each folder, which names what is left out of it.
 
     Returns:
         The files, in an order that is the same in every process, and the names that they have taken.
     """
-    found: list[tuple[str, PurePath]] = []
+    found: list[tuple[str, PurePath, bool]] = []
     for path in paths:
-        inside = _files_below(Path(path), out) if Path(path).is_dir() else []
-        found += [(str(file), file.relative_to(path)) for file in inside]
+        inside, left_out = _files_below(Path(path), out) if Path(path).is_dir() else ([], {})
+        found += [(str(file), file.relative_to(path), is_video) for file, is_video in inside]
         if not inside:
-            found.append((str(path), PurePath(Path(path).name)))
-    stems = [place.with_suffix("").as_posix() if place.name else "" for _, place in found]
+            found.append((str(path), PurePath(Path(path).name), kind_of(Path(path)) is Kind.VIDEO))
+        if left_out:
+            tell(f"{path}: {_told(left_out, Path(path))}")
+    stems = [place.with_suffix("").as_posix() if place.name else "" for _, place, _ in found]
     names = OutputNames(stems)
     files = [
-        InputFile(path, names.next_for(stem), place.as_posix())
-        for (path, place), stem in zip(found, stems, strict=True)
+        InputFile(path, names.next_for(stem), place.as_posix(), is_video)
+        for (path, place, is_video), stem in zip(found, stems, strict=True)
     ]
     return files, names
 
 
-def _files_below(folder: Path, out: Path) -> list[Path]:
+def _files_below(folder: Path, out: Path) -> tuple[list[tuple[Path, bool]], dict[str, list[Path]]]:
+    """The files of a folder that are done, each with whether it is a video, and the others by what they are."""
     answers = out.resolve()
-    files = []
-    for parent, folders, names in os.walk(folder):
+    done, left_out = [], {}
+    unread = left_out.setdefault("folders that cannot be opened", [])
+    for parent, folders, names in os.walk(folder, onerror=lambda error: unread.append(Path(error.filename))):
         folders[:] = [name for name in folders if (Path(parent) / name).resolve() != answers]
         if Path(parent).resolve() == answers:
             continue
-        files += [Path(parent) / name for name in names if _is_input(name)]
-    return sorted(files)
+        left_out.setdefault("links to folders", []).extend(
+            Path(parent) / name for name in folders if (Path(parent) / name).is_symlink()
+        )
+        for path in (Path(parent) / name for name in names):
+            kind = Kind.HIDDEN if path.name.startswith(".") else kind_of(path)
+            if kind.is_input:
+                done.append((path, kind is Kind.VIDEO))
+            else:
+                left_out.setdefault(kind.value, []).append(path)
+    return sorted(done), {kind: sorted(paths) for kind, paths in left_out.items() if paths}
 
 
-def _is_input(name: str) -> bool:
-    return not name.startswith(".") and Path(name).suffix.lower() in IMAGE_SUFFIXES + VIDEO_SUFFIXES
+def _told(left_out: dict[str, list[Path]], folder: Path) -> str:
+    """One line that counts what is left out by its kind and names it, or the first of many."""
+    parts = []
+    for kind, paths in left_out.items():
+        shown = ", ".join(path.relative_to(folder).as_posix() for path in paths[:_NAMED])
+        more = f" and {len(paths) - _NAMED} more" if len(paths) > _NAMED else ""
+        parts.append(f"{len(paths)} {kind} ({shown}{more})")
+    return f"left out {', '.join(parts)}"
 
 
 def make_folder(folder: Path) -> None:

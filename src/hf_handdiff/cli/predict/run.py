@@ -49,7 +49,7 @@ def predict_files(
         InputError: the detector, the checkpoint or the output folder cannot be used at all.
     """
     make_folder(settings.out)
-    files, names = find_inputs(paths, settings.out)
+    files, names = find_inputs(paths, settings.out, _warn if share.is_main else lambda line: None)
     manifest = Manifest(settings.out, settings.of_answers(), share.index)
     if share.is_main:
         for folder in {(settings.out / file.name).parent for file in files}:
@@ -66,6 +66,10 @@ def predict_files(
     run.finish()
     share.wait()  # a launcher ends all processes when one of them ends with a failure
     return run.failed, len(own)
+
+
+def _warn(line: str) -> None:
+    print(f"handdiff: warning: {line}", file=sys.stderr)
 
 
 @dataclass(frozen=True)

@@ -94,7 +94,7 @@ def predict_video(
             names = [f"{number} {hand.own.handedness}" for number, hand in hands.items()]
             writer.write(draw_hands(done.frame.pixels, drawn, names), done.frame.time_s)
             counts.add(hands)
-    return counts.report(stem)
+    return counts.report(stem) + ([] if reader.damage is None else [f"warning: {reader.damage}"])
 
 
 class _Counts:
