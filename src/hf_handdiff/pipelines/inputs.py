@@ -252,7 +252,7 @@ def _mirror_left_hands(request: HandRequest) -> None:
         return
     if request.images is not None:
         request.images = [
-            np.ascontiguousarray(image[:, ::-1]) if is_left else image
+            image[:, ::-1] if is_left else image  # a view: what is cut out of it is copied
             for image, is_left in zip(request.images, left.tolist(), strict=True)
         ]
     crops = request.crops.clone()
