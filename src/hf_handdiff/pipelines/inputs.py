@@ -373,7 +373,7 @@ def _rows(intrinsics, indices: list[int], count: int):
 
 def _per_hand(generator, indices: list[int], count: int):
     """The seed of each hand's image, drawn once an image from a generator; hands of one image share it."""
-    if not isinstance(generator, (list, tuple)) or len(generator) != count:
+    if not isinstance(generator, (list, tuple)):
         return generator
     seeds = base_seeds(generator, count)
     return [seeds[index] for index in indices]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -10,6 +11,8 @@ from pathlib import Path, PurePath
 from hf_handdiff.cli.predict.kinds import Kind, kind_of
 from hf_handdiff.errors import InputError
 
+_LONGEST_NAME = 255 - len(".jsonl")
+"""Bytes of a name to which the longest suffix is added; file systems take 255."""
 _NAMED = 5
 """So many files of a kind that are left out are named."""
 
@@ -34,36 +37,59 @@ class InputFile:
 class OutputNames:
     """Hands out names of result files, so that no two results of a run share one.
 
-    Two images called ``hand.jpg`` in different folders become ``hand`` and ``hand-2``.
+    Two images called ``hand.jpg`` in different folders become ``hand`` and ``hand-2``. A name that a suffix would make
+    longer than file systems take is cut, and ends in a digest of the whole of it.
 
     Args:
         stems: the names of all images of the run; they are kept free for them.
     """
 
     def __init__(self, stems: Iterable[str]):
-        self._reserved = {stem.casefold() for stem in stems}
+        self._reserved = {_short(stem).casefold() for stem in stems}
         self._used: set[str] = set()
 
     def next_for(self, stem: str) -> str:
         """Return a name for an image called `stem`."""
-        if stem.casefold() not in self._used:
-            self._used.add(stem.casefold())
-            return stem
+        name = _short(stem)
+        if name.casefold() not in self._used:
+            self._used.add(name.casefold())
+            return name
         return self._numbered(stem)
 
     def claim(self, name: str) -> str:
         """Return a name for a further result, that is no image's own."""
-        if name.casefold() not in self._used | self._reserved:
-            self._used.add(name.casefold())
-            return name
+        short = _short(name)
+        if self._is_free(short):
+            self._used.add(short.casefold())
+            return short
         return self._numbered(name)
 
     def _numbered(self, name: str) -> str:
         number = 2
-        while f"{name}-{number}".casefold() in self._used | self._reserved:
+        while not self._is_free(numbered := _short(f"{name}-{number}")):
             number += 1
-        self._used.add(f"{name}-{number}".casefold())
-        return f"{name}-{number}"
+        self._used.add(numbered.casefold())
+        return numbered
+
+    def _is_free(self, name: str) -> bool:
+        return name.casefold() not in self._used and name.casefold() not in self._reserved
+
+
+def _short(name: str) -> str:
+    """A name of results whose last part leaves room for a suffix."""
+    folder, slash, last = name.rpartition("/")
+    data = os.fsencode(last)
+    if len(data) <= _LONGEST_NAME:
+        return name
+    digest = hashlib.sha256(data).hexdigest()[:8]
+    return f"{folder}{slash}{os.fsdecode(_cut(data, _LONGEST_NAME - 9))}-{digest}"
+
+
+def _cut(data: bytes, length: int) -> bytes:
+    """At most so many bytes of UTF-8, without a part of a letter at the end."""
+    while length and data[length] & 0xC0 == 0x80:
+        length -= 1
+    return data[:length]
 
 
 def find_inputs(

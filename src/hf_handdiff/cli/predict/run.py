@@ -69,7 +69,12 @@ def predict_files(
 
 
 def _warn(line: str) -> None:
-    print(f"handdiff: warning: {line}", file=sys.stderr)
+    print(_printable(f"handdiff: warning: {line}"), file=sys.stderr)
+
+
+def _printable(line: str) -> str:
+    """A line that any terminal takes: names of files may hold line ends, and bytes that are no UTF-8."""
+    return line.replace("\r", "\\r").replace("\n", "\\n").encode(errors="backslashreplace").decode()
 
 
 @dataclass(frozen=True)
@@ -173,7 +178,8 @@ class _Run:
         except Exception as error:  # show where it is, but do the other files
             self.failed += 1
             write_line(f"handdiff: error: {file.path}: unexpected {type(error).__name__}: {error}", error=True)
-            write_line(traceback.format_exc(), error=True)
+            for line in traceback.format_exc().splitlines():
+                write_line(line, error=True)
 
 
 def _with_progress(files: Sequence[InputFile], shown: bool) -> Iterator[tuple[InputFile, WriteLine]]:
@@ -182,7 +188,7 @@ def _with_progress(files: Sequence[InputFile], shown: bool) -> Iterator[tuple[In
 
     def write_line(line: str, error: bool = False) -> None:
         warning = error or ": warning: " in line
-        tqdm.write(line, file=sys.stderr if warning else sys.stdout)
+        tqdm.write(_printable(line), file=sys.stderr if warning else sys.stdout)
 
     for file in tqdm(files, desc="files", unit="file", disable=len(files) < 2 or not shown, file=sys.stderr):
         yield file, write_line
