@@ -219,7 +219,7 @@ def _draw_mesh_panel(photo: Image.Image, view: _View, hand: PlacedHand) -> Image
 
 def _draw_spread_panel(photo: Image.Image, view: _View, hand: PlacedHand) -> Image.Image:
     calm = Image.blend(photo.convert("L").convert("RGB"), Image.new("RGB", photo.size, _BACKGROUND), 0.45)
-    points_px = [view.to_canvas(project_to_pixels(joints, hand.intrinsics)) for joints in hand.hypotheses]
+    points_px = list(view.to_canvas(project_to_pixels(hand.hypotheses, hand.intrinsics)))
     radius_px = None
     if hand.joint_std is not None:
         depth = np.maximum(hand.joints[:, 2], 1e-3)

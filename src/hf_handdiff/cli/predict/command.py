@@ -8,7 +8,13 @@ from dataclasses import fields
 from pathlib import Path
 
 from hf_handdiff.cli.arguments import DETECTORS, add_checkpoint_argument, add_device_argument, checked, whole_number
-from hf_handdiff.cli.predict.settings import PredictionSettings, check_box, check_intrinsics, load_boxes
+from hf_handdiff.cli.predict.settings import (
+    PredictionSettings,
+    check_box,
+    check_intrinsics,
+    check_writable,
+    load_boxes,
+)
 from hf_handdiff.pipelines.defaults import AGGREGATIONS, HANDEDNESS
 
 _DESCRIPTION = """\
@@ -34,6 +40,12 @@ def add_predict_parser(subparsers) -> None:
         "--save-vertices",
         action="store_true",
         help="also write NAME.npz with every array, all vertices included",
+    )
+    parser.add_argument(
+        "--write",
+        type=checked(check_writable),
+        metavar="json,glb,png",
+        help="images: what is written for each hand, such as json alone, the quickest (default: all three)",
     )
     parser.add_argument(
         "--resume",
