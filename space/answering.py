@@ -153,7 +153,7 @@ def load_photo(source: str | bytes | None) -> Photo:
 
 
 def photo_of_frame(pixels: np.ndarray) -> Photo:
-    """A webcam's frame, (H, W, 3) uint8, as a photo; `load_photo` has limited its size."""
+    """A webcam's frame, (H, W, 3) uint8 RGB, as a photo; `load_photo` has limited its size."""
     return Photo(load_image(pixels), 1.0)
 
 

@@ -73,7 +73,7 @@ class BuiltinHandDetector:
         """Return the hands of a photo, largest first.
 
         Args:
-            image: a path, a PIL.Image or an (H, W, 3) uint8 array, not mirrored.
+            image: a path, a PIL.Image or an (H, W, 3) uint8 RGB array, not mirrored.
         """
         pixels = load_image(image, "image")
         palms = self._palms(pixels)
@@ -139,7 +139,7 @@ class _SearchPicture:
 
 
 def _pictures_to_search(photo: np.ndarray, sizes: tuple[int, ...], trained_size: int) -> Iterator[_SearchPicture]:
-    """A photo (H, W, 3) uint8 at each of several sizes of its longer side in px, the finest first.
+    """A photo (H, W, 3) uint8 RGB at each of several sizes of its longer side in px, the finest first.
 
     Each is made from the finer one before it: reading all pixels of a large photo once is enough.
     """

@@ -44,7 +44,7 @@ class MediaPipeHandDetector:
         """Return the hands of a photo, largest first.
 
         Args:
-            image: a path, a PIL.Image or an (H, W, 3) uint8 array, not mirrored.
+            image: a path, a PIL.Image or an (H, W, 3) uint8 RGB array, not mirrored.
         """
         pixels = load_image(image, "image")
         found = []

@@ -18,7 +18,7 @@ class HandRequest:
     """A checked request about B hands, mirrored so that all of them are right hands.
 
     Attributes:
-        images: B arrays (H, W, 3) uint8, or None where only keypoints or joints were given.
+        images: B arrays (H, W, 3) uint8 RGB, or None where only keypoints or joints were given.
         handedness: B strings, as the caller said.
         crops: (B, 3) float32 centre x, centre y, side in px of the (mirrored) image, or None without any 2D.
         widths: (B,) float32: mirroring is x -> width - x.
@@ -62,7 +62,7 @@ def check_request(
     """Check the arguments that all pipelines share.
 
     Args:
-        images: one or a list of paths, PIL images or (H, W, 3) uint8 arrays; None where keypoints (or, for
+        images: one or a list of paths, PIL images or (H, W, 3) uint8 RGB arrays; None where keypoints (or, for
             `num_hands_without_2d`, joints) stand in for them.
         handedness: "left" or "right", or one an image.
         boxes: (B, 4) xyxy px, or (4,) for one image.

@@ -24,7 +24,7 @@ FindHands = Callable[[str, np.ndarray], list[HandToPredict]]
 
 
 def hand_finder(settings: PredictionSettings) -> FindHands:
-    """The function that says which hands of an image are to be done: path, (H, W, 3) uint8 -> hands."""
+    """The function that says which hands of an image are to be done: path, (H, W, 3) uint8 RGB -> hands."""
     if settings.detector is None:
         return lambda path, image: [HandToPredict(settings.for_file(path).box, settings.side)]
     detector = load_detector(settings)
@@ -92,7 +92,7 @@ def write_hand(
     Args:
         output: of `sample_hands`.
         index: which hand of it.
-        image: (H, W, 3) uint8.
+        image: (H, W, 3) uint8 RGB.
         hand: as it was asked for.
         name: of the results, below `settings.out`.
         settings: what the user asked for.
