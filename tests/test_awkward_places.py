@@ -5,6 +5,7 @@ import json
 import os
 import signal
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ from hf_handdiff.errors import StorageError
 from hf_handdiff.files import add_to_folder, replace_file, replace_folder
 from hf_handdiff.models import JointDenoiser
 
+REALISTIC = Path(__file__).parents[1] / "data" / "realistic_test"
 LETTERS = {"one byte": "a", "two bytes": "é", "three bytes": "手"}
 
 
@@ -132,6 +134,21 @@ def test_folders_that_cannot_be_written_are_one_sentence(checkpoint, tmp_path, c
     draw(locked_in / "b.png")
     locked_in.chmod(0o555)
     assert main(arguments(checkpoint, tmp_path / "out", locked_in)) == 0
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["evaluate", "--data", str(REALISTIC), "--split", "test", "--out", "{}/results"],
+        ["benchmark", "--json", "{}/figures.json"],
+        ["benchmark", "--json", "{}/below/figures.json"],
+    ],
+)
+def test_commands_say_at_once_that_they_cannot_write(tmp_path, capsys, without_privileges, command):
+    tmp_path.chmod(0o555)
+    assert main([word.format(tmp_path) for word in command]) == 1
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("handdiff")]
+    assert line.startswith("handdiff: error: --") and "ermission denied" in line
 
 
 def test_two_runs_into_one_folder_do_not_disturb_each_other(checkpoint, tmp_path, warm):

@@ -273,6 +273,25 @@ def _let_go(handle: int | None) -> None:
         os.close(handle)
 
 
+def make_writable_folder(folder: str | os.PathLike, name: str = "--out") -> Path:
+    """Make a folder where it is missing, and see that files can be written into it: before the work, not after it.
+
+    Args:
+        folder: the folder.
+        name: what it was given as, for the message.
+
+    Raises:
+        InputError: it cannot be made, or not be written into.
+    """
+    try:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{name}: '{folder}' cannot be made a folder ({error.strerror})") from None
+    if not os.access(folder, os.W_OK | os.X_OK, effective_ids=os.access in os.supports_effective_ids):
+        raise InputError(f"{name}: '{folder}' cannot be written into (permission denied)")
+    return Path(folder)
+
+
 def replace_between_marks(path: str | os.PathLike, name: str, text: str) -> None:
     """Put `text` between the lines `<!-- NAME:begin -->` and `<!-- NAME:end -->` of a Markdown file.
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePath
 
 from hf_handdiff.cli.predict.kinds import Kind, kind_of
-from hf_handdiff.errors import InputError
+from hf_handdiff.files import make_writable_folder
 
 _LONGEST_NAME = 255 - len(".jsonl")
 """Bytes of a name to which the longest suffix is added; file systems take 255."""
@@ -161,12 +161,9 @@ def make_folder(folder: Path) -> None:
     """Make a folder of the results where it is missing.
 
     Raises:
-        InputError: it cannot be made.
+        InputError: it cannot be made, or not be written into.
     """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"--out: '{folder}' cannot be made a folder ({error.strerror})") from None
+    make_writable_folder(folder)
 
 
 def with_suffix(stem: Path, suffix: str) -> Path:
