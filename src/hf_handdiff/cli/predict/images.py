@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from hf_handdiff.pipelines import CascadedHandPipeline
 
 _PNG_COMPRESSION = 1
-"""Of zlib: in a third of the time of its default, and these pictures get no larger by it."""
+"""Of zlib: files a fifth larger than by its default, in a third of the time."""
 
 FindHands = Callable[[str, np.ndarray], list[HandToPredict]]
 
