@@ -17,6 +17,7 @@ from hf_handdiff.hand.topology import JOINT_NAMES
 from hf_handdiff.images import load_image, open_image
 from hf_handdiff.models.hand_search import BuiltinHandDetector
 from hf_handdiff.pipelines.defaults import DEFAULT_AGGREGATION, NUM_HYPOTHESES
+from hf_handdiff.pipelines.doubts import LOW_AGREEMENT, LOW_SIDE_SCORE
 from hf_handdiff.viz import PlacedHand, place_prediction, rig_of_output
 from hf_handdiff.viz.overlay import LOW_HAND_SCORE
 from hf_handdiff.viz.rig import HandRig
@@ -156,7 +157,7 @@ def load_photo(source: str | bytes | None) -> Photo:
 
 
 def photo_of_frame(pixels: np.ndarray) -> Photo:
-    """A webcam's frame, (H, W, 3) uint8, as a photo; `load_photo` has limited its size."""
+    """A webcam's frame, (H, W, 3) uint8 RGB, as a photo; `load_photo` has limited its size."""
     return Photo(load_image(pixels), 1.0)
 
 
@@ -227,8 +228,20 @@ def answer_hand(
         ),
         region90=pipeline.joint_region(output.joint_std, 0.9)[0].numpy(),
         record=_record(photo, hand, settings, output),
-        warning="" if score >= LOW_HAND_SCORE else f"Hand score {score:.2f} is low: perhaps this is no hand.",
+        warning=_doubt(output, hand.handedness),
     )
+
+
+def _doubt(output: Any, side: str) -> str:
+    """What a visitor should know before believing an answer, or nothing."""
+    score, right_side = float(output.hand_score[0]), float(output.side_score[0])
+    if not score >= LOW_HAND_SCORE:
+        return f"Hand score {score:.2f} is low: perhaps this is no hand."
+    if right_side < LOW_SIDE_SCORE:
+        return f"This looks like a {'right' if side == 'left' else 'left'} hand (side score {right_side:.2f})."
+    if float(output.keypoint_agreement[0]) < LOW_AGREEMENT:
+        return "Most keypoints lie elsewhere than the photo shows them."
+    return ""
 
 
 def keypoint_rows(keypoints: Keypoints) -> list[list[Any]]:

@@ -42,7 +42,7 @@ def answer_frame(pipeline, mirrored: np.ndarray, tracked: HandToPredict | None, 
 
     Args:
         pipeline: the cascade.
-        mirrored: (H, W, 3) uint8, mirrored as webcams show their owner.
+        mirrored: (H, W, 3) uint8 RGB, mirrored as webcams show their owner.
         tracked: `LiveFrame.tracked` of the last frame, or None.
         settings: few hypotheses, to be quick.
 

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from functools import partial
 
 import numpy as np
@@ -14,6 +15,7 @@ from hf_handdiff import viz
 from hf_handdiff.cli.main import main
 from hf_handdiff.cli.predict.files import InputFile, find_inputs
 from hf_handdiff.cli.predict.manifest import Manifest
+from hf_handdiff.cli.predict.overlap import InOrder, ahead
 from hf_handdiff.pipelines import CascadedHandPipeline
 
 NAMES = ("a", "b", "sub/a", "sub/c", "d")
@@ -138,6 +140,70 @@ def test_resume_does_what_is_missing_and_nothing_else(checkpoint, folder, tmp_pa
     assert calls == []
 
 
+def test_write_says_what_is_written_and_resume_goes_by_it(checkpoint, folder, tmp_path, calls):
+    everything, out = tmp_path / "everything", tmp_path / "out"
+    assert predict(checkpoint, everything, folder) == 0
+    assert predict(checkpoint, out, folder, "--write", "json") == 0
+    assert answers(out) == answers(everything)
+    assert {path.suffix for path in out.rglob("*") if path.is_file()} == {".json", ".jsonl"}
+    calls.clear()
+    assert predict(checkpoint, out, folder, "--write", "json", "--resume") == 0 and calls == []
+    assert predict(checkpoint, out, folder, "--write", "png,glb,json", "--resume") == 0 and sum(calls) == 5
+    for path in sorted(everything.rglob("*.*")):
+        if path.suffix in (".json", ".glb", ".png"):
+            assert path.read_bytes() == (out / path.relative_to(everything)).read_bytes()
+    calls.clear()
+    assert predict(checkpoint, out, folder, "--resume") == 0 and calls == []
+    with pytest.raises(SystemExit):
+        predict(checkpoint, out, folder, "--write", "json,obj")
+
+
+def test_a_folder_without_json_is_taken_up_again_by_what_it_holds(checkpoint, folder, tmp_path, calls):
+    out = tmp_path / "out"
+    assert predict(checkpoint, out, folder, "--write", "png") == 0
+    assert answers(out) == {} and len(list(out.rglob("*.png"))) == 5
+    (out / "d.png").unlink()
+    calls.clear()
+    assert predict(checkpoint, out, folder, "--write", "png", "--resume") == 0 and sum(calls) == 1
+
+
+def test_an_answer_that_cannot_be_written_is_counted_and_not_done(checkpoint, folder, tmp_path, capsys, calls):
+    """The thread that writes says it, and goes on."""
+    out = tmp_path / "out"
+    (out / "b.json").mkdir(parents=True)
+    assert predict(checkpoint, out, folder) == 1
+    said = capsys.readouterr().err
+    assert said.count("handdiff: error:") == 1 and "b.png" in said and "1 of 5 images failed" in said
+    (out / "b.json").rmdir()
+    calls.clear()
+    assert predict(checkpoint, out, folder, "--resume") == 0 and sum(calls) == 1
+
+
+def test_jobs_are_done_in_order_and_few_wait():
+    done, begun = [], []
+
+    def slow(number):
+        time.sleep(0.002)
+        done.append(number)
+
+    with InOrder(2) as writing:
+        for number in range(20):
+            writing.do(slow, number)
+            assert number - len(done) <= 3
+    assert done == list(range(20))
+    with pytest.raises(ZeroDivisionError), InOrder(2) as writing:
+        writing.do(lambda: 1 / 0)
+    loaded = ahead(range(9), lambda item: begun.append(item) or 1 / (item - 3), 2)
+    for item, result in loaded:
+        if item == 3:
+            with pytest.raises(ZeroDivisionError):
+                result()
+        else:
+            assert result() == 1 / (item - 3)
+        assert len(begun) <= item + 3
+    assert begun == list(range(9))
+
+
 @pytest.mark.parametrize("change", ["seed", "image", "no --resume"])
 def test_what_has_changed_is_done_again(checkpoint, folder, tmp_path, calls, change):
     out = tmp_path / "out"
@@ -170,6 +236,33 @@ def test_inputs_have_names_of_their_own(tmp_path):
     assert [file.name for file in files] == ["a", "a-2", "sub/b", "a-3"]
     assert [file.is_video for file in files] == [False, False, True, False]
     assert names.claim("a") == "a-4"
+
+
+def test_what_a_folder_leaves_out_is_named_and_counted(tmp_path, monkeypatch):
+    """Files are told by what they hold: an image by any name, and a pipe is never opened."""
+    folder = tmp_path / "photos"
+    (folder / "sub").mkdir(parents=True)
+    photo = Image.new("RGB", (8, 6))
+    photo.save(folder / "scan", "PNG")
+    photo.save(folder / "IMG.jfif", "JPEG")
+    photo.save(folder / "moves.gif", save_all=True, append_images=[Image.new("RGB", (8, 6), "red")])
+    photo.save(folder / "still.gif")
+    (folder / "broken.jpg").write_text("no image")
+    for number in range(7):
+        (folder / "sub" / f"table{number}.csv").write_text("1,2")
+    (folder / ".DS_Store").write_bytes(b"Bud1")
+    (folder / "gone.csv").symlink_to("nowhere")
+    if hasattr(os, "mkfifo"):
+        os.mkfifo(folder / "pipe.jpg")
+    lines = []
+    files, _ = find_inputs([str(folder)], tmp_path / "out", lines.append)
+    expected = {"broken": False, "IMG": False, "moves": True, "scan": False, "still": False}
+    assert {file.name: file.is_video for file in files} == expected
+    (line,) = lines
+    assert "7 neither images nor videos (sub/table0.csv, sub/table1.csv" in line and "and 2 more)" in line
+    assert "1 hidden (.DS_Store)" in line and "gone.csv" in line and "\n" not in line
+    find_inputs([str(folder / "scan")], tmp_path / "out", lines.append)
+    assert len(lines) == 1
 
 
 def test_processes_read_each_others_manifests(tmp_path):

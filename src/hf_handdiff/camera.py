@@ -15,7 +15,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 import torch.nn.functional as F
-from PIL import Image
+
+from hf_handdiff.resizing import reduce_blocks
 
 BOX_MARGIN = 1.4
 """Side of the crop over the longer side of the caller's box."""
@@ -127,11 +128,12 @@ def crop_image(image: np.ndarray, crop: np.ndarray, size: int) -> torch.Tensor:
     high = np.clip(np.ceil(centre + side / 2).astype(int) + 1, 0, extent)
     if (high <= low).any():
         return torch.zeros(3, size, size)
-    part = np.ascontiguousarray(image[low[1] : high[1], low[0] : high[0]])
+    part = image[low[1] : high[1], low[0] : high[0]]
     block = max(int(side / size), 1)
     if block > 1:
-        part = np.array(Image.fromarray(part).reduce(block))
-    pixels = torch.tensor(part.transpose(2, 0, 1)[None], dtype=torch.float32) / 255.0
+        part = reduce_blocks(part, (block, block))
+    planes = np.ascontiguousarray(part.transpose(2, 0, 1)[None])
+    pixels = torch.tensor(planes, dtype=torch.float32) / 255.0
     middle = torch.tensor((centre - low) / block, dtype=torch.float32)[None]
     samples = samples_per_pixel(side / block / size)
     return crop_squares(pixels, middle, torch.tensor([side / block]), torch.zeros(1), size, samples)[0]

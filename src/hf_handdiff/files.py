@@ -28,6 +28,7 @@ _MARK = ".handdiff-part"
 _BEFORE = ".before"
 _PART = re.compile(rf"\.(?P<name>.*)-[a-z0-9_]{{8}}{re.escape(_MARK)}(?P<suffix>\.[^.]*)?", re.DOTALL)
 _LONGEST_NAME = 100  # bytes of a file's name that its temporary name repeats
+_LONGEST_SUFFIX = 20  # a longer one says nothing of a format
 _DEAD_AFTER_S = 24 * 3600.0  # where there are no locks: nothing is written for so long
 
 
@@ -198,7 +199,7 @@ def _takes_its_place_back(path: Path) -> bool:
     target = path.with_name(found["name"])
     if target.exists():
         return False
-    if len(found["name"].encode()) < _LONGEST_NAME:  # else its name is not known whole
+    if len(os.fsencode(found["name"])) < _LONGEST_NAME:  # else its name is not known whole
         os.replace(path, target)
     return True
 
@@ -214,7 +215,11 @@ def _last_change(path: Path) -> float:
 
 def _new_part(place: Path, name: str, suffix: str | None) -> tuple[Path, int | None]:
     """A new temporary file in `place`, or a folder if `suffix` is None, and the lock on it."""
-    prefix = "." + name.encode()[:_LONGEST_NAME].decode(errors="ignore") + "-"
+    encoded = os.fsencode(name)  # names need not be UTF-8
+    cut = encoded if len(encoded) <= _LONGEST_NAME else encoded[:_LONGEST_NAME].decode(errors="ignore").encode()
+    prefix = "." + os.fsdecode(cut) + "-"
+    if suffix is not None and len(os.fsencode(suffix)) > _LONGEST_SUFFIX:
+        suffix = ""
     while True:
         if suffix is None:
             part = Path(tempfile.mkdtemp(prefix=prefix, suffix=_MARK, dir=place))
@@ -266,6 +271,25 @@ def _hold(path: Path) -> int | None:
 def _let_go(handle: int | None) -> None:
     if handle is not None:
         os.close(handle)
+
+
+def make_writable_folder(folder: str | os.PathLike, name: str = "--out") -> Path:
+    """Make a folder where it is missing, and see that files can be written into it: before the work, not after it.
+
+    Args:
+        folder: the folder.
+        name: what it was given as, for the message.
+
+    Raises:
+        InputError: it cannot be made, or not be written into.
+    """
+    try:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{name}: '{folder}' cannot be made a folder ({error.strerror})") from None
+    if not os.access(folder, os.W_OK | os.X_OK, effective_ids=os.access in os.supports_effective_ids):
+        raise InputError(f"{name}: '{folder}' cannot be written into (permission denied)")
+    return Path(folder)
 
 
 def replace_between_marks(path: str | os.PathLike, name: str, text: str) -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import io
 import os
 import struct
-from functools import lru_cache
 from pathlib import Path
 from threading import Lock
 from typing import Any, BinaryIO, Union
@@ -18,33 +17,34 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from hf_handdiff.errors import InputError
+from hf_handdiff.image_formats import (
+    IMAGE_FORMATS,
+    IMAGE_SUFFIXES,
+    open_image,
+    readable_formats,
+    why_no_photo,
+    why_not_read,
+)
+
+__all__ = [
+    "IMAGE_FORMATS",
+    "IMAGE_SUFFIXES",
+    "ImageInput",
+    "decode_image",
+    "load_image",
+    "load_images",
+    "open_image",
+    "readable_formats",
+]
 
 ImageInput = Union[str, os.PathLike, Image.Image, np.ndarray]
 
-IMAGE_FORMATS = {
-    "JPEG": (".jpg", ".jpeg"),
-    "PNG": (".png",),
-    "WEBP": (".webp",),
-    "BMP": (".bmp",),
-    "TIFF": (".tif", ".tiff"),
-    "GIF": (".gif",),
-    "PPM": (".ppm",),
-    "AVIF": (".avif",),
-    "JPEG2000": (".jp2",),
-}
-"""Pillow's names of the formats that are read, each with the suffixes by which its files are found in folders.
-
-Pillow knows many more, by the content of a file and not by its name. Some of them run other programs (EPS: Ghostscript;
-WMF: the system's own drawing), some hold a file of any other format (IPTC, ICO, ICNS), some call whatever is registered
-for them (BUFR, GRIB, HDF5).
-"""
-IMAGE_SUFFIXES = tuple(suffix for suffixes in IMAGE_FORMATS.values() for suffix in suffixes)
 _DRAWN_WHEN_LOADED = ("EPS", "WMF")
 
 _READING = Lock()
 """Held while a caller's own `PIL.Image` is read, which changes it: two threads may have been given the same one."""
 
-IMAGE_EXPECTED = "expected an image: a path, a PIL.Image or an (H, W, 3) uint8 array"
+IMAGE_EXPECTED = "expected an image: a path, a PIL.Image or an (H, W, 3) uint8 RGB array"
 
 _EXIF_ORIENTATION = 0x0112
 _ORIENTATION_TO_TRANSPOSE = {
@@ -58,23 +58,9 @@ _ORIENTATION_TO_TRANSPOSE = {
 }
 _ALPHA_MODES = ("RGBA", "RGBa", "LA", "La", "PA")
 # what Pillow's decoders raise on damaged files, besides OSError
-_DECODE_ERRORS = (OSError, SyntaxError, ValueError, EOFError, IndexError, struct.error)
-
-
-@lru_cache(maxsize=1)
-def readable_formats() -> tuple[str, ...]:
-    """Those of `IMAGE_FORMATS` that this Pillow knows: AVIF came late."""
-    Image.init()
-    return tuple(name for name in IMAGE_FORMATS if name in Image.OPEN)
-
-
-def open_image(file: str | os.PathLike | BinaryIO) -> Image.Image:
-    """`PIL.Image.open` for files of others: of the formats of `IMAGE_FORMATS` alone.
-
-    Raises:
-        PIL.UnidentifiedImageError: the file is of no such format, whatever its name says.
-    """
-    return Image.open(file, formats=readable_formats())
+_DECODE_ERRORS = (OSError, SyntaxError, ValueError, EOFError, IndexError, RuntimeError, struct.error)
+_TOO_MANY_PIXELS = (Image.DecompressionBombError, Image.DecompressionBombWarning)  # a caller may raise warnings
+_BITS_PER_SAMPLE, _PHOTOMETRIC = 258, 262  # tags of TIFF
 
 
 def load_image(source: ImageInput, name: str = "images") -> np.ndarray:
@@ -145,11 +131,9 @@ def _decode(file: Path | BinaryIO, name: str, label: str) -> np.ndarray:
     except (InputError, PermissionError):
         raise
     except UnidentifiedImageError:
-        raise InputError(
-            f"{name}: {label} is not an image of a format that is read: {', '.join(readable_formats())}"
-        ) from None
-    except Image.DecompressionBombError:
-        raise InputError(f"{name}: {label} has too many pixels to be loaded safely") from None
+        raise InputError(f"{name}: {label} {why_not_read(file)}") from None
+    except _TOO_MANY_PIXELS:
+        raise _too_many_pixels(name, label) from None
     except _DECODE_ERRORS as error:
         raise InputError(f"{name}: {label} is a truncated or damaged image ({error})") from None
 
@@ -159,23 +143,34 @@ def _to_rgb_array(image: Image.Image, name: str, label: str) -> np.ndarray:
         raise InputError(f"{name}: {label} has no pixels ({image.width} x {image.height})")
     if image.format in _DRAWN_WHEN_LOADED and getattr(image, "tile", True):  # opened elsewhere, not loaded yet
         raise InputError(f"{name}: {label} is an {image.format} drawing and has no pixels until another program runs")
+    reason = why_no_photo(image)
+    if reason is not None:
+        raise InputError(f"{name}: {label} {reason}")
     try:
         image.load()
+    except _TOO_MANY_PIXELS:
+        raise _too_many_pixels(name, label) from None
     except _DECODE_ERRORS as error:
         raise InputError(f"{name}: {label} is a truncated or damaged image ({error})") from None
-    return np.array(_to_rgb(_upright(image), name, label), dtype=np.uint8)
+    rgb, transpose = _to_rgb(image, name, label), _way_to_upright(image)
+    return np.array(rgb if transpose is None else rgb.transpose(transpose), dtype=np.uint8)
 
 
-def _upright(image: Image.Image) -> Image.Image:
+def _way_to_upright(image: Image.Image) -> Image.Transpose | None:
     try:
-        orientation = image.getexif().get(_EXIF_ORIENTATION, 1)
+        return _ORIENTATION_TO_TRANSPOSE.get(image.getexif().get(_EXIF_ORIENTATION, 1))
     except _DECODE_ERRORS:  # damaged EXIF is no reason to refuse intact pixels
-        return image
-    transpose = _ORIENTATION_TO_TRANSPOSE.get(orientation)
-    return image if transpose is None else image.transpose(transpose)
+        return None
+
+
+def _too_many_pixels(name: str, label: str) -> InputError:
+    limit = f", more than {2 * Image.MAX_IMAGE_PIXELS:,} (PIL.Image.MAX_IMAGE_PIXELS)" if Image.MAX_IMAGE_PIXELS else ""
+    return InputError(f"{name}: {label} has too many pixels to be loaded safely{limit}")
 
 
 def _to_rgb(image: Image.Image, name: str, label: str) -> Image.Image:
+    if image.mode == "I" or image.mode.startswith("I;16"):
+        return _sixteen_bits_to_rgb(image, name, label)
     if image.mode in _ALPHA_MODES or "transparency" in image.info:
         rgba = image.convert("RGBA")
         white = Image.new("RGBA", rgba.size, (255, 255, 255, 255))
@@ -184,23 +179,30 @@ def _to_rgb(image: Image.Image, name: str, label: str) -> Image.Image:
         raise InputError(
             f"{name}: {label} holds floating-point pixels of unknown range; expected 8 or 16 bits a channel"
         )
-    if image.mode == "I" or image.mode.startswith("I;16"):
-        return _sixteen_bits_to_rgb(image, name, label)
     return image.convert("RGB")
 
 
 def _sixteen_bits_to_rgb(image: Image.Image, name: str, label: str) -> Image.Image:
+    """Grey of 9 to 16 bits: the full range becomes 0..255, however many bits a TIFF file has and where its white is."""
     levels = np.asarray(image).astype(np.int64)
+    tags = getattr(image, "tag_v2", {})
+    highest = 2 ** max(tags.get(_BITS_PER_SAMPLE, (16,))) - 1 if image.mode.startswith("I;16") else 65535
     if levels.min() < 0 or levels.max() > 65535:
         raise InputError(f"{name}: {label} holds values outside 0..65535; expected 8 or 16 bits a channel")
-    return Image.fromarray(np.round(levels / 257.0).astype(np.uint8)).convert("RGB")
+    grey = np.round(np.minimum(levels, highest) * (255.0 / highest)).astype(np.uint8)
+    if tags.get(_PHOTOMETRIC) == 0:  # Pillow turns eight bits alone
+        grey = 255 - grey
+    transparent = image.info.get("transparency")
+    if isinstance(transparent, int):
+        grey[levels == transparent] = 255
+    return Image.fromarray(grey).convert("RGB")
 
 
 def _check_array(array: np.ndarray, name: str) -> np.ndarray:
     if array.dtype != np.uint8:
-        raise InputError(f"{name}: expected an (H, W, 3) uint8 array, got dtype {array.dtype}")
+        raise InputError(f"{name}: expected an (H, W, 3) uint8 RGB array, got dtype {array.dtype}")
     if array.ndim != 3 or array.shape[2] != 3:
-        raise InputError(f"{name}: expected an (H, W, 3) uint8 array, got shape {tuple(array.shape)}")
+        raise InputError(f"{name}: expected an (H, W, 3) uint8 RGB array, got shape {tuple(array.shape)}")
     if 0 in array.shape:
         raise InputError(f"{name}: the array has no pixels, its shape is {tuple(array.shape)}")
     return np.ascontiguousarray(array)

@@ -1,11 +1,14 @@
 """The contract of the cascade: shapes, seeds, sides, keypoints, frames, precision, saving."""
 
+import random
+
 import numpy as np
 import pytest
 import torch
 
 from hf_handdiff import CascadedHandPipeline, JointDiffusionPipeline, MeshLDMPipeline
 from hf_handdiff.camera import project
+from hf_handdiff.errors import InputError
 
 INTRINSICS = np.array([[300.0, 0, 100], [0, 300, 75], [0, 0, 1]])
 FIELDS = ("joints", "vertices", "joint_hypotheses", "mean_joints", "mean_vertices", "joint_std")
@@ -52,6 +55,24 @@ def test_same_seed_same_hypothesis_whatever_n_and_batch(tiny_pipeline, photo):
         np.testing.assert_allclose(getattr(batch, name)[1, :2], one, atol=5e-5)
     other = tiny_pipeline(photo, num_hypotheses=2, generator=6)
     assert np.abs(other.joints - alone.joints).max() > 1e-3
+
+
+@pytest.mark.parametrize(
+    ("kind", "generator"),
+    {
+        "a numpy Generator": np.random.default_rng(0),
+        "a numpy RandomState": np.random.RandomState(0),
+        "a random Random": random.Random(0),
+        "a torch Tensor": torch.tensor(3),
+        "float": 1.0,
+        "bool": True,
+        "str": "3",
+    }.items(),
+)
+def test_a_generator_of_another_kind_is_named(tiny_pipeline, photo, kind, generator):
+    for given in (generator, [generator]):
+        with pytest.raises(InputError, match=f"generator: expected a torch.Generator, an int, .*, got {kind}$"):
+            tiny_pipeline(photo, num_hypotheses=1, generator=given)
 
 
 def test_a_generator_gives_what_its_seed_gives(tiny_pipeline, photo):

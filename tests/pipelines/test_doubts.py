@@ -1,6 +1,7 @@
 """What the image says against a told side and against given keypoints."""
 
 import copy
+import logging
 
 import numpy as np
 import pytest
@@ -10,9 +11,17 @@ from PIL import Image
 from hf_handdiff import DEFAULT_CHECKPOINT, CascadedHandPipeline
 from hf_handdiff.errors import InputError
 from hf_handdiff.models import HandImageEncoder
+from hf_handdiff.pipelines import doubts
 from hf_handdiff.pipelines.doubts import LOW_SIDE_SCORE
 
 FAST = {"num_hypotheses": 2, "num_inference_steps": 1, "num_mesh_inference_steps": 1, "generator": 0}
+
+
+@pytest.fixture(autouse=True)
+def told(caplog):
+    """Warnings, also after a command, which tells them in its own way."""
+    with caplog.at_level(logging.WARNING, logger=doubts.__name__):
+        yield
 
 
 @pytest.fixture(scope="module")

@@ -1,14 +1,19 @@
 """Resume is equal to the bit, checkpoints rotate, two processes work; all with the real stage 1 script."""
 
+import shutil
+import signal
+import sys
 from pathlib import Path
 
 import pytest
 import stage1
 import torch
 import yaml
-from handdiff_training.flags import argument_parser, parse
+from handdiff_training.flags import argument_parser, parse, run
 from handdiff_training.loop import step_generator
 from safetensors.torch import load_file
+
+from hf_handdiff.errors import InputError
 
 TRAIN = Path(stage1.__file__).parent
 TINY = (
@@ -43,6 +48,56 @@ def test_stopped_and_resumed_is_equal_to_the_bit(tmp_path, extra):
     stage1.main([*flags, *resumed, "--output_dir", str(tmp_path / "second")])
     assert_equal_weights(tmp_path / "whole", tmp_path / "second")
     assert not (tmp_path / "second" / "checkpoint-3").exists()  # it really started at step 3
+
+
+def test_a_broken_latest_checkpoint_gives_way_to_the_one_before(tmp_path, capsys):
+    flags = [*TINY, "--checkpointing_steps", "2", "--report_to", "none", "--output_dir", str(tmp_path)]
+    stage1.main([*flags, "--max_train_steps", "4"])
+    whole = weights(tmp_path)
+    for name, damage in [
+        ("custom_checkpoint_0.pkl", "cut"),
+        ("optimizer.bin", "empty"),
+        ("optimizer.bin", "zeros"),
+        ("model.safetensors", "cut"),
+        ("model.safetensors", "gone"),
+    ]:
+        file = tmp_path / "checkpoint-4" / name
+        content = file.read_bytes()
+        half = len(content) // 2
+        file.write_bytes(
+            {"cut": content[:half], "empty": b"", "zeros": content[:half] + bytes(half), "gone": b""}[damage]
+        )
+        if damage == "gone":
+            file.unlink()
+        stage1.main([*flags, "--max_train_steps", "4", "--resume_from_checkpoint", "latest"])
+        said = capsys.readouterr().out
+        assert "latest: checkpoint-4 (" in said and "checkpoint-2 before it is taken" in said, (name, damage)
+        assert f"resumed from {tmp_path / 'checkpoint-2'}" in said
+        for key, value in weights(tmp_path).items():
+            assert torch.equal(value, whole[key])
+        assert (tmp_path / "checkpoint-4").is_dir()
+        shutil.rmtree(tmp_path / "broken-checkpoint-4")
+
+
+def test_where_no_checkpoint_can_be_read_all_stay(tmp_path):
+    flags = [*TINY, "--checkpointing_steps", "1", "--report_to", "none", "--output_dir", str(tmp_path)]
+    stage1.main([*flags, "--max_train_steps", "2"])
+    for step in (1, 2):
+        (tmp_path / f"checkpoint-{step}" / "optimizer.bin").write_bytes(b"")
+    with pytest.raises(InputError, match=r"checkpoint-2 holds no checkpoint of this training, nor do the 1 before"):
+        stage1.main([*flags, "--max_train_steps", "3", "--resume_from_checkpoint", "latest"])
+    assert {path.name for path in tmp_path.glob("*checkpoint-*")} == {"checkpoint-1", "checkpoint-2"}
+
+
+def test_ctrl_c_ends_a_script_in_one_line(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["stage1.py"])
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(SystemExit) as ended:
+            run(lambda: signal.raise_signal(signal.SIGINT))
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert ended.value.code == 130 and capsys.readouterr().err == "stage1.py: stopped by Ctrl-C\n"
 
 
 def test_training_changes_weights_and_seeds_matter(tmp_path):

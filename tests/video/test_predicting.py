@@ -10,6 +10,7 @@ import pytest
 import torch
 from glb_reading import Glb
 from moving_hand import FRAMES, HEIGHT, WIDTH
+from PIL import Image
 
 from hf_handdiff.cli.main import main
 from hf_handdiff.cli.predict import videos
@@ -314,3 +315,31 @@ def test_a_list_of_other_files_is_no_video(clip, tmp_path):
     (tmp_path / "list.mp4").write_text("ffconcat version 1.0\nfile other.mp4\n")
     with pytest.raises(InputError, match="list.mp4' is not a video that can be read"):
         VideoReader(tmp_path / "list.mp4")
+
+
+def test_a_cut_video_gives_its_beginning_and_says_so(clip, checkpoint, tmp_path, capsys):
+    import av
+
+    path, cut = clip[0], tmp_path / "cut.mp4"
+    with av.open(str(path)) as whole, av.open(str(cut), "w", options={"movflags": "faststart"}) as moved:
+        stream = moved.add_stream_from_template(whole.streams.video[0])
+        for packet in whole.demux(video=0):
+            if packet.size:
+                packet.stream = stream
+                moved.mux(packet)
+    cut.write_bytes(cut.read_bytes()[:-300])
+    assert predict(cut, tmp_path / "out", checkpoint) == 0
+    done = len(lines_of(tmp_path / "out" / "cut.jsonl"))
+    assert 0 < done <= FRAMES
+    assert f"warning: the end of the video is missing: the file is cut off; frames that could be read: {done}\n" in (
+        capsys.readouterr().err
+    )
+    with VideoReader(tmp_path / "out" / "cut.mp4") as drawn:
+        assert len(list(drawn)) == done
+
+
+def test_an_animated_image_is_done_as_a_video(checkpoint, tmp_path):
+    first, *others = [Image.fromarray(np.full((40, 60, 3), 40 * k, np.uint8)) for k in range(3)]
+    first.save(tmp_path / "moves.gif", save_all=True, append_images=others)
+    assert predict(tmp_path / "moves.gif", tmp_path / "out", checkpoint) == 0
+    assert len(lines_of(tmp_path / "out" / "moves.jsonl")) == 3

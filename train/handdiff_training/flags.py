@@ -50,11 +50,19 @@ class FlagParser(argparse.ArgumentParser):
 
 
 def run(main: Callable[[], object]) -> None:
-    """Call a script's `main`; a wrong input, or a training that diverges, is one sentence and exit code 2."""
+    """Call a script's `main`; a wrong input, or a training that diverges, is one sentence and exit code 2.
+
+    Ctrl-C is one line and exit code 130.
+    """
+    script = Path(sys.argv[0]).name
     try:
         main()
     except (InputError, FloatingPointError) as error:
-        _say_and_exit(Path(sys.argv[0]).name, str(error))
+        _say_and_exit(script, str(error))
+    except KeyboardInterrupt:
+        if is_main_process():
+            print(f"{script}: stopped by Ctrl-C", file=sys.stderr, flush=True)
+        sys.exit(130)
 
 
 def _say_and_exit(script: str, sentence: str) -> NoReturn:

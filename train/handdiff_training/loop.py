@@ -10,6 +10,7 @@ import inspect
 import json
 import math
 import os
+import pickle
 import re
 import shutil
 from contextlib import nullcontext
@@ -20,7 +21,7 @@ from typing import Protocol
 import numpy as np
 import torch
 from accelerate import Accelerator
-from accelerate.utils import ProjectConfiguration
+from accelerate.utils import ProjectConfiguration, gather_object
 from diffusers.optimization import get_scheduler
 from diffusers.training_utils import EMAModel
 from PIL import Image
@@ -36,6 +37,19 @@ from hf_handdiff.hub.public import public_flags
 from hf_handdiff.hub.push import prepare_repository
 from hf_handdiff.hub.runs import push_run, write_config
 
+# what torch, pickle and safetensors raise on files that are damaged, missing, or of another training
+_UNREADABLE = (
+    OSError,
+    EOFError,
+    RuntimeError,
+    ValueError,
+    TypeError,
+    AttributeError,
+    KeyError,
+    IndexError,
+    pickle.UnpicklingError,
+    SafetensorError,
+)
 _ASIDE = re.compile(r"(writing|removing)-\d+")
 
 
@@ -323,22 +337,48 @@ def _remove_checkpoint(folder: Path) -> None:
 
 
 def _resume(accelerator, output: Path, which: str) -> None:
-    if which == "latest":
-        found = _checkpoints(output)
-        if not found:
-            accelerator.print(f"--resume_from_checkpoint latest: no checkpoint in {output}, starting anew")
-            return
-        folder = found[-1]
-    else:
+    """Load a checkpoint; of "latest" the newest that can be read: a disk may have been full, or a machine gone down."""
+    if which != "latest":
         folder = Path(which)
         if not folder.is_dir():
             raise InputError(f"--resume_from_checkpoint: expected a checkpoint's folder or 'latest', got {which}")
+        found = [folder]
+    else:
+        found = _checkpoints(output)[::-1]
+        if not found:
+            accelerator.print(f"--resume_from_checkpoint latest: no checkpoint in {output}, starting anew")
+            return
+    broken: dict[Path, str] = {}
+    for folder in found:
+        reason = _why_not_loaded(accelerator, folder)
+        if reason is None:
+            break
+        broken[folder] = reason
+    else:
+        folder, reason = next(iter(broken.items()))
+        older = f", nor do the {len(broken) - 1} before it" if len(broken) > 1 else ""
+        raise InputError(f"--resume_from_checkpoint: {folder} holds no checkpoint of this training{older} ({reason})")
+    if broken:
+        if accelerator.is_main_process:
+            for path in broken:  # else it would count as newer than those that are written from here on
+                os.replace(path, path.with_name(f"broken-{path.name}"))
+        told = ", ".join(f"{path.name} ({reason})" for path, reason in broken.items())
+        accelerator.print(
+            f"--resume_from_checkpoint latest: {told} cannot be read, is now called broken-..., and {folder.name} "
+            "before it is taken"
+        )
+    accelerator.print(f"resumed from {folder}")
+
+
+def _why_not_loaded(accelerator, folder: Path) -> str | None:
+    """Load a checkpoint into the training; where any process cannot, all are told why."""
     try:
         accelerator.load_state(str(folder))
-    except (OSError, RuntimeError, ValueError, KeyError, IndexError, SafetensorError) as error:
-        sentence = f"--resume_from_checkpoint: {folder} holds no checkpoint of this training ({first_line(error)})"
-        raise InputError(sentence) from error
-    accelerator.print(f"resumed from {folder}")
+        reason = None
+    except _UNREADABLE as error:
+        reason = first_line(error)
+    reasons = gather_object([reason]) if accelerator.num_processes > 1 else [reason]
+    return next((reason for reason in reasons if reason is not None), None)
 
 
 def save_aside(folder: Path, write) -> None:

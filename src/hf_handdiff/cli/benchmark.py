@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from pathlib import Path
 
 from hf_handdiff.cli.arguments import whole_number, whole_numbers
 from hf_handdiff.cli.pipeline_arguments import add_pipeline_arguments, checkpoint_digest, pipeline_options
@@ -53,9 +54,11 @@ def run_benchmark(arguments: argparse.Namespace) -> int:
     from hf_handdiff.evaluation import benchmark
     from hf_handdiff.evaluation.onnx_timing import measure_onnx
     from hf_handdiff.evaluation.reference_timings import add_reference_timings
-    from hf_handdiff.files import replace_file
+    from hf_handdiff.files import make_writable_folder, replace_file
     from hf_handdiff.images import load_image
 
+    if arguments.json is not None:
+        make_writable_folder(Path(arguments.json).parent, "--json")
     checkpoint = arguments.checkpoint or DEFAULT_CHECKPOINT
     if arguments.image is None:
         image = np.random.default_rng(0).integers(0, 256, size=(224, 224, 3), dtype=np.uint8)

@@ -130,6 +130,9 @@ def pipeline_predictor(
 def run_evaluate(arguments: argparse.Namespace) -> int:
     """`handdiff evaluate`: returns the exit status, 1 if some predictions were not finite."""
     from hf_handdiff.evaluation.processes import join_processes
+    from hf_handdiff.files import make_writable_folder
+
+    make_writable_folder(arguments.out)
 
     with join_processes() as share:
         return _evaluate_share(arguments, share)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING
 
 from hf_handdiff.errors import InputError, first_line
@@ -28,9 +29,11 @@ def load_pipeline(checkpoint: str | None = None, device: str | None = None) -> C
     import transformers
 
     from hf_handdiff import DEFAULT_CHECKPOINT, CascadedHandPipeline
+    from hf_handdiff.pipelines import doubts
 
     diffusers.utils.logging.disable_progress_bar()
     transformers.utils.logging.disable_progress_bar()
+    logging.getLogger(doubts.__name__).setLevel(logging.ERROR)  # told with each file, in the records and the report
     try:
         pipeline = CascadedHandPipeline.from_pretrained(DEFAULT_CHECKPOINT if checkpoint is None else str(checkpoint))
     except (OSError, ValueError) as error:

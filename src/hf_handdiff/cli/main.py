@@ -9,15 +9,21 @@ from collections.abc import Sequence
 from hf_handdiff import __version__
 from hf_handdiff.errors import InputError
 
+STOPPED = 130
+"""Exit status of what Ctrl-C has stopped: 128 and the number of the signal, as shells have it."""
+
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run `handdiff`; return the exit status: 0 done, 1 something failed, 2 wrong usage."""
-    arguments = build_parser().parse_args(argv)
+    """Run `handdiff`; return the exit status: 0 done, 1 something failed, 2 wrong usage, 130 stopped by Ctrl-C."""
     try:
+        arguments = build_parser().parse_args(argv)
         return arguments.run(arguments)
     except InputError as error:
         print(f"handdiff: error: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("handdiff: stopped by Ctrl-C", file=sys.stderr)
+        return STOPPED
 
 
 def build_parser() -> argparse.ArgumentParser:

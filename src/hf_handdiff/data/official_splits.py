@@ -112,7 +112,7 @@ def known_lists(**lists: np.ndarray | None) -> list[str]:
 
 
 def read_image_of_size(path: Path, size_px: tuple[int, int]) -> np.ndarray:
-    """An image (H, W, 3) uint8 that decodes to the end and has the size (width, height).
+    """An image (H, W, 3) uint8 RGB that decodes to the end and has the size (width, height).
 
     Raises:
         BadSampleError: it is missing, damaged or of another size.

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from hf_handdiff.evaluation.batches import HandBatch
 from hf_handdiff.hand.topology import NUM_JOINTS
-from hf_handdiff.models.mediapipe_hands import load_mediapipe_hands, pad_to_square
+from hf_handdiff.models.mediapipe_hands import load_mediapipe_hands, pad_to_square, padded_side
 
 BASELINES = ("mediapipe",)
 
@@ -78,10 +78,9 @@ class MediaPipeBaseline:
 
     def _predict(self, image: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """(21, 3) m, (21, 2) px and the score of the hand at the true keypoints (21, 2) px of one image."""
-        square = pad_to_square(image)
-        result = self._hands.process(square)
+        result = self._hands.process(pad_to_square(image))
         found = [
-            len(square) * np.array([(point.x, point.y) for point in hand.landmark])
+            padded_side(image) * np.array([(point.x, point.y) for point in hand.landmark])
             for hand in result.multi_hand_landmarks or ()
         ]
         low, high = truth.min(0), truth.max(0)

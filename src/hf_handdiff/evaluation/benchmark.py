@@ -74,7 +74,7 @@ def measure_pipeline(
 
     Args:
         pipeline: has `image_encoder`, and is called as `CascadedHandPipeline`.
-        image: (H, W, 3) uint8.
+        image: (H, W, 3) uint8 RGB.
         counts: numbers of hypotheses.
         repeats: of each count.
         options: further keyword arguments of the pipeline.
@@ -138,7 +138,7 @@ def measure_fresh_process(checkpoint: str, device: str, image: np.ndarray) -> Fr
     Args:
         checkpoint: folder or Hub repository.
         device: where its networks run.
-        image: (H, W, 3) uint8.
+        image: (H, W, 3) uint8 RGB.
 
     Raises:
         InputError: the process failed; the message ends with its last line.

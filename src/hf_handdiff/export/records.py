@@ -188,7 +188,12 @@ def _jsonable(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {key: _jsonable(item) for key, item in value.items()}
     if isinstance(value, np.ndarray):
-        value = (value if value.dtype.kind in "iu" else np.round(value.astype(np.float64), 7)).tolist()
+        if value.dtype.kind in "iu":
+            return value.tolist()
+        rounded = np.round(value.astype(np.float64), 7)
+        value = rounded.tolist()
+        if np.isfinite(rounded).all():
+            return value
     if isinstance(value, list):
         return [_jsonable(item) for item in value]
     if isinstance(value, float) and not np.isfinite(value):

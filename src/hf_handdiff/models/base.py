@@ -70,7 +70,8 @@ class HandModel(PreTrainedModel):
             **kwargs: likewise (subfolder, revision, variant, token, dtype, …).
 
         Raises:
-            StorageError: the folder or repository is not there, cannot be read, or holds no such model.
+            StorageError: the folder or repository is not there, cannot be read, or holds no such model, or its weights
+                hold NaN or infinity.
         """
         source = pretrained_model_name_or_path
         if kwargs.get("dtype") is None and kwargs.get("torch_dtype") is None:
@@ -93,6 +94,7 @@ class HandModel(PreTrainedModel):
                 tensor.data = tensor.data.clone(
                     memory_format=model.filter_memory_format if filters else torch.contiguous_format
                 )
+        _check_finite(model, "/".join(filter(None, (str(source), kwargs.get("subfolder")))))
         return loaded
 
     def save_pretrained(
@@ -147,6 +149,17 @@ class HandModel(PreTrainedModel):
         """
         with hub_errors("repo_id", repo_id, writing=True):
             return super().push_to_hub(repo_id, **kwargs)
+
+
+def _check_finite(model: nn.Module, where: str) -> None:
+    """Refuse weights of a training that went astray: every answer would be NaN.
+
+    Raises:
+        StorageError: one of them is NaN or infinite.
+    """
+    for name, tensor in (*model.named_parameters(), *model.named_buffers()):
+        if tensor.device.type != "meta" and tensor.is_floating_point() and not torch.isfinite(tensor).all():
+            raise StorageError(f"checkpoint: the weights in {where} are damaged: {name} holds NaN or infinity")
 
 
 def he_initialization(module: nn.Module) -> None:

@@ -18,6 +18,7 @@ from hf_handdiff.images import ImageInput, load_image
 from hf_handdiff.models.boxes import box_area, intersection_over_smaller
 from hf_handdiff.models.hand_detector import STRIDE, HandDetector, Palms, hand_squares, merge_palms
 from hf_handdiff.models.hand_framing import HandFrame
+from hf_handdiff.resizing import reduce_blocks
 
 _SAME_HAND_OVERLAP = 0.45
 """Two boxes of which this share of the smaller one is common are of one hand."""
@@ -25,6 +26,7 @@ _SMALL_PHOTO = 1.5
 """A photo of up to so many times the size that the palm network was trained on is not searched any larger than that."""
 _MOST_CANDIDATES = 12
 """The most palms of a photo that are looked at closely, surest first."""
+_FILTER, _GAP = Image.Resampling.BILINEAR, 2.0
 _CLOSE_VIEW_SCALE = 1.5
 """Side of the upright crop that a hand's turned square is cut from, over the side of that square in px."""
 
@@ -71,7 +73,7 @@ class BuiltinHandDetector:
         """Return the hands of a photo, largest first.
 
         Args:
-            image: a path, a PIL.Image or an (H, W, 3) uint8 array, not mirrored.
+            image: a path, a PIL.Image or an (H, W, 3) uint8 RGB array, not mirrored.
         """
         pixels = load_image(image, "image")
         palms = self._palms(pixels)
@@ -137,20 +139,28 @@ class _SearchPicture:
 
 
 def _pictures_to_search(photo: np.ndarray, sizes: tuple[int, ...], trained_size: int) -> Iterator[_SearchPicture]:
-    """A photo (H, W, 3) uint8 at each of several sizes of its longer side in px, the finest first.
+    """A photo (H, W, 3) uint8 RGB at each of several sizes of its longer side in px, the finest first.
 
     Each is made from the finer one before it: reading all pixels of a large photo once is enough.
     """
     height, width = photo.shape[:2]
     longer = max(height, width)
     most = trained_size if longer <= _SMALL_PHOTO * trained_size else longer
-    image = Image.fromarray(photo)
+    image = None
     for size in sorted({min(size, most) for size in sizes}, reverse=True):
         shape = tuple(max(1, round(side * size / longer)) for side in (width, height))
-        image = image.resize(shape, Image.Resampling.BILINEAR, reducing_gap=2.0)
+        image = _shrunk(photo, shape) if image is None else image.resize(shape, _FILTER, reducing_gap=_GAP)
         padded = np.zeros((3, *(-(-side // STRIDE) * STRIDE for side in reversed(shape))), np.float32)
         padded[:, : shape[1], : shape[0]] = np.asarray(image, dtype=np.float32).transpose(2, 0, 1) / 255.0
         yield _SearchPicture(padded, (shape[0] / padded.shape[2], shape[1] / padded.shape[1]))
+
+
+def _shrunk(photo: np.ndarray, shape: tuple[int, int]) -> Image.Image:
+    """`Image.resize` with its `reducing_gap`, but without a copy of the whole photo where it is large."""
+    height, width = photo.shape[:2]
+    block = tuple(max(int(side / small / _GAP), 1) for side, small in zip((width, height), shape, strict=True))
+    reduced = Image.fromarray(photo if block == (1, 1) else reduce_blocks(photo, block))
+    return reduced.resize(shape, _FILTER, box=(0, 0, width / block[0], height / block[1]))
 
 
 def load_hand_detector(checkpoint: str | Path | None = None) -> HandDetector:

@@ -8,6 +8,7 @@ import numpy as np
 from hf_handdiff.errors import InputError
 from hf_handdiff.images import ImageInput, load_image
 from hf_handdiff.models.hand_search import DetectedHand, without_duplicates
+from hf_handdiff.resizing import reduce_blocks
 
 INSTALL_MEDIAPIPE = (
     "the MediaPipe hand detector is not installed; install it with: pip install 'hf_handdiff[mediapipe]'"
@@ -16,6 +17,7 @@ INSTALL_MEDIAPIPE = (
 _TILE_SHARES = (1.0, 0.5)
 """Sides of the square windows that are searched, as shares of the photo's longer side."""
 _TILE_OVERLAP = 0.5
+_LONGEST_SQUARE = 4096
 _EDGE_MARGIN = 0.02
 """A hand this near to a side of its window, as a share of the window's longer side, is taken to be cut off there."""
 
@@ -42,7 +44,7 @@ class MediaPipeHandDetector:
         """Return the hands of a photo, largest first.
 
         Args:
-            image: a path, a PIL.Image or an (H, W, 3) uint8 array, not mirrored.
+            image: a path, a PIL.Image or an (H, W, 3) uint8 RGB array, not mirrored.
         """
         pixels = load_image(image, "image")
         found = []
@@ -61,7 +63,7 @@ class MediaPipeHandDetector:
         result = self._hands.process(square)
         for landmarks, sides in zip(result.multi_hand_landmarks or [], result.multi_handedness or [], strict=True):
             shares = np.array([(point.x, point.y) for point in landmarks.landmark], dtype=np.float64)
-            keypoints = shares * len(square) + (left, top)
+            keypoints = shares * padded_side(window) + (left, top)
             if _cut_off(keypoints, window, left, top, photo_shape):
                 continue
             # MediaPipe names sides as if the picture were a mirrored selfie: in a photo they are swapped.
@@ -116,10 +118,27 @@ class _OneAtATime:
 
 
 def pad_to_square(image: np.ndarray) -> np.ndarray:
-    """(H, W, 3) uint8 in the upper left corner of a black square: landmarks suffer where a picture is not square."""
+    """(H, W, 3) uint8 RGB in the upper left corner of a black square: landmarks suffer where a picture is not square.
+
+    A very long picture is made smaller by a whole number, so that the square of a panorama takes little memory;
+    MediaPipe looks at some 200 px of it anyway.
+    """
+    block = _block(image)
+    if block > 1:
+        image = reduce_blocks(image, (block, block))
     square = np.zeros((max(image.shape[:2]), max(image.shape[:2]), 3), np.uint8)
     square[: image.shape[0], : image.shape[1]] = image
     return square
+
+
+def padded_side(image: np.ndarray) -> int:
+    """Side of the square of `pad_to_square`, in px of the image."""
+    block = _block(image)
+    return block * -(-max(image.shape[:2]) // block)
+
+
+def _block(image: np.ndarray) -> int:
+    return -(-max(image.shape[:2]) // _LONGEST_SQUARE)
 
 
 def _windows(height: int, width: int) -> list[tuple[int, int, int, int]]:

@@ -105,7 +105,7 @@ class CascadedHandPipeline(HandPipeline):
         """Sample hands.
 
         Args:
-            images: one or a list: path, PIL.Image or (H, W, 3) uint8 array. None where `keypoints_2d` stand in.
+            images: one or a list: path, PIL.Image or (H, W, 3) uint8 RGB array. None where `keypoints_2d` stand in.
             handedness: "left" or "right", or one an image. Left hands are mirrored on the way in and out. Leave it out
                 where the hands are detected.
             boxes: (B, 4) xyxy px round the hands; the crop is 1.4 times the longer side. None: the whole image is

@@ -55,7 +55,7 @@ class HandImageProcessor(ImageProcessingMixin):
         )
 
     def crop(self, images, crops: torch.Tensor) -> torch.Tensor:
-        """Squares of images (H, W, 3) uint8, crops (B, 3) px -> (B, 3, S, S) float32 in 0..1; black outside."""
+        """Squares of images (H, W, 3) uint8 RGB, crops (B, 3) px -> (B, 3, S, S) float32 in 0..1; black outside."""
         pairs = zip(images, crops, strict=True)
         return torch.stack([crop_image(image, crop.numpy(), self.image_size) for image, crop in pairs])
 

@@ -21,7 +21,7 @@ class HandRequest:
     """A checked request about B hands, mirrored so that all of them are right hands.
 
     Attributes:
-        images: B arrays (H, W, 3) uint8, or None where only keypoints or joints were given.
+        images: B arrays (H, W, 3) uint8 RGB, or None where only keypoints or joints were given.
         handedness: B strings, as the caller said.
         crops: (B, 3) float32 centre x, centre y, side in px of the (mirrored) image, or None without any 2D.
         widths: (B,) float32: mirroring is x -> width - x.
@@ -65,7 +65,7 @@ def check_request(
     """Check the arguments that all pipelines share.
 
     Args:
-        images: one or a list of paths, PIL images or (H, W, 3) uint8 arrays; None where keypoints (or, for
+        images: one or a list of paths, PIL images or (H, W, 3) uint8 RGB arrays; None where keypoints (or, for
             `num_hands_without_2d`, joints) stand in for them.
         handedness: "left" or "right", or one an image.
         boxes: (B, 4) xyxy px, or (4,) for one image.
@@ -276,7 +276,7 @@ def _mirror_left_hands(request: HandRequest) -> None:
         return
     if request.images is not None:
         request.images = [
-            np.ascontiguousarray(image[:, ::-1]) if is_left else image
+            image[:, ::-1] if is_left else image  # a view: what is cut out of it is copied
             for image, is_left in zip(request.images, left.tolist(), strict=True)
         ]
     crops = request.crops.clone()
@@ -400,7 +400,7 @@ def _rows(intrinsics, indices: list[int], count: int):
 
 def _per_hand(generator, indices: list[int], count: int):
     """The seed of each hand's image, drawn once an image from a generator; hands of one image share it."""
-    if not isinstance(generator, (list, tuple)) or len(generator) != count:
+    if not isinstance(generator, (list, tuple)):
         return generator
     seeds = base_seeds(generator, count)
     return [seeds[index] for index in indices]

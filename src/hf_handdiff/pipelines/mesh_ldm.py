@@ -84,7 +84,7 @@ class MeshLDMPipeline(HandPipeline):
         """Sample meshes from images, from joints, or from both.
 
         Args:
-            images: one or a list of paths, PIL images or (H, W, 3) uint8 arrays; None: joints alone decide.
+            images: one or a list of paths, PIL images or (H, W, 3) uint8 RGB arrays; None: joints alone decide.
             handedness: see [`CascadedHandPipeline`], as are boxes, keypoints_2d, keypoint_scores, intrinsics.
             joints: (B, N, 21, 3) m, camera axes, wrist-relative: one mesh is sampled for each; or (B, 21, 3), used
                 for all hypotheses. None: the image alone decides.

@@ -96,8 +96,13 @@ def _base_seed(generator) -> int:
             raise InputError(f"generator: expected a seed of at least 0, got {generator}")
         return int(generator)
     raise InputError(
-        f"generator: expected a torch.Generator, an int, a list of them, or None, got {type(generator).__name__}"
+        f"generator: expected a torch.Generator, an int, a list of one for each image, or None, got {_kind(generator)}"
     )
+
+
+def _kind(value) -> str:
+    kind = type(value)
+    return kind.__name__ if kind.__module__ == "builtins" else f"a {kind.__module__.split('.')[0]} {kind.__name__}"
 
 
 def hypothesis_generators(seeds: list[int], num_hypotheses: int, stage: int) -> list[torch.Generator]:

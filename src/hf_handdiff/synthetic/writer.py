@@ -3,6 +3,10 @@
 import multiprocessing
 import os
 import queue
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from tqdm import tqdm
@@ -122,6 +126,19 @@ def _worker(jobs, split: str, messages) -> None:
         raise
 
 
+@contextmanager
+def _without_ctrl_c() -> Iterator[None]:
+    """Processes that are started within never see Ctrl-C, which a terminal sends to all: their parent ends them."""
+    if threading.current_thread() is not threading.main_thread():  # others may not change it
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 def _run_workers(jobs: list, split: str, num_workers: int, bar: tqdm) -> None:
     """Share `jobs` out to processes of one thread each; raises RuntimeError when one of them fails."""
     context = multiprocessing.get_context("spawn")
@@ -132,8 +149,9 @@ def _run_workers(jobs: list, split: str, num_workers: int, bar: tqdm) -> None:
     os.environ.update(dict.fromkeys(threads, "1"))
     processes = [context.Process(target=_worker, args=(todo, split, messages), daemon=True) for _ in range(num_workers)]
     try:
-        for process in processes:
-            process.start()
+        with _without_ctrl_c():
+            for process in processes:
+                process.start()
     finally:
         for name, value in threads.items():
             os.environ.pop(name) if value is None else os.environ.update({name: value})

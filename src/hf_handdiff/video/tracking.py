@@ -27,7 +27,7 @@ class Detector(Protocol):
     """What finds hands in a frame, see `hand_search.BuiltinHandDetector`."""
 
     def detect(self, image: np.ndarray) -> list[DetectedHand]:
-        """The hands of an (H, W, 3) uint8 frame."""
+        """The hands of an (H, W, 3) uint8 RGB frame."""
 
 
 @dataclass

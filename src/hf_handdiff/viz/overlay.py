@@ -16,6 +16,7 @@ from PIL import Image, ImageDraw
 from hf_handdiff.errors import InputError
 from hf_handdiff.hand.topology import FINGERS
 from hf_handdiff.images import ImageInput, load_image
+from hf_handdiff.resizing import cut_out
 from hf_handdiff.viz.colors import (
     ANSWER_COLOR,
     FINGER_COLORS,
@@ -192,14 +193,9 @@ class _View:
 
     def photo(self, image: np.ndarray) -> Image.Image:
         """Return the square cut out of the photo, on the canvas."""
-        source = Image.fromarray(image)
+        region = (self.left, self.top, self.left + self.side, self.top + self.side)
         # one pixel of margin on each side, so that interpolation at the rim is right
-        x0, y0 = int(np.floor(self.left)) - 1, int(np.floor(self.top)) - 1
-        x1, y1 = int(np.ceil(self.left + self.side)) + 1, int(np.ceil(self.top + self.side)) + 1
-        patch = Image.new("RGB", (x1 - x0, y1 - y0), _OUTSIDE)
-        patch.paste(source, (-x0, -y0))
-        region = (self.left - x0, self.top - y0, self.left - x0 + self.side, self.top - y0 + self.side)
-        return patch.resize((self.size, self.size), Image.Resampling.BICUBIC, box=region)
+        return cut_out(image, region, (self.size, self.size), Image.Resampling.BICUBIC, _OUTSIDE, margin=1)
 
 
 def _draw_keypoints_panel(photo: Image.Image, view: _View, image: np.ndarray, hand: PlacedHand) -> Image.Image:
@@ -223,7 +219,7 @@ def _draw_mesh_panel(photo: Image.Image, view: _View, hand: PlacedHand) -> Image
 
 def _draw_spread_panel(photo: Image.Image, view: _View, hand: PlacedHand) -> Image.Image:
     calm = Image.blend(photo.convert("L").convert("RGB"), Image.new("RGB", photo.size, _BACKGROUND), 0.45)
-    points_px = [view.to_canvas(project_to_pixels(joints, hand.intrinsics)) for joints in hand.hypotheses]
+    points_px = list(view.to_canvas(project_to_pixels(hand.hypotheses, hand.intrinsics)))
     radius_px = None
     if hand.joint_std is not None:
         depth = np.maximum(hand.joints[:, 2], 1e-3)
@@ -270,9 +266,8 @@ def _draw_locator(canvas: Image.Image, view: _View, image: np.ndarray) -> Image.
     canvas = canvas.copy()
     height, width = image.shape[:2]
     scale = 0.27 * view.size / max(height, width)
-    small = Image.fromarray(image).resize(
-        (max(1, round(width * scale)), max(1, round(height * scale))), Image.Resampling.LANCZOS
-    )
+    small_size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    small = cut_out(image, (0, 0, width, height), small_size, Image.Resampling.LANCZOS)
     corners = np.array([view.left, view.top, view.left + view.side, view.top + view.side]) * scale
     ImageDraw.Draw(small).rectangle(corners.tolist(), outline=(255, 255, 255), width=4)
     framed = Image.new("RGB", (small.width + 6, small.height + 6), (255, 255, 255))

@@ -26,7 +26,7 @@ def contact_sheet(
     """Lay pictures out in rows, as one picture.
 
     Args:
-        images: PIL images or (H, W, 3) uint8 arrays, of any sizes.
+        images: PIL images or (H, W, 3) uint8 RGB arrays, of any sizes.
         columns: pictures in a row; None makes the sheet about square.
         labels: a line of text below each picture.
         cell: every picture is scaled so that its longer side has this many pixels; None keeps sizes.

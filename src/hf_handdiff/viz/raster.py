@@ -42,10 +42,10 @@ def outward_faces(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
 def vertex_normals(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
     """Return (V, 3) unit normals, faces weighted by their area."""
     a, b, c = (vertices[faces[:, corner]] for corner in range(3))
-    face_normals = np.cross(b - a, c - a)
-    corners, each = faces.reshape(-1), np.repeat(face_normals, 3, axis=0)
-    sums = [np.bincount(corners, weights=column, minlength=len(vertices)) for column in each.T]
-    normals = np.stack(sums, axis=-1)
+    face_normals = np.tile(np.cross(b - a, c - a), (3, 1))
+    corners = faces.T.ravel()
+    columns = [np.bincount(corners, face_normals[:, axis], len(vertices)) for axis in range(3)]
+    normals = np.stack(columns, axis=-1).astype(vertices.dtype, copy=False)
     return normals / np.maximum(np.linalg.norm(normals, axis=-1, keepdims=True), 1e-12)
 
 
@@ -68,8 +68,8 @@ def rasterize(vertices_px: np.ndarray, depth: np.ndarray, faces: np.ndarray, siz
     face_map = np.asarray(numbers)
     rows, columns = np.nonzero(face_map)
     visible = face_map[rows, columns] - 1
-    points = np.stack([columns, rows], axis=-1) + 0.5
-    weights = _barycentric(points, vertices_px[faces[visible]])
+    points = np.stack([columns, rows], axis=-1).astype(np.float32) + np.float32(0.5)
+    weights = _barycentric(points, np.nan_to_num(vertices_px).astype(np.float32)[faces], visible)
     return Fragments(rows, columns, faces[visible], weights)
 
 
@@ -87,50 +87,61 @@ def shade(
     """
     faces = outward_faces(vertices, faces)
     fragments = rasterize(vertices_px, vertices[:, 2], faces, size)
-    normals = fragments.interpolate(vertex_normals(vertices, faces))
-    normals /= np.maximum(np.linalg.norm(normals, axis=-1, keepdims=True), 1e-12)
-    normals = np.where(normals[:, 2:] > 0, -normals, normals)  # what is seen from inside is lit as well
+    at_vertices = np.concatenate([vertex_normals(vertices, faces), vertex_colors, vertices[:, 2:]], axis=1)
+    values = fragments.interpolate(at_vertices.astype(np.float32))  # one look-up for all, then channel by channel
+    values = np.ascontiguousarray(values.T)
+    (x, y, z), colors, depth = values[:3], values[3:6], values[6]
+    length = np.sqrt(x * x + y * y + z * z)
+    normals = values[:3] * (np.where(z > 0, np.float32(-1.0), np.float32(1.0)) / np.maximum(length, 1e-12))
+    # so that what is seen from inside is lit as well
 
-    lights = _LIGHT_DIRECTIONS / np.linalg.norm(_LIGHT_DIRECTIONS, axis=-1, keepdims=True)
-    light = _AMBIENT + np.clip(normals @ lights.T, 0.0, None) @ _LIGHT_STRENGTHS
-    facing = np.clip(-normals[:, 2], 0.0, 1.0)
+    lights = (_LIGHT_DIRECTIONS / np.linalg.norm(_LIGHT_DIRECTIONS, axis=-1, keepdims=True)).astype(np.float32)
+    towards = np.maximum(lights @ normals, 0.0)
+    light = _AMBIENT + _LIGHT_STRENGTHS.astype(np.float32) @ towards
+    facing = np.clip(-normals[2], 0.0, 1.0)
     light *= 0.62 + 0.38 * facing  # darker towards the silhouette
-    gloss = 46.0 * np.clip(normals @ lights[0], 0.0, 1.0) ** 24
-    colors = fragments.interpolate(vertex_colors.astype(np.float64)) * light[:, None] * 1.12 + gloss[:, None]
-
-    depth = np.full((size, size), np.inf)
-    depth[fragments.rows, fragments.columns] = fragments.interpolate(vertices[:, 2:])[:, 0]
-    colors *= np.where(_behind_a_jump(depth)[fragments.rows, fragments.columns], 0.6, 1.0)[:, None]
+    gloss = 46.0 * _to_the_24th(np.minimum(towards[0], 1.0))
+    behind = _behind_a_jump(fragments.rows, fragments.columns, depth)
+    shadow = np.where(behind, np.float32(0.6), np.float32(1.0))
+    light *= 1.12 * shadow
+    gloss *= shadow
+    colors = (np.clip(channel * light + gloss, 0, 255).astype(np.uint8) for channel in colors)
+    colors = np.stack([*colors, np.full(len(depth), 255, np.uint8)], axis=-1)
 
     canvas = np.zeros((size, size, 4), np.uint8)
-    canvas[fragments.rows, fragments.columns, :3] = np.clip(colors, 0, 255)
-    canvas[fragments.rows, fragments.columns, 3] = 255
+    canvas[fragments.rows, fragments.columns] = colors
     return Image.fromarray(canvas)
 
 
-def _behind_a_jump(depth: np.ndarray) -> np.ndarray:
-    """Mark pixels that lie clearly behind a neighbour."""
-    behind = np.zeros(depth.shape, bool)
-    finite = np.isfinite(depth)
-    filled = np.where(finite, depth, 1e9)
-    for axis in (0, 1):
-        jump = np.diff(filled, axis=axis)
-        first, second = (slice(None, -1), slice(1, None))
-        before = (first, slice(None)) if axis == 0 else (slice(None), first)
-        after = (second, slice(None)) if axis == 0 else (slice(None), second)
-        behind[after] |= jump > _CREASE_DEPTH_M
-        behind[before] |= jump < -_CREASE_DEPTH_M
-    return behind & finite
+def _to_the_24th(values: np.ndarray) -> np.ndarray:
+    """Values to the power of 24, some ten times as fast as numpy's."""
+    eighth = np.square(np.square(np.square(values)))
+    return eighth * np.square(eighth)
 
 
-def _barycentric(points: np.ndarray, triangles: np.ndarray) -> np.ndarray:
-    """Return (P, 3) barycentric coordinates of (P, 2) points in (P, 3, 2) triangles, clipped to inside."""
-    a, b, c = triangles[:, 0], triangles[:, 1], triangles[:, 2]
-    ab, ac, ap = b - a, c - a, points - a
+def _behind_a_jump(rows: np.ndarray, columns: np.ndarray, depth: np.ndarray) -> np.ndarray:
+    """Mark pixels (P,) at rows and columns that lie clearly behind a neighbour, by their depths."""
+    if not len(rows):
+        return np.zeros(0, bool)
+    rows, columns = rows - rows.min(), columns - columns.min()
+    filled = np.full((rows.max() + 1, columns.max() + 1), 1e9, np.float32)
+    filled[rows, columns] = depth
+    behind = np.zeros(filled.shape, bool)
+    for now, then in ((behind, filled), (behind.T, filled.T)):
+        jump = np.diff(then, axis=0)
+        now[1:] |= jump > _CREASE_DEPTH_M
+        now[:-1] |= jump < -_CREASE_DEPTH_M
+    return behind[rows, columns]
+
+
+def _barycentric(points: np.ndarray, triangles: np.ndarray, which: np.ndarray) -> np.ndarray:
+    """Return (P, 3) barycentric coordinates of points (P, 2), each in `which` (P,) of triangles (F, 3, 2), clipped."""
+    a, ab, ac = triangles[:, 0], triangles[:, 1] - triangles[:, 0], triangles[:, 2] - triangles[:, 0]
     area = ab[:, 0] * ac[:, 1] - ab[:, 1] * ac[:, 0]
-    area = np.where(np.abs(area) < 1e-9, 1e-9, area)
-    weight_b = (ap[:, 0] * ac[:, 1] - ap[:, 1] * ac[:, 0]) / area
-    weight_c = (ab[:, 0] * ap[:, 1] - ab[:, 1] * ap[:, 0]) / area
+    area = np.where(np.abs(area) < 1e-9, np.float32(1e-9), area)[:, None]
+    to_b, to_c = np.stack([ac[:, 1], -ac[:, 0]], -1) / area, np.stack([-ab[:, 1], ab[:, 0]], -1) / area
+    from_a = points - a[which]
+    weight_b, weight_c = (np.einsum("pi,pi->p", from_a, to[which]) for to in (to_b, to_c))
     weights = np.clip(np.stack([1.0 - weight_b - weight_c, weight_b, weight_c], axis=-1), 0.0, 1.0)
     total = weights.sum(axis=-1, keepdims=True)
-    return np.where(total > 0, weights / np.maximum(total, 1e-12), 1.0 / 3.0)
+    return np.where(total > 0, weights / np.maximum(total, np.float32(1e-12)), np.float32(1.0 / 3.0))

@@ -25,6 +25,7 @@ from hf_handdiff.cli.predict.settings import (
     check_box,
     check_hand_length,
     check_wrist_depth,
+    check_writable,
     load_boxes,
 )
 
@@ -51,6 +52,12 @@ def add_predict_parser(subparsers) -> None:
         "--save-vertices",
         action="store_true",
         help="also write NAME.npz with every array, all vertices included",
+    )
+    parser.add_argument(
+        "--write",
+        type=checked(check_writable),
+        metavar="json,glb,png",
+        help="images: what is written for each hand, such as json alone, the quickest (default: all three)",
     )
     parser.add_argument(
         "--resume",

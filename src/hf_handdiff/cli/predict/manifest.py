@@ -45,7 +45,7 @@ class Manifest:
             kept = [line for line in _json_lines(path) if line.get("name") not in names]
             _write_lines(path, kept)
             if not kept:
-                path.unlink()
+                path.unlink(missing_ok=True)
 
     def renew(self, files: Sequence[InputFile]) -> None:
         """Write the lines of older versions anew, those of `files` that are done; no other process may be writing."""
@@ -143,7 +143,11 @@ def _last_byte(file: BinaryIO) -> bytes:
 def _json_lines(path: Path) -> list[dict[str, Any]]:
     """The lines of a file that a manifest writes; others are left out, such as the torn last one of a run cut off."""
     lines = []
-    for text in path.read_bytes().splitlines():
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:  # another run into the same folder has removed it
+        return []
+    for text in content.splitlines():
         try:
             line = parse_json(text, path.name, finite=False)
         except InputError:

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import sys
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from threading import Lock
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
 from hf_handdiff.cli import loading
 from hf_handdiff.cli.predict.files import InputFile, OutputNames, find_inputs, make_folder
-from hf_handdiff.cli.predict.images import hand_finder, load_detector, sample_hands, write_hand
+from hf_handdiff.cli.predict.images import hand_finder, last_written, load_detector, sample_hands, write_hand
 from hf_handdiff.cli.predict.manifest import Manifest
+from hf_handdiff.cli.predict.overlap import InOrder, ahead
 from hf_handdiff.cli.predict.settings import PredictionSettings
 from hf_handdiff.errors import InputError, first_line
 from hf_handdiff.evaluation.processes import ALL_OF_IT, ProcessShare
@@ -27,6 +29,8 @@ if TYPE_CHECKING:
     from hf_handdiff.pipelines import CascadedHandPipeline
 
 WriteLine = Callable[..., None]
+Item = TypeVar("Item")
+_AHEAD, _WAITING = 2, 3  # images that are read before their turn, answers that wait to be written: few, for memory
 _EXPECTED_ERRORS = (OSError, ValueError, RuntimeError)  # of files; any other error is a mistake of ours
 
 
@@ -49,7 +53,7 @@ def predict_files(
         InputError: the detector, the checkpoint or the output folder cannot be used at all.
     """
     make_folder(settings.out)
-    files, names = find_inputs(paths, settings.out)
+    files, names = find_inputs(paths, settings.out, _warn if share.is_main else lambda line: None)
     manifest = Manifest(settings.out, settings.of_answers(), share.index)
     if share.is_main:
         for folder in {(settings.out / file.name).parent for file in files}:
@@ -60,12 +64,24 @@ def predict_files(
     done = manifest.done(own) if settings.resume else set()
     if done:
         print(f"handdiff: {len(done)} of {len(own)} files are done already")
-    run = _Run(settings, names, manifest if len(files) > 1 or settings.resume else None)
-    for file, write_line in _with_progress([file for file in own if file.name not in done], share.is_main):
-        run.take(file, write_line)
-    run.finish()
+    todo = [file for file in own if file.name not in done]
+    with InOrder(_WAITING) as writing:
+        run = _Run(settings, names, manifest if len(files) > 1 or settings.resume else None, writing)
+        loaded = ahead(todo, lambda file: None if file.is_video else load_image(file.path, "images"), _AHEAD)
+        for (file, pixels), write_line in _with_progress(loaded, len(todo), share.is_main):
+            run.take(file, pixels, write_line)
+        run.finish()
     share.wait()  # a launcher ends all processes when one of them ends with a failure
     return run.failed, len(own)
+
+
+def _warn(line: str) -> None:
+    print(_printable(f"handdiff: warning: {line}"), file=sys.stderr)
+
+
+def _printable(line: str) -> str:
+    """A line that any terminal takes: names of files may hold line ends, and bytes that are no UTF-8."""
+    return line.replace("\r", "\\r").replace("\n", "\\n").encode(errors="backslashreplace").decode()
 
 
 @dataclass(frozen=True)
@@ -85,11 +101,13 @@ class _Run:
         failed: how many files could not be done.
     """
 
-    def __init__(self, settings: PredictionSettings, names: OutputNames, manifest: Manifest | None):
+    def __init__(self, settings: PredictionSettings, names: OutputNames, manifest: Manifest | None, writing: InOrder):
         self.failed = 0
+        self._counting = Lock()
         self._settings = settings
         self._names = names
         self._manifest = manifest
+        self._writing = writing
         self._find_hands = hand_finder(settings)
         self._waiting: list[_LoadedImage] = []
         on_cpu = loading.default_device(settings.device) == "cpu"
@@ -100,16 +118,17 @@ class _Run:
         """Loaded when the first good file comes."""
         return loading.load_pipeline(self._settings.checkpoint, self._settings.device)
 
-    def take(self, file: InputFile, write_line: WriteLine) -> None:
-        """Do a file, or keep it for the next batch."""
+    def take(self, file: InputFile, pixels: Callable[[], np.ndarray], write_line: WriteLine) -> None:
+        """Do a file, or keep it for the next batch; `pixels` gives those of an image, or raises what is wrong."""
         if file.is_video:
             self.finish()
+            self._writing.wait()
             with self._failures_of(file, write_line):
                 self._predict_video(file, write_line)
             return
         with self._failures_of(file, write_line):
-            pixels = load_image(file.path, "images")
-            self._waiting.append(_LoadedImage(file, pixels, self._find_hands(file.path, pixels), write_line))
+            loaded = pixels()
+            self._waiting.append(_LoadedImage(file, loaded, self._find_hands(file.path, loaded), write_line))
         if sum(len(image.hands) for image in self._waiting) >= self._batch_size:
             self.finish()
 
@@ -125,22 +144,27 @@ class _Run:
         first = 0
         for image in waiting:
             with self._failures_of(image.file, image.write_line):
-                self._write(image, output, first)
+                self._sample_and_write(image, output, first)
             first += len(image.hands)
 
-    def _write(self, image: _LoadedImage, output: Any, first: int) -> None:
-        """Write the answers for an image; its hands are those from `first` of the output, None: not sampled yet."""
+    def _sample_and_write(self, image: _LoadedImage, output: Any, first: int) -> None:
+        """The hands of an image are those from `first` of the output, None: not sampled yet. They are written later."""
         if output is None:
             hands = [(image.pixels, hand) for hand in image.hands]
             output, first = sample_hands(self._pipeline, hands, self._settings), 0
-        name, answers = image.file.name, []
-        for number, hand in enumerate(image.hands):
-            hand_name = name if len(image.hands) == 1 else self._names.claim(f"{name}_{number}")
-            lines = write_hand(self._pipeline, output, first + number, image.pixels, hand, hand_name, self._settings)
-            for line in lines:
-                image.write_line(f"{image.file.path}: {line}")
-            answers.append(f"{hand_name}.json")
-        self._add_to_manifest(image.file, answers)
+        name, several = image.file.name, len(image.hands) > 1
+        names = [self._names.claim(f"{name}_{number}") if several else name for number in range(len(image.hands))]
+        self._writing.do(self._write, image, output, first, names)
+
+    def _write(self, image: _LoadedImage, output: Any, first: int, names: list[str]) -> None:
+        """Write the answers for an image, under names; runs beside the networks."""
+        with self._failures_of(image.file, image.write_line):
+            for number, (hand, name) in enumerate(zip(image.hands, names, strict=True)):
+                for line in write_hand(
+                    self._pipeline, output, first + number, image.pixels, hand, name, self._settings
+                ):
+                    image.write_line(f"{image.file.path}: {line}")
+            self._add_to_manifest(image.file, [f"{name}.{last_written(self._settings)}" for name in names])
 
     def _predict_video(self, file: InputFile, write_line: WriteLine) -> None:
         from hf_handdiff.cli.predict.videos import predict_video
@@ -160,6 +184,10 @@ class _Run:
         if self._manifest is not None:
             self._manifest.add(file, answers)
 
+    def _count_failure(self) -> None:
+        with self._counting:  # the thread that writes counts, too
+            self.failed += 1
+
     @contextmanager
     def _failures_of(self, file: InputFile, write_line: WriteLine) -> Iterator[None]:
         """What goes wrong with a file is said and counted; only a bad checkpoint ends the run."""
@@ -168,21 +196,23 @@ class _Run:
         except loading.CheckpointError:
             raise
         except _EXPECTED_ERRORS as error:
-            self.failed += 1
+            self._count_failure()
             write_line(f"handdiff: error: {file.path}: {first_line(error)}", error=True)
         except Exception as error:  # show where it is, but do the other files
-            self.failed += 1
+            self._count_failure()
             write_line(f"handdiff: error: {file.path}: unexpected {type(error).__name__}: {error}", error=True)
-            write_line(traceback.format_exc(), error=True)
+            for line in traceback.format_exc().splitlines():
+                write_line(line, error=True)
 
 
-def _with_progress(files: Sequence[InputFile], shown: bool) -> Iterator[tuple[InputFile, WriteLine]]:
-    """Yield (file, function that writes a line), with a progress bar where there are several files."""
+def _with_progress(items: Iterable[Item], count: int, shown: bool) -> Iterator[tuple[Item, WriteLine]]:
+    """Yield (item, function that writes a line), with a progress bar where there are several of them."""
     from tqdm import tqdm
 
     def write_line(line: str, error: bool = False) -> None:
         warning = error or ": warning: " in line
-        tqdm.write(line, file=sys.stderr if warning else sys.stdout)
+        tqdm.write(_printable(line), file=sys.stderr if warning else sys.stdout)
 
-    for file in tqdm(files, desc="files", unit="file", disable=len(files) < 2 or not shown, file=sys.stderr):
-        yield file, write_line
+    bar = tqdm(items, desc="files", unit="file", total=count, disable=count < 2 or not shown, file=sys.stderr)
+    for item in bar:
+        yield item, write_line

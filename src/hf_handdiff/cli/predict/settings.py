@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 Box = tuple[float, ...]
 
+WRITABLE = ("json", "glb", "png")
+"""What can be written for each hand of an image."""
+
 
 @dataclass(frozen=True)
 class PredictionSettings:
@@ -39,6 +42,7 @@ class PredictionSettings:
         wrist_depth: m, z of every wrist in the camera frame, instead of `hand_length`.
         num_hypotheses, seed, steps, mesh_steps, aggregation: as in the pipeline.
         save_vertices: also write an NPZ file with every array.
+        write: which of `WRITABLE` are written for an image.
         device: where the networks run; None: a GPU if there is one.
         batch_size: hands that go through the networks together; None: 8 on a GPU, 1 on a CPU, where batches gain
             little and single images keep their answers to the last bit.
@@ -63,6 +67,7 @@ class PredictionSettings:
     mesh_steps: int | None = None
     aggregation: str = DEFAULT_AGGREGATION
     save_vertices: bool = False
+    write: tuple[str, ...] = WRITABLE
     device: str | None = None
     batch_size: int | None = None
     resume: bool = False
@@ -91,6 +96,8 @@ class PredictionSettings:
         """
         others = {"out", "device", "batch_size", "resume"}
         others |= {name for name in ("hand_length", "wrist_depth") if getattr(self, name) is None}
+        if self.write == WRITABLE:  # as all runs did before there was a choice: their manifests hold
+            others.add("write")
         return {field.name: getattr(self, field.name) for field in fields(self) if field.name not in others}
 
     def of_sampling(self) -> dict[str, Any]:
@@ -137,6 +144,14 @@ def check_box(values: Any, name: str = "box") -> Box:
     if not (box[2] > box[0] and box[3] > box[1]):
         raise InputError(f"{name}: expected x0 < x1 and y0 < y1, got a box without pixels: {shown(values)}")
     return box
+
+
+def check_writable(text: str, name: str = "--write") -> tuple[str, ...]:
+    """Return those of `WRITABLE` that a comma-separated text names, in their order, or raise `InputError`."""
+    asked = {part.strip() for part in text.split(",")}
+    if not asked <= set(WRITABLE):
+        raise InputError(f"{name}: expected some of {','.join(WRITABLE)}, got {shown(text)}")
+    return tuple(kind for kind in WRITABLE if kind in asked)
 
 
 def check_intrinsics(values: Any, name: str = "intrinsics") -> tuple[float, ...]:

@@ -106,7 +106,9 @@ def predict_video(
         if layer is not None:
             write_animated_glb(with_suffix(stem, "glb"), tracks.rigs(layer), tracks.times_s)
             suffixes.append("glb")
-    return [f"{name}.{suffix}" for suffix in suffixes], counts.report(stem, ", ".join(suffixes))
+    lines = counts.report(stem, ", ".join(suffixes))
+    lines += [] if reader.damage is None else [f"warning: {reader.damage}"]
+    return [f"{name}.{suffix}" for suffix in suffixes], lines
 
 
 def _layer_of(pipeline: CascadedHandPipeline) -> HandLayer | None:
