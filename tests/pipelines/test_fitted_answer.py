@@ -1,15 +1,18 @@
 """Answers are posed hands: their parameters give the mesh again, also of left hands and of every hypothesis."""
 
 import copy
+import json
 import pickle
 
 import numpy as np
 import pytest
 import torch
 from glb_reading import Glb
+from PIL import Image
 
 from hf_handdiff import CascadedHandPipeline, JointDiffusionPipeline, MeshLDMPipeline
 from hf_handdiff import camera as cameras
+from hf_handdiff.cli.main import main
 from hf_handdiff.errors import InputError
 from hf_handdiff.hand import HandLayer
 from hf_handdiff.hand.fitting import posed_hand
@@ -209,6 +212,21 @@ def test_answers_are_fitted_with_the_hand_that_is_given(other_topology, photo, t
         out = other_topology(photo, num_hypotheses=2, generator=0)
         np.testing.assert_allclose(posed(layer, out)[1], out.mean_vertices, atol=1e-5)
         np.testing.assert_array_equal(out.faces, layer.faces)
+
+
+def test_commands_fit_with_the_hand_that_is_given(other_topology, photo, tmp_path, capsys):
+    other_topology.save_pretrained(tmp_path / "checkpoint")
+    Image.fromarray(photo).save(tmp_path / "photo.png")
+    path = write_hand(tmp_path / "MANO_RIGHT.npz", other_topology.mesh_autoencoder.faces)
+    words = ["predict", str(tmp_path / "photo.png"), "--out", str(tmp_path / "out"), "--write", "json"]
+    words += ["--num-hypotheses", "2", "--checkpoint", str(tmp_path / "checkpoint")]
+    assert main([*words, "--hand-model", str(path)]) == 0
+    record = json.loads((tmp_path / "out" / "photo.json").read_text())
+    parameters = [torch.tensor([record[name]]) for name in PARAMETERS]
+    hand = posed_hand(load_mano_layer(path), *parameters, "right")
+    np.testing.assert_allclose(hand.vertices[0], record["mean_vertices_m"], atol=1e-5)
+    assert main([*words, "--hand-model", str(write_hand(tmp_path / "open.npz"))]) != 0
+    assert "--hand-model: expected a hand with the topology of the checkpoint's meshes" in capsys.readouterr().err
 
 
 def test_answers_with_the_users_hand_are_rigged(other_topology, photo, tmp_path):

@@ -56,3 +56,12 @@ def add_checkpoint_argument(parser: argparse.ArgumentParser) -> None:
 def add_device_argument(parser: argparse.ArgumentParser) -> None:
     """Add `--device`."""
     parser.add_argument("--device", metavar="NAME", help="cpu, cuda, ... (default: a GPU if there is one)")
+
+
+def add_hand_model_argument(parser: argparse.ArgumentParser) -> None:
+    """Add `--hand-model`."""
+    parser.add_argument(
+        "--hand-model",
+        metavar="FILE",
+        help="MANO_RIGHT.pkl, if the meshes are MANO's (default: the open hand)",
+    )

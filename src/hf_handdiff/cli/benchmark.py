@@ -64,7 +64,7 @@ def run_benchmark(arguments: argparse.Namespace) -> int:
         image = np.random.default_rng(0).integers(0, 256, size=(224, 224, 3), dtype=np.uint8)
     else:
         image = load_image(arguments.image, "--image")
-    pipeline = load_pipeline(checkpoint, arguments.device)
+    pipeline = load_pipeline(checkpoint, arguments.device, arguments.hand_model)
     figures = benchmark.measure_pipeline(
         pipeline, image, arguments.num_hypotheses, arguments.repeats, **pipeline_options(arguments)
     )

@@ -152,7 +152,7 @@ def _evaluate_share(arguments: argparse.Namespace, share: ProcessShare) -> int:
     baseline = _load_baseline(arguments.baseline)  # before the work: it may not be installed
     checkpoint = arguments.checkpoint or DEFAULT_CHECKPOINT
     options = pipeline_options(arguments)
-    pipeline = load_pipeline(checkpoint, arguments.device or share.device)
+    pipeline = load_pipeline(checkpoint, arguments.device or share.device, arguments.hand_model)
     predict = pipeline_predictor(
         pipeline, arguments.num_hypotheses, arguments.aggregation, arguments.true_keypoints, **options
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from hf_handdiff.cli.arguments import whole_number
+from hf_handdiff.cli.arguments import add_hand_model_argument, whole_number
 from hf_handdiff.errors import InputError
 
 _FORMATS = ("bvh", "glb")
@@ -28,9 +28,7 @@ def add_export_rig_parser(subparsers) -> None:
         metavar="N",
         help="the hand of a video, by its number (default: the only one)",
     )
-    parser.add_argument(
-        "--hand-model", metavar="FILE", help="MANO_RIGHT.pkl, if the parameters are MANO's (default: the open hand)"
-    )
+    add_hand_model_argument(parser)
     parser.set_defaults(run=run_export_rig)
 
 

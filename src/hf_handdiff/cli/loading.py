@@ -15,15 +15,19 @@ class CheckpointError(InputError):
     """The pipeline of a command cannot be loaded, so that nothing can be done."""
 
 
-def load_pipeline(checkpoint: str | None = None, device: str | None = None) -> CascadedHandPipeline:
+def load_pipeline(
+    checkpoint: str | None = None, device: str | None = None, hand_model: str | None = None
+) -> CascadedHandPipeline:
     """Load the cascade without progress bars, for a command.
 
     Args:
         checkpoint: folder or Hub repository; None is the checkpoint that comes with the package.
         device: where the networks run; None: a GPU if there is one.
+        hand_model: file of the right hand that answers are fitted with, if the checkpoint's meshes are not the open
+            hand's.
 
     Raises:
-        CheckpointError: one line that says what is wrong with the checkpoint or the device.
+        CheckpointError: one line that says what is wrong with the checkpoint, the device or the hand.
     """
     import diffusers
     import transformers
@@ -45,6 +49,11 @@ def load_pipeline(checkpoint: str | None = None, device: str | None = None) -> C
     except (RuntimeError, AssertionError, ValueError) as error:  # torch asserts that it was built with CUDA
         raise CheckpointError(f"--device: '{device}' cannot be used ({first_line(error)})") from error
     pipeline.set_progress_bar_config(disable=True)
+    if hand_model is not None:
+        try:
+            pipeline.use_hand(hand_model)
+        except InputError as error:
+            raise CheckpointError(f"--hand-model: {str(error).removeprefix('hand: ')}") from error
     return pipeline
 
 

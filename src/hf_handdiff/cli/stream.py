@@ -12,7 +12,14 @@ from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hf_handdiff.cli.arguments import DETECTORS, add_checkpoint_argument, add_device_argument, checked, whole_number
+from hf_handdiff.cli.arguments import (
+    DETECTORS,
+    add_checkpoint_argument,
+    add_device_argument,
+    add_hand_model_argument,
+    checked,
+    whole_number,
+)
 from hf_handdiff.cli.predict.hand_arguments import (
     add_detect_every_argument,
     add_hand_argument,
@@ -74,6 +81,7 @@ def add_stream_parser(subparsers) -> None:
     )
     parser.add_argument("--max-hands", type=whole_number(1), metavar="N", help="the most hands that are followed")
     add_checkpoint_argument(parser)
+    add_hand_model_argument(parser)
     add_hand_argument(parser)
     place = parser.add_mutually_exclusive_group()
     place.add_argument(
@@ -183,7 +191,7 @@ def _make_tracker(arguments: argparse.Namespace) -> HandTracker:
     if arguments.box is None:
         asked["detector"] = arguments.detector or "builtin"
     settings = PredictionSettings(**asked)
-    pipeline = load_pipeline(settings.checkpoint, settings.device)
+    pipeline = load_pipeline(settings.checkpoint, settings.device, settings.hand_model)
     detector = None if settings.detector is None else load_detector(settings)
     blank = np.zeros((240, 320, 3), np.uint8)
     for _ in range(2):

@@ -61,7 +61,7 @@ class AnsweringPipeline(StoredPipeline):
             return layer
         raise InputError(
             "aggregation: 'fitted' (and fit) expects the hand that the checkpoint's meshes are of; give its file to "
-            "pipe.use_hand('MANO_RIGHT.pkl'), or choose another aggregation"
+            "pipe.use_hand('MANO_RIGHT.pkl') or to --hand-model, or choose another aggregation"
         )
 
     def use_hand(self, hand: HandLayer | str) -> None:

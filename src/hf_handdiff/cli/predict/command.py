@@ -11,6 +11,7 @@ from hf_handdiff.cli.arguments import (
     DETECTORS,
     add_checkpoint_argument,
     add_device_argument,
+    add_hand_model_argument,
     checked,
     whole_number,
 )
@@ -46,6 +47,7 @@ def add_predict_parser(subparsers) -> None:
     parser.add_argument("images", nargs="+", metavar="IMAGE", help="image files, videos, or folders of them")
     parser.add_argument("--out", required=True, metavar="DIR", type=Path, help="folder of the results")
     add_checkpoint_argument(parser)
+    add_hand_model_argument(parser)
     _add_hand_arguments(parser)
     _add_sampling_arguments(parser)
     parser.add_argument(

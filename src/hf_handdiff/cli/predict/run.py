@@ -116,7 +116,7 @@ class _Run:
     @cached_property
     def _pipeline(self) -> CascadedHandPipeline:
         """Loaded when the first good file comes."""
-        return loading.load_pipeline(self._settings.checkpoint, self._settings.device)
+        return loading.load_pipeline(self._settings.checkpoint, self._settings.device, self._settings.hand_model)
 
     def take(self, file: InputFile, pixels: Callable[[], np.ndarray], write_line: WriteLine) -> None:
         """Do a file, or keep it for the next batch; `pixels` gives those of an image, or raises what is wrong."""

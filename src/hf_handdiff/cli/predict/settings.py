@@ -32,6 +32,7 @@ class PredictionSettings:
     Attributes:
         out: folder of the results, made if it is missing.
         checkpoint: folder or Hub repository; None is the checkpoint that comes with the package.
+        hand_model: file of the right hand that answers are fitted with; None: the open hand.
         hand: "left" or "right"; None: what the detector says, or right.
         box: (x0, y0, x1, y1) px around the hand, for every image.
         boxes: box or None by image name, instead of `box`.
@@ -53,6 +54,7 @@ class PredictionSettings:
 
     out: Path
     checkpoint: str | None = None
+    hand_model: str | None = None
     hand: str | None = None
     box: Box | None = None
     boxes: dict[str, Box | None] | None = None
@@ -92,10 +94,11 @@ class PredictionSettings:
     def of_answers(self) -> dict[str, Any]:
         """Those on which the answers depend, for comparing two runs.
 
-        Sizes are among them only where they are given: runs of older versions, which knew none, are alike.
+        Sizes and another hand are among them only where they are given: runs of older versions, which knew none, are
+        alike.
         """
         others = {"out", "device", "batch_size", "resume"}
-        others |= {name for name in ("hand_length", "wrist_depth") if getattr(self, name) is None}
+        others |= {name for name in ("hand_model", "hand_length", "wrist_depth") if getattr(self, name) is None}
         if self.write == WRITABLE:  # as all runs did before there was a choice: their manifests hold
             others.add("write")
         return {field.name: getattr(self, field.name) for field in fields(self) if field.name not in others}
