@@ -130,9 +130,6 @@ def pipeline_predictor(
 def run_evaluate(arguments: argparse.Namespace) -> int:
     """`handdiff evaluate`: returns the exit status, 1 if some predictions were not finite."""
     from hf_handdiff.evaluation.processes import join_processes
-    from hf_handdiff.files import make_writable_folder
-
-    make_writable_folder(arguments.out)
 
     with join_processes() as share:
         return _evaluate_share(arguments, share)
@@ -146,6 +143,7 @@ def _evaluate_share(arguments: argparse.Namespace, share: ProcessShare) -> int:
     from hf_handdiff.evaluation.measures import PA_JOINT_ERROR
     from hf_handdiff.evaluation.prior import sample_prior_baseline
     from hf_handdiff.evaluation.summary import summarise
+    from hf_handdiff.files import make_writable_folder
 
     dataset, made_by = _load_data(arguments)
     layout = official.official_layout(made_by)
@@ -157,6 +155,7 @@ def _evaluate_share(arguments: argparse.Namespace, share: ProcessShare) -> int:
         pipeline, arguments.num_hypotheses, arguments.aggregation, arguments.true_keypoints, **options
     )
     settings = _settings(arguments, checkpoint, options, pipeline, _true_mesh(dataset, made_by))
+    make_writable_folder(arguments.out)
     out = Path(arguments.out)
     run = {"num_samples": arguments.num_samples, "batch_size": arguments.batch_size}
     scores = protocol.run_protocol(
