@@ -134,8 +134,8 @@ def _answer() -> PhotoAnswer:
         }
     with gr.Row():
         glb, json_file = (
-            gr.DownloadButton(f"Download {kind}", size="sm", min_width=120, interactive=False, elem_id=kind.lower())
-            for kind in ("GLB", "JSON")
+            gr.DownloadButton(f"{kind}, {what}", size="sm", min_width=120, interactive=False, elem_id=kind.lower())
+            for kind, what in (("GLB", "meshes and rig"), ("JSON", "joints and parameters"))
         )
     return PhotoAnswer(view, ghosts, told, pictures, glb, json_file)
 
