@@ -68,10 +68,12 @@ def test_frame_by_frame_it_says_what_predict_writes(clip, frames, checkpoint, pi
 
 def test_without_smoothing_it_is_the_answer_of_the_frame(frames, pipeline):
     tracker = hf_handdiff.HandTracker(pipeline, box=BOX, handedness="left", smooth=False, **SAMPLING)
+    last = None
     for frame in frames[:3]:
         (hand,) = tracker(Image.fromarray(frame.pixels), frame.time_s)
         box = np.array(hand.box, np.float32)
-        out = pipeline(frame.pixels, handedness="left", boxes=box, **SAMPLING)
+        out = pipeline(frame.pixels, handedness="left", boxes=box, last_keypoints_2d=last, **SAMPLING)
+        last = hand.keypoints  # from the second frame on, the encoder looks there at once
         same = {"joints": "mean_joints", "vertices": "mean_vertices", "joint_std": "joint_std"}
         same |= {"keypoints": "keypoints_2d", "keypoint_scores": "keypoint_scores", "hand_score": "hand_score"}
         same |= {name: name for name in ("global_orient", "hand_pose", "betas", "hand_scale")}

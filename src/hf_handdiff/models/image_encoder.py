@@ -328,7 +328,11 @@ class HandImageEncoder(HandModel):
         return _sample(encoded.feature_map, encoded.frame.to_square(keypoints))
 
     def forward(
-        self, pixel_values: torch.Tensor, framed: bool = False, return_dict: bool | None = None
+        self,
+        pixel_values: torch.Tensor,
+        framed: bool = False,
+        return_dict: bool | None = None,
+        frame: HandFrame | None = None,
     ) -> HandImageEncoderOutput | tuple:
         """Look at crops of right hands: coarsely at all of each, then at the turned square with the hand, which
         is cut anew round what was found there (`config.refinement_steps`) and looked at for good.
@@ -337,6 +341,7 @@ class HandImageEncoder(HandModel):
             pixel_values: (B, 3, S, S) RGB in 0..1.
             framed: the crops are such squares already, as in training: skip the framing pass.
             return_dict: False returns a tuple.
+            frame: squares of the crops in which the hands are known to be, as in a video: they are looked at at once.
 
         Raises:
             ValueError: pixel_values has another shape.
@@ -349,6 +354,8 @@ class HandImageEncoder(HandModel):
             whole = torch.zeros(batch, 5, device=pixel_values.device)
             whole[:, 3] = 1.0  # the cosine of no turn
             output = self._encode_square(pixel_values, self.framing.decode(whole))
+        elif frame is not None:
+            output = self._encode_square(frame.crop(pixel_values), frame)
         else:
             frame = self.framing.decode(self.framing(pixel_values))
             for _ in range(self.config.refinement_steps):

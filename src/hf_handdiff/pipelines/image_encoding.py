@@ -6,6 +6,7 @@ import torch
 
 from hf_handdiff import camera
 from hf_handdiff.models.hand_detector import HandDetector
+from hf_handdiff.models.hand_framing import frame_around_keypoints
 from hf_handdiff.models.image_encoder import HandImageEncoderOutput
 from hf_handdiff.models.joint_denoiser import noise_of_score, score_of_noise
 from hf_handdiff.models.keypoint_distribution import KeypointDistribution
@@ -60,14 +61,19 @@ def encode_image(
     """Run the image encoder over all crops of the request in one batch, unless there are no images.
 
     The caller's keypoints, where given, replace the estimate everywhere: for stage 1 and as the places at which
-    stage 2 samples image features (points that the caller left out are sampled at the estimate). The hand detector's
+    stage 2 samples image features (points that the caller left out are sampled at the estimate). Where the hands were a
+    moment ago is known, the encoder looks there at once. The hand detector's
     network tells the side, of an encoder that does not.
     """
     encoded = crops = None
     if request.images is not None:
         crops = image_processor.crop(request.images, request.crops)
         crops = crops.to(device or image_encoder.device, image_encoder.dtype)
-        encoded = image_encoder(crops)
+        frame = None
+        if request.last_keypoints is not None:
+            last = camera.pixels_to_crop(request.last_keypoints, request.crops)
+            frame = frame_around_keypoints(last.to(crops.device))
+        encoded = image_encoder(crops, frame=frame)
     side = side_score(encoded, crops, hand_detector, len(request.handedness))
     return _encoding(image_encoder, encoded, request, side)
 

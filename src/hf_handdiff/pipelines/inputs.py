@@ -30,6 +30,7 @@ class HandRequest:
         keypoints: (B, 21, 2) float32 px of the (mirrored) image, NaN = not seen; None: estimate them.
         keypoint_scores: (B, 21) float32; None exactly when `keypoints` is None.
         keypoint_cov: (B, 21, 2, 2) float32 px², where the caller gave them.
+        last_keypoints: (B, 21, 2) float32 px of the (mirrored) image, where the hands were a moment ago; or None.
         image_indices: (B,) int64, of the caller's images, where hands were detected in them; else None.
         boxes: (B, 4) float32 px of the caller's images, likewise.
     """
@@ -43,6 +44,7 @@ class HandRequest:
     keypoints: torch.Tensor | None
     keypoint_scores: torch.Tensor | None
     keypoint_cov: torch.Tensor | None = None
+    last_keypoints: torch.Tensor | None = None
     image_indices: torch.Tensor | None = None
     boxes: torch.Tensor | None = None
 
@@ -61,6 +63,7 @@ def check_request(
     intrinsics=None,
     num_hands_without_2d: int | None = None,
     keypoint_cov=None,
+    last_keypoints_2d=None,
 ) -> HandRequest:
     """Check the arguments that all pipelines share.
 
@@ -74,6 +77,7 @@ def check_request(
         intrinsics: (B, 3, 3) px, or (3, 3).
         num_hands_without_2d: how many hands are asked for if there are neither images nor keypoints.
         keypoint_cov: (B, 21, 2, 2) px² of `keypoints_2d`, or (21, 2, 2); only together with them, without scores.
+        last_keypoints_2d: (B, 21, 2) px, or (21, 2) for one image; only together with images.
 
     Raises:
         InputError: one sentence that names the argument and what was expected.
@@ -85,6 +89,7 @@ def check_request(
     covariance = _check_keypoint_cov(keypoint_cov, keypoints, keypoint_scores, count)
     cameras = _check_intrinsics(intrinsics, count)
     _check_keypoints_are_pixels(keypoints, loaded, cameras)
+    last = _check_last_keypoints(last_keypoints_2d, loaded, count)
     crops = _crops(loaded, boxes, keypoints, count)
     if crops is None:
         return HandRequest(None, sides, None, torch.zeros(count), None, False, None, None)
@@ -93,7 +98,9 @@ def check_request(
         widths = torch.tensor([float(image.shape[1]) for image in loaded])
     else:  # no image to mirror in: any vertical line will do
         widths = 2 * (crops[:, 0] if cameras is None else cameras[:, 0, 2])
-    request = HandRequest(loaded, sides, crops, widths, cameras, cameras is not None, keypoints, scores, covariance)
+    request = HandRequest(
+        loaded, sides, crops, widths, cameras, cameras is not None, keypoints, scores, covariance, last
+    )
     _mirror_left_hands(request)
     if request.intrinsics is None:
         request.intrinsics = camera.default_intrinsics(request.crops)
@@ -223,6 +230,18 @@ def _check_keypoint_cov(keypoint_cov, keypoints, keypoint_scores, count):
     return torch.where(seen[..., None, None], covariance, torch.eye(2))
 
 
+def _check_last_keypoints(last_keypoints_2d, images, count):
+    if last_keypoints_2d is None:
+        return None
+    if images is None:
+        raise InputError("last_keypoints_2d: expected only together with images")
+    points = _as_array(last_keypoints_2d, "last_keypoints_2d", (21, 2), count)
+    if not torch.isfinite(points).all() or (points.amax(1) <= points.amin(1)).any():
+        raise InputError("last_keypoints_2d: expected finite pixels that differ, got NaN, infinity or one place")
+    _check_keypoints_are_pixels(points, images, None)
+    return points
+
+
 def _check_intrinsics(intrinsics, count):
     if intrinsics is None:
         return None
@@ -283,6 +302,7 @@ def _mirror_left_hands(request: HandRequest) -> None:
     crops[left, 0] = request.widths[left] - crops[left, 0]
     request.crops = crops
     request.keypoints = mirror_pixels(request.keypoints, request.widths, left)
+    request.last_keypoints = mirror_pixels(request.last_keypoints, request.widths, left)
     if request.intrinsics is not None:
         mirrored = camera.mirror_intrinsics(request.intrinsics, request.widths)
         request.intrinsics = torch.where(left[:, None, None], mirrored, request.intrinsics)
@@ -324,7 +344,12 @@ class HandsToSample:
     num_images: int | None = None
 
     def request(
-        self, keypoints_2d=None, keypoint_scores=None, num_hands_without_2d=None, keypoint_cov=None
+        self,
+        keypoints_2d=None,
+        keypoint_scores=None,
+        num_hands_without_2d=None,
+        keypoint_cov=None,
+        last_keypoints_2d=None,
     ) -> HandRequest:
         """The checked request."""
         request = check_request(
@@ -336,6 +361,7 @@ class HandsToSample:
             self.intrinsics,
             num_hands_without_2d=num_hands_without_2d,
             keypoint_cov=keypoint_cov,
+            last_keypoints_2d=last_keypoints_2d,
         )
         if self.image_indices is not None:
             request.image_indices = torch.tensor(self.image_indices)

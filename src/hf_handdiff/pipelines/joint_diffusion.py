@@ -76,6 +76,7 @@ class JointDiffusionPipeline(HandPipeline):
         fit: str | None = None,
         hand_length_m=None,
         wrist_depth_m=None,
+        last_keypoints_2d=None,
     ) -> HandPipelineOutput | tuple:
         """Sample joints; the arguments are those of [`CascadedHandPipeline`].
 
@@ -92,7 +93,7 @@ class JointDiffusionPipeline(HandPipeline):
         )
         self.check_fit(aggregation, fit)
         hands = hands_to_sample(self.hand_detector, images, handedness, boxes, keypoints_2d, intrinsics, generator)
-        request = hands.request(keypoints_2d, keypoint_scores, keypoint_cov=keypoint_cov)
+        request = hands.request(keypoints_2d, keypoint_scores, None, keypoint_cov, last_keypoints_2d)
         size = check_metric_size(hand_length_m, wrist_depth_m, hands, request)
         seeds = base_seeds(hands.generator, len(request.handedness))
         encoding = self.encode_image(request)

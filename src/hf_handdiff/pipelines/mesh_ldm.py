@@ -80,6 +80,7 @@ class MeshLDMPipeline(HandPipeline):
         fit: str | None = None,
         hand_length_m=None,
         wrist_depth_m=None,
+        last_keypoints_2d=None,
     ) -> HandPipelineOutput | tuple:
         """Sample meshes from images, from joints, or from both.
 
@@ -112,7 +113,7 @@ class MeshLDMPipeline(HandPipeline):
         hands = hands_to_sample(
             self.hand_detector, images, handedness, boxes, keypoints_2d, intrinsics, generator, joints
         )
-        request = hands.request(keypoints_2d, keypoint_scores, count, keypoint_cov)
+        request = hands.request(keypoints_2d, keypoint_scores, count, keypoint_cov, last_keypoints_2d)
         if count is not None and count != len(request.handedness):
             raise InputError(f"joints: expected one row for each of {len(request.handedness)} images, got {count}")
         size = check_metric_size(hand_length_m, wrist_depth_m, hands, request)

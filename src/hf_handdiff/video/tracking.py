@@ -39,12 +39,14 @@ class Track:
         box: (4,) x0, y0, x1, y1 px where it is looked for in the next frame.
         votes: sum of the detector's scores for each side.
         missed: frames in a row in which it was not seen.
+        keypoints: (21, 2) px of the last frame, where it is looked at once; None: it is to be searched in the box.
     """
 
     number: int
     box: np.ndarray
     votes: Counter = field(default_factory=Counter)
     missed: int = 0
+    keypoints: np.ndarray | None = None
 
     @property
     def handedness(self) -> str:
@@ -107,6 +109,8 @@ class TrackList:
         missing = not self._tracks or any(track.missed for track in self._tracks)
         if missing or self._since_detection >= self._detect_every:
             self._since_detection = 0
+            for track in self._tracks:  # what has gone astray finds back
+                track.keypoints = None
             for hand in self._detector.detect(image):
                 self._take_in(hand)
         return list(self._tracks)
@@ -126,8 +130,10 @@ class TrackList:
         box = np.concatenate([keypoints.min(axis=0), keypoints.max(axis=0)])
         if not hand_score >= LOST_BELOW or not np.isfinite(box).all() or not _in_the_picture(box, image_size):
             track.missed += 1
+            track.keypoints = None
             return False
         track.missed = 0
+        track.keypoints = keypoints
         track.box = box
         return True
 
