@@ -36,8 +36,8 @@ class HandTracker:
 
     Each hand keeps its number and its side while it is followed; one that was not seen in a few frames in a row is
     forgotten. With `lookahead` an answer waits for later frames, which takes the lag away from smoothing: videos are
-    done so, by `push` and `flush`. Without it the image encoder looks at once where a hand was in the frame before, which
-    is quicker; with it, it searches the box in each frame.
+    done so, by `push` and `flush`. Without it the image encoder looks at once where a hand was in the frame before,
+    which is quicker; with it, it searches the box in each frame.
 
     Example:
         >>> tracker = HandTracker(pipe, num_hypotheses=8, generator=0)
