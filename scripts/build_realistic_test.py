@@ -31,9 +31,11 @@ from realistic_test import places, skin, things
 from realistic_test.shapes import matrix
 from tqdm import tqdm
 
+from hf_handdiff.hand.open_hand import load_open_hand_arrays
 from hf_handdiff.hand.poses import sample_poses
 from hf_handdiff.hand.topology import FINGERS, MANO_FINGERS
-from hf_handdiff.synthetic import grasps
+from hf_handdiff.synthetic.finger_closing import close_finger, starting_turn
+from hf_handdiff.synthetic.grasps import place_in_palm
 from hf_handdiff.synthetic.hand_mesh import ForearmShape, RenderHand
 from hf_handdiff.synthetic.materials import srgb_to_linear
 from hf_handdiff.synthetic.occluders import second_hand_offset
@@ -123,16 +125,16 @@ def grasp(hand: RenderHand, shape: np.ndarray, rng) -> tuple[np.ndarray, things.
     thing = things.HELD[rng.integers(len(things.HELD))](rng)
     flat = hand.pose(np.zeros((16, 3), np.float32), shape).joints
     joints = flat - flat[0]
-    rotation, centre = grasps._place_in_palm(thing, joints, rng)
-    frames = grasps.load_open_hand_arrays()["joint_frames"]
+    rotation, centre = place_in_palm(thing, joints, rng)
+    frames = load_open_hand_arrays()["joint_frames"]
     pose = np.zeros((16, 3), np.float32)
 
     def clearance(points: np.ndarray) -> np.ndarray:
         return thing.distance((points - centre) @ rotation)
 
     for finger in FINGERS:
-        start = grasps._starting_turn(finger, frames, rng)
-        pose[list(MANO_FINGERS[finger])] = grasps._close_finger(
+        start = starting_turn(finger, frames, rng)
+        pose[list(MANO_FINGERS[finger])] = close_finger(
             finger, start, joints, frames, clearance, rng.uniform(0.0, 0.1), rng
         )
     return pose, thing, rotation, centre

@@ -10,7 +10,8 @@ from hf_handdiff.data.pasted_hands import paste_hands
 PLAIN = {
     "brightness": (1.0, 1.0), "contrast": (1.0, 1.0), "saturation": (1.0, 1.0), "white_balance": 0.0,
     "hue_deg": 0.0, "tone": 0.0, "grayscale_probability": 0.0, "blur_probability": 0.0,
-    "noise_probability": 0.0,
+    "noise_probability": 0.0, "shake_probability": 0.0, "defocus_probability": 0.0,
+    "low_resolution_probability": 0.0, "jpeg_probability": 0.0,
 }  # fmt: skip
 NO_COLOUR = AugmentationConfig(**PLAIN, patch_probability=0.0, pasted_hand_probability=0.0)
 PATCHES = AugmentationConfig(**PLAIN, patch_probability=1.0, pasted_hand_probability=0.0)

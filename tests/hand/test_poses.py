@@ -3,8 +3,9 @@
 import pytest
 import torch
 
+from hf_handdiff.errors import InputError
 from hf_handdiff.hand.pose_limits import angles_to_pose, clamp_to_limits, limits_table, pose_to_angles
-from hf_handdiff.hand.poses import default_sampler, sample_poses
+from hf_handdiff.hand.poses import MAX_OVERLAP_M, default_sampler, sample_poses
 from hf_handdiff.hand.recorded_poses import recorded_poses
 from hf_handdiff.hand.topology import FINGERS, MANO_FINGERS
 
@@ -112,3 +113,13 @@ def test_sampler_is_fast_enough_to_train_on(sampler):
     start = time.perf_counter()
     sampler.sample(4000, torch.Generator().manual_seed(0))
     assert time.perf_counter() - start < 2.0
+
+
+def test_kinds_can_be_asked_for(sampler):
+    curled = sampler.sample(400, torch.Generator().manual_seed(3), 0.0, kinds={"curled": 0.6, "fist": 0.4})
+    mixed = sampler.sample(400, torch.Generator().manual_seed(3), 0.0)
+    middle_joints = [2, 5, 8, 11]  # MANO's rotations of the long fingers
+    assert curled[:, middle_joints].norm(dim=-1).mean() > mixed[:, middle_joints].norm(dim=-1).mean() + 0.4
+    assert sampler.overlap(curled).max() <= MAX_OVERLAP_M + 1e-6
+    with pytest.raises(InputError, match="kinds must be some of coordinated.* got jazz"):
+        sampler.sample(3, kinds={"jazz": 1.0})

@@ -9,13 +9,14 @@ pytest.importorskip("cv2")
 
 from hf_handdiff.synthetic.grasps import sample_grasp
 from hf_handdiff.synthetic.materials import Material, random_object_material
-from hf_handdiff.synthetic.mesh import box, bunch, random_solid, random_tool, swept
+from hf_handdiff.synthetic.mesh import box, bunch, swept
 from hf_handdiff.synthetic.placement import (
     everyday_rotation,
     fit_translation,
     random_rotation,
 )
 from hf_handdiff.synthetic.rasterizer import NO_FACE, project_points, rasterize, screen_points, vertex_normals
+from hf_handdiff.synthetic.solids import random_solid, random_tool
 
 
 def test_rasterizer_keeps_the_nearest_face_and_its_depth():

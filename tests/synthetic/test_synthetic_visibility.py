@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from checked_samples import NUM_SAMPLES
+from exact_rays import visible_by_rays
 
 pytest.importorskip("numba")
 pytest.importorskip("cv2")
@@ -18,7 +19,7 @@ from hf_handdiff.synthetic.placement import (
 )
 from hf_handdiff.synthetic.rasterizer import project_points
 from hf_handdiff.synthetic.renderer import render
-from hf_handdiff.synthetic.visibility import hand_scale, joint_visibility, probe_points, visible_share
+from hf_handdiff.synthetic.visibility import joint_visibility, visible_share
 
 
 def flat_hand_scene(assets, extra=()):
@@ -90,41 +91,6 @@ def test_a_fist_seen_from_behind_hides_its_fingertips(assets):
     joints = posed.joints @ rotation.T + translation
     visible = joint_visibility(hand, joints, intrinsics, buffer, 0, 224)
     assert visible[[0, 5, 9, 13, 17]].all() and not visible[[8, 12, 16]].any()
-
-
-def first_hit(triangles, target):
-    """Number and depth of the first front face on the ray from the origin through `target` (3,); -1 for none.
-
-    By Moeller and Trumbore (1997).
-    """
-    first, second = triangles[:, 1] - triangles[:, 0], triangles[:, 2] - triangles[:, 0]
-    normal = np.cross(target, second)
-    determinant = (first * normal).sum(1)
-    safe = np.where(np.abs(determinant) > 1e-14, determinant, 1.0)
-    u = -(triangles[:, 0] * normal).sum(1) / safe
-    cross = np.cross(-triangles[:, 0], first)
-    v, distance = (cross * target).sum(1) / safe, (cross * second).sum(1) / safe
-    front = (np.cross(first, second) * target).sum(1) < 0.0
-    hit = front & (np.abs(determinant) > 1e-14) & (u >= 0) & (v >= 0) & (u + v <= 1) & (distance > 0)
-    if not hit.any():
-        return -1, np.inf
-    face = np.flatnonzero(hit)[np.argmin(distance[hit])]
-    return face, distance[face] * target[2]
-
-
-def visible_by_rays(hand, scene):
-    """Which joints (21,) bool of a SceneSample exact rays from the camera through its meshes see."""
-    joints = scene.row["joints_m"].astype(np.float64)
-    triangles = np.concatenate([mesh.points[mesh.faces] for mesh in scene.meshes]).astype(np.float64)
-    probes = probe_points(joints)
-    visible = np.zeros(21, bool)
-    for joint, (x, y) in enumerate(scene.row["keypoints_2d_px"]):
-        if not (0 <= x < 224 and 0 <= y < 224) or scene.covered[int(y), int(x)]:
-            continue
-        face, depth = first_hit(triangles, probes[joint])
-        if 0 <= face < len(hand.faces) and hand.joint_faces[joint, face]:
-            visible[joint] = probes[joint, 2] - depth < hand.flesh_depth_m[joint] * hand_scale(hand, joints)
-    return visible
 
 
 def test_visibility_agrees_with_a_ray_cast(assets):

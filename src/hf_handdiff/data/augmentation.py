@@ -1,4 +1,4 @@
-"""Batched augmentation of a corpus: random crops, colours, blur, noise and patches, with their labels.
+"""Batched augmentation of a corpus: random crops, colours, blur, noise, compression and patches, with their labels.
 
 Everything random is drawn from the generator that the caller passes; there is no other state.
 
@@ -20,6 +20,7 @@ import torch.nn.functional as F
 
 from hf_handdiff.camera import BOX_MARGIN, crop_squares, rotation_2d, samples_per_pixel, upright_angle
 from hf_handdiff.data.pasted_hands import FLESH_RADIUS_M, paste_hands
+from hf_handdiff.data.poor_images import compress, defocus, lower_resolution, shake
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,11 @@ class AugmentationConfig:
     grayscale_probability: share of gray images.
     blur_probability, blur_px: share blurred and range of the standard deviation in px, along and across
         apart.
+    shake_probability, shake_px: share blurred along a straight line, as by a camera or a scene that moves, and the
+        range of its length.
+    defocus_probability, defocus_px: share out of focus, and the range of the radius that a point gets.
+    low_resolution_probability, low_resolution: share shrunk and enlarged again, and the range of the factor.
+    jpeg_probability, jpeg_quality: share compressed once more, and the range of the quality.
     noise_probability, noise_std: share with noise and its largest standard deviation, of 0..1.
     patch_probability, max_patches, patch_size: share of images with patches, how many at most, and the range
         of their sides as a share of the crop.
@@ -63,8 +69,16 @@ class AugmentationConfig:
     hue_deg: float = 12.0
     tone: float = 0.4
     grayscale_probability: float = 0.08
-    blur_probability: float = 0.35
+    blur_probability: float = 0.25
     blur_px: tuple[float, float] = (0.3, 3.0)
+    shake_probability: float = 0.1
+    shake_px: tuple[float, float] = (3.0, 15.0)
+    defocus_probability: float = 0.06
+    defocus_px: tuple[float, float] = (1.5, 4.5)
+    low_resolution_probability: float = 0.2
+    low_resolution: tuple[float, float] = (0.2, 0.85)
+    jpeg_probability: float = 0.2
+    jpeg_quality: tuple[int, int] = (12, 75)
     noise_probability: float = 0.35
     noise_std: float = 0.06
     patch_probability: float = 0.3
@@ -127,7 +141,11 @@ def augment_batch(
     pixel_values, covered = add_patches(pixel_values, cropped["keypoints"], config, generator)
     pixel_values = jitter_colours(pixel_values, config, generator)
     pixel_values = blur(pixel_values, config, generator)
+    pixel_values = shake(pixel_values, config.shake_probability, config.shake_px, generator)
+    pixel_values = defocus(pixel_values, config.defocus_probability, config.defocus_px, generator)
+    pixel_values = lower_resolution(pixel_values, config.low_resolution_probability, config.low_resolution, generator)
     pixel_values = add_noise(pixel_values, config, generator)
+    pixel_values = compress(pixel_values, config.jpeg_probability, config.jpeg_quality, generator)
     cropped["keypoints_visible"] &= ~(covered | under_hand)
     return {"pixel_values": pixel_values.clamp_(0.0, 1.0), "has_hand": has_hand, **cropped}
 
@@ -378,7 +396,7 @@ def jitter_colours(images: torch.Tensor, config: AugmentationConfig, generator: 
 
 
 def blur(images: torch.Tensor, config: AugmentationConfig, generator: torch.Generator) -> torch.Tensor:
-    """Gaussian blur of some images, longer along a random direction, which also stands for motion blur."""
+    """Gaussian blur of some images, longer along a random direction."""
     count = len(images)
     chosen = _chance(count, config.blur_probability, generator)
     sigma = _uniform((count, 2), *config.blur_px, generator)

@@ -12,6 +12,7 @@ from functools import lru_cache
 import numpy as np
 import torch
 
+from hf_handdiff.errors import InputError
 from hf_handdiff.hand.finger_contact import overlap_of_joints
 from hf_handdiff.hand.layer import HandLayer
 from hf_handdiff.hand.pose_composition import (
@@ -44,7 +45,9 @@ _KINDS = {
     "grasp": 0.10,
     "pinch": 0.12,
 }
-_OVERSAMPLING = {"fist": 3.5, "counting": 2.4, "pinch": 1.6}
+_RARE_KINDS = ("curled",)
+"""Kinds that are drawn only where they are asked for."""
+_OVERSAMPLING = {"fist": 3.5, "counting": 2.4, "pinch": 1.6, "curled": 2.0}
 """Candidates drawn for each pose that is wanted; see ``MAX_OVERLAP_M``."""
 MAX_OVERLAP_M = 0.006
 """Poses whose fingers run deeper into each other or into the palm (:meth:`PoseSampler.overlap`) are rejected."""
@@ -71,6 +74,7 @@ class PoseSampler:
         generator: torch.Generator | None = None,
         recorded_share: float = 0.3,
         split: str = "train",
+        kinds: dict[str, float] | None = None,
     ) -> torch.Tensor:
         """Draw poses; those whose fingers run through each other are rejected and drawn again.
 
@@ -79,18 +83,28 @@ class PoseSampler:
             generator: source of randomness; its device is the device of the result.
             recorded_share: share of the poses that come from the prior over recorded hands.
             split: whose recordings that prior knows, see ``RECORDED_SPLITS``.
+            kinds: shares of the kinds among the others, which sum to 1: coordinated, independent, counting, fist,
+                flat, grasp, pinch, curled; None: a mixture of all but the last.
 
         Returns:
             ``(count, 16, 3)`` axis-angle, radians, within ``POSE_LIMITS``; the global rotation is 0.
+
+        Raises:
+            InputError: there is no such kind.
         """
+        shares = _KINDS if kinds is None else kinds
+        unknown = set(shares) - set(_KINDS) - set(_RARE_KINDS)
+        if unknown:
+            known = ", ".join([*_KINDS, *_RARE_KINDS])
+            raise InputError(f"kinds must be some of {known}, got {', '.join(sorted(unknown))}")
         draw = Draw(generator)
         if count == 0:
             return torch.zeros(0, NUM_ROTATIONS, 3, device=draw.device)
-        chances = torch.tensor([recorded_share] + [(1 - recorded_share) * share for share in _KINDS.values()])
-        kinds = torch.multinomial(chances.to(draw.device), count, replacement=True, generator=generator)
+        chances = torch.tensor([recorded_share] + [(1 - recorded_share) * share for share in shares.values()])
+        drawn = torch.multinomial(chances.to(draw.device), count, replacement=True, generator=generator)
         poses = torch.empty(count, NUM_ROTATIONS, 3, device=draw.device)
-        for number, kind in enumerate(["recorded", *_KINDS]):
-            rows = (kinds == number).nonzero()[:, 0]
+        for number, kind in enumerate(["recorded", *shares]):
+            rows = (drawn == number).nonzero()[:, 0]
             if len(rows):
                 poses[rows] = self._sample_kind(kind, len(rows), draw, split)
         return poses
@@ -166,6 +180,13 @@ class PoseSampler:
         poses = self._composer.compose(knuckle, middle, (-0.9, -0.2), thumb, draw)
         self._rest_thumb(poses, draw.uniform(count) < 0.7, draw.integers(2, count), draw)
         return poses
+
+    def _curled(self, count: int, draw: Draw) -> torch.Tensor:
+        """Hooks, claws and half-closed fists: the middle joints bent more than the knuckles, or the other way."""
+        middle = draw.uniform(count, 1, low=0.45, high=1.0) + draw.normal(count, 4, std=0.08)
+        knuckle = draw.uniform(count, 1, low=-0.1, high=0.95) + draw.normal(count, 4, std=0.06)
+        thumb = (ACROSS_THUMB, ANY_THUMB, RELAXED_THUMB)
+        return self._composer.compose(knuckle, middle, (-0.9, 0.4), thumb, draw)
 
     def _flat(self, count: int, draw: Draw) -> torch.Tensor:
         """An open hand, the fingers close together or spread."""

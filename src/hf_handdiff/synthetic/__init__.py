@@ -1,7 +1,8 @@
 """The synthetic corpus: rendered hands with exact labels, from a seed and an index.
 
-`generate_sample` makes one row, `write_corpus` a folder of Parquet shards; `SceneAssets.load` reads what
-samples share. Rendering is a software rasteriser compiled by numba: extra `synthetic`.
+`generate_sample` makes one row, `write_corpus` a folder of Parquet shards, `generate_hand_pair` an image of two hands
+in contact with the truth of both; `SceneAssets.load` reads what samples share. Rendering is a software rasteriser
+compiled by numba: extra `synthetic`.
 """
 
 from typing import TYPE_CHECKING
@@ -9,11 +10,17 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from hf_handdiff.synthetic.assets import SceneAssets
     from hf_handdiff.synthetic.generator import generate_sample
+    from hf_handdiff.synthetic.hand_pairs import generate_hand_pair
     from hf_handdiff.synthetic.writer import write_corpus
 
-__all__ = ["SceneAssets", "generate_sample", "write_corpus"]
+__all__ = ["SceneAssets", "generate_hand_pair", "generate_sample", "write_corpus"]
 
-_HOMES = {"SceneAssets": "assets", "generate_sample": "generator", "write_corpus": "writer"}
+_HOMES = {
+    "SceneAssets": "assets",
+    "generate_hand_pair": "hand_pairs",
+    "generate_sample": "generator",
+    "write_corpus": "writer",
+}
 
 
 def __getattr__(name: str):

@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from hf_handdiff.synthetic.materials import random_cloth_material
+from hf_handdiff.synthetic.hand_mesh import bare_skin_attributes
+from hf_handdiff.synthetic.materials import Material, random_cloth_material
 from hf_handdiff.synthetic.mesh import Mesh, capsule
 from hf_handdiff.synthetic.placement import Placement, axis_rotation
 from hf_handdiff.synthetic.rasterizer import project_points
@@ -31,3 +32,19 @@ def random_body(
     torso = torso.moved(rotation, centre)
     step_back = hand_m[:, 2].max() + CLEARANCE_M - torso.points[:, 2].min()
     return [torso.moved(np.eye(3), np.array([0.0, 0.0, max(step_back, 0.0)]))]
+
+
+def upper_arm(rings: np.ndarray, material: Material, rng: np.random.Generator) -> Mesh:
+    """A bent elbow at the end of the forearm `rings` (K, L, 3) m and the upper arm from there, in the same axes."""
+    elbow, along = rings[-1].mean(0), rings[-1].mean(0) - rings[-4].mean(0)
+    along /= np.linalg.norm(along)
+    radius = 1.02 * np.linalg.norm(rings[-1] - elbow, axis=1).mean()
+    aside = np.cross(along, rng.normal(size=3))
+    direction = aside / np.linalg.norm(aside) + rng.uniform(-0.2, 0.6) * along
+    direction /= np.linalg.norm(direction)
+    side = np.cross(direction, along)
+    side /= np.linalg.norm(side)
+    length = rng.uniform(0.25, 0.32)
+    arm = capsule(radius, length, material, rng.uniform(1.0, 1.25))
+    arm.attributes = bare_skin_attributes(len(arm.points))
+    return arm.moved(np.stack([side, direction, np.cross(side, direction)], 1), elbow + 0.5 * length * direction)

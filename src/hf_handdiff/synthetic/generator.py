@@ -9,25 +9,39 @@ import torch
 
 from hf_handdiff.data.features import NUM_VERTICES, UNKNOWN_SKIN_TONE
 from hf_handdiff.hand.topology import NUM_JOINTS, NUM_ROTATIONS, NUM_SHAPE
-from hf_handdiff.synthetic.assets import SceneAssets
+from hf_handdiff.synthetic.assets import SamplePoses, SceneAssets
 from hf_handdiff.synthetic.background import sample_background
 from hf_handdiff.synthetic.body import random_body
-from hf_handdiff.synthetic.camera_effects import apply_camera_effects, encode_jpeg
+from hf_handdiff.synthetic.camera_effects import apply_camera_effects, blur_moving, encode_jpeg
 from hf_handdiff.synthetic.environment import Lighting, random_environment_rotation, rotate_lighting, studio_lighting
+from hf_handdiff.synthetic.hand_mesh import RenderHand
+from hf_handdiff.synthetic.hard_lights import back_lighting, coloured_lighting, hard_lighting
 from hf_handdiff.synthetic.mesh import Mesh
 from hf_handdiff.synthetic.occluders import Occlusion, draw_patches
 from hf_handdiff.synthetic.placement import Placement, sample_placement
+from hf_handdiff.synthetic.plan import ScenePlan, sample_plan
 from hf_handdiff.synthetic.rasterizer import project_points
 from hf_handdiff.synthetic.renderer import VisibilityBuffer, render
-from hf_handdiff.synthetic.scene import HandInstance, place_meshes, sample_hand, sample_occlusion, scene_without_hand
+from hf_handdiff.synthetic.scene import (
+    HandInstance,
+    contact_meshes,
+    place_meshes,
+    sample_hand,
+    sample_occlusion,
+    scene_without_hand,
+    touching_hand,
+)
+from hf_handdiff.synthetic.shading import SUPERSAMPLING
 from hf_handdiff.synthetic.surfaces import SURFACE_SHARE, random_surface
-from hf_handdiff.synthetic.visibility import joint_visibility, visible_share
+from hf_handdiff.synthetic.visibility import coarse_visible_share, joint_visibility, visible_share
 
 IMAGE_SIZE = 224
 NO_HAND_SHARE = 0.06
 STUDIO_LIGHT_SHARE = 0.4
 MEAN_IRRADIANCE = 1.25
 MIN_VISIBLE_SHARE = 0.1
+MIN_UNHIDDEN_SHARE, VIEW_TRIES = 0.35, 5  # by what the hand holds and touches and by its own arm
+BACK_LIGHT_GAIN, LOW_LIGHT_GAIN = (0.25, 0.8), (0.06, 0.35)
 
 
 @dataclass
@@ -35,12 +49,14 @@ class SceneSample:
     """A row and what was rendered for it.
 
     row: one of CORPUS_FEATURES; meshes: all that was rendered, in camera axes, the hand first (none may be
-    left where there is no hand); covered (H, W) bool: pixels that a flat patch hides.
+    left where there is no hand); covered (H, W) bool: pixels that a flat patch hides; kinds: what the image came out
+    as, of `plan.KINDS`, none where there is no hand.
     """
 
     row: dict
     meshes: list[Mesh]
     covered: np.ndarray
+    kinds: tuple[str, ...] = ()
 
 
 def generate_sample(seed: int, index: int, assets: SceneAssets) -> dict:
@@ -56,26 +72,38 @@ def generate_scene(seed: int, index: int, assets: SceneAssets) -> SceneSample:
     """Row `index` of the corpus of `seed` with its scene, for looking at how labels came about."""
     rng = assets.random_stream(seed, index)
     cv2.setNumThreads(1)
-    lighting, background = _light_and_background(assets, rng)
-    if rng.random() < NO_HAND_SHARE:
-        sample, image = _sample_without_hand(assets, lighting, background, rng)
+    has_hand = rng.random() >= NO_HAND_SHARE
+    plan = sample_plan(rng) if has_hand else ScenePlan()
+    lighting, background = light_and_background(assets, plan, rng)
+    if has_hand:
+        sample, image = _sample_with_hand(assets, assets.poses(seed, index), plan, lighting, background, rng)
     else:
-        sample, image = _sample_with_hand(assets, assets.poses(seed, index), lighting, background, rng)
-    sample.row["image"] = {"bytes": encode_jpeg(apply_camera_effects(image, rng), rng), "path": None}
+        sample, image = _sample_without_hand(assets, lighting, background, rng)
+    picture = apply_camera_effects(image, rng, low_light=plan.light == "low")
+    sample.row["image"] = {"bytes": encode_jpeg(picture, rng), "path": None}
     sample.row["sample_id"] = f"{seed}/{index}"
     return sample
 
 
-def _light_and_background(assets: SceneAssets, rng: np.random.Generator) -> tuple[Lighting, np.ndarray]:
-    """Lights in camera axes, at an exposure near the right one, and what is seen behind everything."""
+def light_and_background(
+    assets: SceneAssets, plan: ScenePlan, rng: np.random.Generator, size: int = IMAGE_SIZE
+) -> tuple[Lighting, np.ndarray]:
+    """Lights in camera axes, at an exposure near the right one, and what is seen behind everything, (size, size, 3)."""
     environment = assets.environments[rng.integers(len(assets.environments))]
     rotation = random_environment_rotation(rng)
     lighting = rotate_lighting(environment.lighting, rotation)
     gain = MEAN_IRRADIANCE / max(lighting.mean_irradiance(), 1e-4) * 2.0 ** rng.normal(0.0, 0.4)
-    background = sample_background(IMAGE_SIZE, environment, rotation, gain, rng)
-    if rng.random() < STUDIO_LIGHT_SHARE:
-        lighting = studio_lighting(rng)
+    background = sample_background(size, environment, rotation, gain, rng)
+    makers = {"hard": hard_lighting, "back": back_lighting, "coloured": coloured_lighting}
+    if plan.light in makers or rng.random() < STUDIO_LIGHT_SHARE:
+        lighting = makers.get(plan.light, studio_lighting)(rng)
         gain = MEAN_IRRADIANCE / lighting.mean_irradiance() * 2.0 ** rng.normal(0.0, 0.4)
+    if plan.light == "back":  # the camera meters what is bright behind
+        gain *= rng.uniform(*BACK_LIGHT_GAIN)
+        background = np.maximum(background, 0.0) ** np.float32(rng.uniform(0.3, 0.8))
+    elif plan.light == "low":
+        dim = np.exp(rng.uniform(*np.log(LOW_LIGHT_GAIN)))
+        gain, background = gain * dim, background * np.float32(dim ** (1 / 2.2))
     return lighting.scaled(gain), background
 
 
@@ -102,36 +130,116 @@ def _sample_without_hand(
     return SceneSample(row, meshes, np.zeros((IMAGE_SIZE, IMAGE_SIZE), bool)), image
 
 
+@dataclass
+class _Scene:
+    """A hand before a camera with all that is round it: instance; placement; meshes in camera axes, the hand first;
+    view: as `ScenePlan` has it; touched: by another hand; surface: a plane behind."""
+
+    instance: HandInstance
+    placement: Placement
+    meshes: list[Mesh]
+    view: str
+    touched: bool
+    surface: bool
+
+
 def _sample_with_hand(
     assets: SceneAssets,
-    poses: np.ndarray,
+    poses: SamplePoses,
+    plan: ScenePlan,
     lighting: Lighting,
     background: np.ndarray,
     rng: np.random.Generator,
 ) -> tuple[SceneSample, np.ndarray]:
     hand = assets.hand
-    instance = sample_hand(hand, poses[0], assets.split, rng)
-    own_vertices, arm = np.split(instance.meshes[0].points, [hand.num_hand_vertices])
-    placement = sample_placement(own_vertices, arm, IMAGE_SIZE, rng)
-    meshes = place_meshes(instance, placement)
-    if rng.random() < SURFACE_SHARE:
-        meshes.append(random_surface(meshes[0].points, rng))
-    else:
-        arm_end = meshes[0].points[-1]
-        meshes += random_body(meshes[0].points[: hand.num_hand_vertices], arm_end, placement, IMAGE_SIZE, rng)
-    occlusion = sample_occlusion(hand, instance, poses[1], assets.split, placement, IMAGE_SIZE, rng)
+    scene = _compose(assets, poses, plan, rng)
+    instance, placement, meshes = scene.instance, scene.placement, scene.meshes
+    hidden = plan.subject == "hidden" or plan.also_hidden
+    occlusion = Occlusion()
+    if hidden:
+        occlusion = sample_occlusion(hand, instance, poses.other, assets.split, placement, IMAGE_SIZE, rng)
     row = hand_labels(assets, instance, placement)
-    image, buffer, covered = _draw(assets, meshes, placement, occlusion, lighting, background)
+    moving_rng = rng if plan.moving and not scene.surface else None
+    own_vertices = instance.meshes[0].points[: hand.num_hand_vertices]
     vertices = own_vertices @ placement.rotation.T + placement.translation_m
-    share = visible_share(hand, vertices, placement.intrinsics_px, buffer, 0, IMAGE_SIZE, covered)
-    if share < MIN_VISIBLE_SHARE and (occlusion.meshes or occlusion.patches):
-        occlusion = Occlusion()
-        image, buffer, covered = _draw(assets, meshes, placement, occlusion, lighting, background)
+
+    def draw() -> tuple[np.ndarray, np.ndarray, VisibilityBuffer, float]:
+        image, buffer, covered = _draw(assets, meshes, placement, occlusion, lighting, background, moving_rng)
         share = visible_share(hand, vertices, placement.intrinsics_px, buffer, 0, IMAGE_SIZE, covered)
+        return image, covered, buffer, share
+
+    image, covered, buffer, share = draw()
+    if share < MIN_VISIBLE_SHARE and hidden:
+        occlusion, hidden = Occlusion(), False
+        image, covered, buffer, share = draw()
     visible = joint_visibility(hand, row["joints_m"], placement.intrinsics_px, buffer, 0, IMAGE_SIZE, covered)
     row["keypoints_visible"] = visible.tolist()
     row["visible_share"] = share
-    return SceneSample(row, meshes + occlusion.meshes, covered), image
+    kinds = _kinds(plan, scene, hidden, moving_rng is not None)
+    return SceneSample(row, meshes + occlusion.meshes, covered, kinds), image
+
+
+def _compose(assets: SceneAssets, poses: SamplePoses, plan: ScenePlan, rng: np.random.Generator) -> _Scene:
+    """The hand, what touches it, the camera and what is behind."""
+    hand = assets.hand
+    pose = poses.closed if plan.closed else poses.own
+    instance = sample_hand(hand, pose, assets.split, rng, plan=plan, grip_pose=poses.grip)
+    own = instance.meshes
+    touching = None
+    if plan.subject == "two_hands":
+        touching = touching_hand(hand, instance, poses.other, assets.split, rng)
+        own = own + contact_meshes(*touching) if touching else own
+    vertices, arm = np.split(own[0].points, [hand.num_hand_vertices])
+    placement, meshes, view = _place(hand, vertices, arm, own, plan, rng)
+    if touching and coarse_visible_share(hand, meshes, placement.intrinsics_px, IMAGE_SIZE) < MIN_UNHIDDEN_SHARE:
+        touching, meshes = None, place_meshes(instance.meshes, placement)
+    surface = bool(rng.random() < SURFACE_SHARE)
+    if surface:
+        everything = np.concatenate([mesh.points for mesh in meshes]) if touching else meshes[0].points
+        meshes.append(random_surface(everything, rng))
+    else:
+        arm_end = meshes[0].points[-1]
+        meshes += random_body(meshes[0].points[: hand.num_hand_vertices], arm_end, placement, IMAGE_SIZE, rng)
+    return _Scene(instance, placement, meshes, view, touching is not None, surface)
+
+
+def _place(
+    hand: RenderHand,
+    vertices: np.ndarray,
+    arm: np.ndarray,
+    own: list[Mesh],
+    plan: ScenePlan,
+    rng: np.random.Generator,
+) -> tuple[Placement, list[Mesh], str]:
+    """A camera that the hand's own arm, what it holds and a hand that touches it leave enough to see, if one of
+    VIEW_TRIES does; the meshes `own` before it; and the view: an everyday one where the planned one shows too little.
+    """
+    tries = VIEW_TRIES if len(own) > 1 and plan != ScenePlan() else 1
+    most = -1.0
+    for view in [plan.view] * tries + ["everyday"] * (tries > 1):
+        placement = sample_placement(vertices, arm, IMAGE_SIZE, rng, view)
+        meshes = place_meshes(own, placement)
+        share = coarse_visible_share(hand, meshes, placement.intrinsics_px, IMAGE_SIZE)
+        if share > most:
+            most, best = share, (placement, meshes, view)
+        if share > MIN_UNHIDDEN_SHARE:
+            break
+    return best
+
+
+def _kinds(plan: ScenePlan, scene: _Scene, hidden: bool, moving: bool) -> tuple[str, ...]:
+    """What came of the plan, by the names in `plan.KINDS`."""
+    found = {
+        "held": scene.instance.holds,
+        "two_hands": scene.touched,
+        "hidden": hidden,
+        "closed": plan.closed,
+        scene.view: scene.view != "everyday",
+        "glove": plan.glove,
+        plan.light: plan.light != "ordinary",
+        "moving": moving,
+    }
+    return tuple(kind for kind, there in found.items() if there) or ("plain",)
 
 
 def _draw(
@@ -141,11 +249,17 @@ def _draw(
     occlusion: Occlusion,
     lighting: Lighting,
     background: np.ndarray,
+    moving_rng: np.random.Generator | None,
 ) -> tuple[np.ndarray, VisibilityBuffer, np.ndarray]:
+    """The image, what it shows where, and the pixels that flat patches cover; all meshes move with `moving_rng`."""
     focus = meshes[0].points[: assets.hand.num_hand_vertices].mean(0)
     image, buffer = render(
         meshes + occlusion.meshes, placement.intrinsics_px, background, lighting, focus, assets.noise
     )
+    if moving_rng is not None:
+        drawn = (buffer.face_ids >= 0).astype(np.float32)
+        covered = drawn.reshape(IMAGE_SIZE, SUPERSAMPLING, IMAGE_SIZE, SUPERSAMPLING).mean((1, 3))
+        image = blur_moving(image, background, covered, moving_rng)
     return image, buffer, draw_patches(image, occlusion.patches)
 
 

@@ -7,11 +7,11 @@ import cv2
 import numpy as np
 
 from hf_handdiff.synthetic.materials import random_color, random_object_material
-from hf_handdiff.synthetic.mesh import Mesh, random_solid
+from hf_handdiff.synthetic.mesh import Mesh
 from hf_handdiff.synthetic.placement import random_rotation
+from hf_handdiff.synthetic.solids import random_solid
 
-HELD_SHARE = 0.12
-OTHERWISE_OCCLUDED_SHARE = 0.36
+SECOND_HOLDS_SHARE = 0.12
 KINDS, KIND_SHARES = ("front", "second_hand", "patch"), (0.53, 0.39, 0.08)
 
 

@@ -8,14 +8,15 @@ from hf_handdiff.synthetic.rasterizer import NEAR_PLANE_M, project_points
 
 EVERYDAY_SHARE = 0.72
 FIELD_OF_VIEW_DEG = (20.0, 90.0)
-SPAN = (0.3, 0.95)
+SPAN, ALONG_SPAN = (0.3, 0.95), 0.6
 OFF_AXIS_SHARE = 0.4
 MAX_OFF_AXIS_DEG = 22.0
 MAX_CORNER_DEG = 50.0  # how far an edge of the crop may lie from the optical axis
 MAX_HAND_OFF_AXIS_DEG = 32.0  # a pinhole stretches what lies farther out beyond what lenses show
 BORDER_CUT_SHARE = 0.12
 MIN_DEPTH_M = 0.15  # nothing of the hand is nearer; a wide-angle camera sees it smaller instead
-ARM_DEPTH_SHARE = 0.6
+ARM_DEPTH_SHARE, OWN_ARM_DEPTH_SHARE = 0.6, 0.2  # how near the arm may come; where it is seen from the elbow
+ALONG_FIELD_OF_VIEW_DEG = (20.0, 42.0)  # along the arm: from farther away, or the arm would fill the view
 MAX_TRIES = 12
 
 
@@ -67,45 +68,78 @@ def everyday_rotation(rng: np.random.Generator) -> np.ndarray:
     return axis_rotation(2, roll) @ axis_rotation(0, rng.normal(0.0, 0.4)) @ base
 
 
-def sample_rotation(rng: np.random.Generator) -> np.ndarray:
-    """A global rotation: uniform, or an everyday one."""
+def along_rotation(from_arm: bool, rng: np.random.Generator) -> np.ndarray:
+    """A view along the forearm: from the elbow's side, or from the fingertips'; turned any way."""
+    toward = -1.0 if from_arm else 1.0  # the arm, +x, points to the camera or away from it
+    base = np.array([[0.0, 1.0, 0.0], [0.0, 0.0, toward], [toward, 0.0, 0.0]])
+    tilt = rng.uniform(0.25, 0.85) if from_arm else abs(rng.normal(0.0, 0.35))
+    around = rng.uniform(-np.pi, np.pi)
+    tilted = axis_rotation(2, around) @ axis_rotation(0, tilt) @ axis_rotation(2, -around)
+    return tilted @ axis_rotation(2, rng.uniform(-np.pi, np.pi)) @ base
+
+
+def edge_rotation(rng: np.random.Generator) -> np.ndarray:
+    """A view of a hand's edge: from the thumb's or the little finger's side, turned any way."""
+    palm_view = np.array([[0.0, 0.0, 1.0], [1.0, 0.0, 0.0], [0.0, 1.0, 0.0]])
+    side = 0.5 * np.pi if rng.random() < 0.6 else -0.5 * np.pi
+    base = axis_rotation(1, side + rng.normal(0.0, 0.25)) @ palm_view
+    return axis_rotation(2, rng.uniform(-np.pi, np.pi)) @ axis_rotation(0, rng.normal(0.0, 0.35)) @ base
+
+
+def sample_rotation(rng: np.random.Generator, view: str = "everyday") -> np.ndarray:
+    """A global rotation: uniform or an everyday one, or that of another `view` (see `ScenePlan`)."""
+    if view == "edge":
+        return edge_rotation(rng)
+    if view != "everyday":
+        return along_rotation(view == "from_arm", rng)
     return everyday_rotation(rng) if rng.random() < EVERYDAY_SHARE else random_rotation(rng)
 
 
-def sample_intrinsics(image_size: int, rng: np.random.Generator) -> np.ndarray:
-    """Intrinsics (3, 3) px of the crop's camera: its field of view, FIELD_OF_VIEW_DEG evenly in its logarithm.
+def sample_intrinsics(
+    image_size: int, rng: np.random.Generator, field_of_view_deg: tuple[float, float] = FIELD_OF_VIEW_DEG
+) -> np.ndarray:
+    """Intrinsics (3, 3) px of the crop's camera: its field of view is drawn evenly in its logarithm.
 
     For a share of the crops the principal point is far from the middle, as when the crop was cut out of a
     larger photo; the wider the view, the less far, so that no edge is seen at more than MAX_CORNER_DEG.
     """
-    field_of_view_deg = np.exp(rng.uniform(*np.log(FIELD_OF_VIEW_DEG)))
-    focal = 0.5 * image_size / np.tan(np.radians(0.5 * field_of_view_deg))
+    drawn_deg = np.exp(rng.uniform(*np.log(field_of_view_deg)))
+    focal = 0.5 * image_size / np.tan(np.radians(0.5 * drawn_deg))
     centre = np.full(2, 0.5 * image_size)
     if rng.random() < OFF_AXIS_SHARE:
-        most = min(MAX_OFF_AXIS_DEG, MAX_CORNER_DEG - 0.5 * field_of_view_deg)
+        most = min(MAX_OFF_AXIS_DEG, MAX_CORNER_DEG - 0.5 * drawn_deg)
         centre = centre + focal * np.tan(np.radians(rng.uniform(-most, most, 2)))
     return np.array([[focal, 0.0, centre[0]], [0.0, focal, centre[1]], [0.0, 0.0, 1.0]])
 
 
-def sample_placement(vertices: np.ndarray, arm: np.ndarray, image_size: int, rng: np.random.Generator) -> Placement:
+def sample_placement(
+    vertices: np.ndarray, arm: np.ndarray, image_size: int, rng: np.random.Generator, view: str = "everyday"
+) -> Placement:
     """Turn the hand `vertices` (V, 3), wrist at 0, and set it so that its box takes a sampled share of the
     image.
 
     Views where the person's own arm, of points `arm` (A, 3), would stand between the camera and the hand
-    are drawn again.
+    are drawn again. view: as `ScenePlan` has it.
     """
+    depth_share = OWN_ARM_DEPTH_SHARE if view == "from_arm" else ARM_DEPTH_SHARE
     for _ in range(MAX_TRIES):
-        placement = _draw_placement(vertices, image_size, rng)
-        if not arm_in_the_way(vertices, arm, placement, image_size):
+        placement = _draw_placement(vertices, image_size, rng, view)
+        if not arm_in_the_way(vertices, arm, placement, image_size, depth_share):
             break
     return placement
 
 
-def arm_in_the_way(vertices: np.ndarray, arm: np.ndarray, placement: Placement, image_size: int) -> bool:
-    """Whether the arm comes close to the camera within its view."""
+def arm_in_the_way(
+    vertices: np.ndarray,
+    arm: np.ndarray,
+    placement: Placement,
+    image_size: int,
+    depth_share: float = ARM_DEPTH_SHARE,
+) -> bool:
+    """Whether the arm comes nearer to the camera, within its view, than `depth_share` of the hand's distance."""
     in_camera = arm @ placement.rotation.T + placement.translation_m
     hand_depth = (vertices @ placement.rotation[2]).mean() + placement.translation_m[2]
-    near = in_camera[:, 2] < max(ARM_DEPTH_SHARE * hand_depth, MIN_DEPTH_M)
+    near = in_camera[:, 2] < max(depth_share * hand_depth, MIN_DEPTH_M)
     if not near.any():
         return False
     offset = in_camera[near, :2] * placement.intrinsics_px[0, 0] / np.maximum(in_camera[near, 2:], NEAR_PLANE_M)
@@ -114,10 +148,12 @@ def arm_in_the_way(vertices: np.ndarray, arm: np.ndarray, placement: Placement, 
     return bool(((pixels > -margin) & (pixels < image_size + margin)).all(1).any())
 
 
-def _draw_placement(vertices: np.ndarray, image_size: int, rng: np.random.Generator) -> Placement:
-    rotation = sample_rotation(rng)
-    intrinsics = sample_intrinsics(image_size, rng)
+def _draw_placement(vertices: np.ndarray, image_size: int, rng: np.random.Generator, view: str) -> Placement:
+    rotation = sample_rotation(rng, view)
+    along = view in ("from_arm", "from_tips")
+    intrinsics = sample_intrinsics(image_size, rng, ALONG_FIELD_OF_VIEW_DEG if along else FIELD_OF_VIEW_DEG)
     span = np.clip(rng.normal(0.58, 0.1), *SPAN) if rng.random() < 0.6 else rng.uniform(*SPAN)
+    span = min(span, ALONG_SPAN) if along else span
     margin = 0.5 * (1.0 - span) + (rng.uniform(0.0, 0.35) if rng.random() < BORDER_CUT_SHARE else 0.0)
     centre_px = image_size * (0.5 + rng.uniform(-1.0, 1.0, 2) * margin)
     reach_px = intrinsics[0, 0] * np.tan(np.radians(MAX_HAND_OFF_AXIS_DEG))

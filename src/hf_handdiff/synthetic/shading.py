@@ -48,8 +48,15 @@ def _noise(volume, x, y, z, out):
 
 
 @numba.njit(cache=True, fastmath=True)
+def _hash(x, y, z):
+    """A number in 0..1 that looks random and is the same for the same three."""
+    value = np.sin(x * np.float32(12.9898) + y * np.float32(78.233) + z * np.float32(37.719)) * np.float32(43758.547)
+    return value - np.floor(value)
+
+
+@numba.njit(cache=True, fastmath=True)
 def _pattern_share(row, x, y, z, noise_value):
-    """Share of the second colour, 0..1, at the object position (x, y, z) in metres."""
+    """Which colour is at the object position (x, y, z) in metres: 0 first, 1 second, 2 third, or between."""
     pattern = int(row[m.COLUMN_PATTERN])
     along = x * row[m.COLUMN_FLUSH] + y * row[m.COLUMN_FLUSH + 1] + z * row[m.COLUMN_FLUSH + 2]
     frequency, duty = row[m.COLUMN_FREQUENCY], row[m.COLUMN_DUTY]
@@ -68,6 +75,22 @@ def _pattern_share(row, x, y, z, noise_value):
     if pattern == m.PATTERN_GRAIN:
         phase = along * frequency + np.float32(2.5) * noise_value
         return np.float32(0.5) + np.float32(0.5) * np.sin(phase * np.float32(6.2831853))
+    if pattern == m.PATTERN_PRINT:
+        across = x * row[m.COLUMN_FLUSH + 1] + y * row[m.COLUMN_FLUSH + 2] + z * row[m.COLUMN_FLUSH]
+        line = np.floor(along * frequency)
+        if _hash(np.floor(line / THREE), np.floor(across * frequency * np.float32(0.12)), row[m.COLUMN_OFFSET]) < 0.3:
+            return TWO if noise_value > -0.15 else ONE  # a picture
+        if along * frequency - line > np.float32(0.55):
+            return ZERO
+        word = np.floor(across * frequency * np.float32(0.35) + np.float32(3) * _hash(line, ZERO, duty))
+        if _hash(line, word, duty) < 0.35:
+            return ZERO
+        stroke = np.floor(across * frequency * THREE)
+        return ONE if _hash(line, stroke, duty) < 0.7 else ZERO
+    if pattern == m.PATTERN_BLOCKS:
+        cell = np.floor(x * frequency * np.float32(0.4)) + np.float32(7) * np.floor(z * frequency * np.float32(0.3))
+        value = _hash(np.floor(y * frequency * np.float32(0.3)), cell, row[m.COLUMN_OFFSET])
+        return ZERO if value < duty else (ONE if value < np.float32(0.5) + np.float32(0.5) * duty else TWO)
     return ZERO
 
 
@@ -155,8 +178,11 @@ def _albedo(row, surface, fine, blotch, out):
     share = _pattern_share(
         row, surface[6], surface[7], surface[8], np.float32(0.65) * blotch[0] + np.float32(0.35) * fine[0]
     )
+    first, second = m.COLUMN_BASE, m.COLUMN_SECOND
+    if share > ONE:
+        first, second, share = m.COLUMN_SECOND, m.COLUMN_ACCENT, share - ONE
     for k in range(3):
-        out[k] = (row[m.COLUMN_BASE + k] * (ONE - share) + row[m.COLUMN_SECOND + k] * share) * texture
+        out[k] = (row[first + k] * (ONE - share) + row[second + k] * share) * texture
 
 
 @numba.njit(cache=True, fastmath=True)

@@ -4,12 +4,13 @@ import numpy as np
 
 from hf_handdiff.hand.topology import FINGERTIPS, NUM_JOINTS
 from hf_handdiff.synthetic.hand_mesh import KNUCKLES, RenderHand
+from hf_handdiff.synthetic.mesh import Mesh
 from hf_handdiff.synthetic.rasterizer import NO_FACE, project_points, rasterize, screen_points
 from hf_handdiff.synthetic.renderer import VisibilityBuffer
 from hf_handdiff.synthetic.shading import SUPERSAMPLING
 
 # The unoccluded hand is counted on a coarse grid that reaches one image size beyond the image on every side.
-COUNTING_SCALE = 0.5
+COUNTING_SCALE, COARSE_SCALE = 0.5, 0.25
 TIP_RETREAT = 0.25  # tips lie on the silhouette: look this share of the last bone farther in
 SAMPLE_OFFSETS_PX = np.array([[0.0, 0.0], [0.8, 0.0], [-0.8, 0.0], [0.0, 0.8], [0.0, -0.8]])
 
@@ -90,3 +91,22 @@ def visible_share(
     if covered is not None:
         seen &= ~np.repeat(np.repeat(covered, SUPERSAMPLING, 0), SUPERSAMPLING, 1)
     return float(min(np.count_nonzero(seen) / SUPERSAMPLING**2 / max(whole, 1.0), 1.0))
+
+
+def coarse_visible_share(hand: RenderHand, meshes: list[Mesh], intrinsics_px: np.ndarray, image_size: int) -> float:
+    """About which share of the hand, `meshes[0]`, is not hidden by the others or by its own arm: 0..1, quickly.
+
+    meshes: in camera axes. The image's border does not count.
+    """
+    size = int(image_size * COARSE_SCALE)
+    counts = []
+    for others in ([], meshes):
+        depth, faces = np.zeros((size, size), np.float32), np.full((size, size), NO_FACE, np.int32)
+        for number, mesh in enumerate(others or meshes[:1]):
+            own, before = number == 0, depth.copy()
+            triangles = mesh.faces if others or not own else hand.faces[: hand.num_hand_faces]
+            rasterize(screen_points(mesh.points, intrinsics_px, COARSE_SCALE), triangles, True, depth, faces)
+            if not own:
+                faces[depth > before] = len(hand.faces)
+        counts.append(np.count_nonzero((faces != NO_FACE) & (faces < hand.num_hand_faces)))
+    return counts[1] / max(counts[0], 1)

@@ -10,9 +10,10 @@ from tqdm import tqdm
 from hf_handdiff.data.shards import SHARD_ROWS, claim_folder, count_shards, shard_name, write_rows
 from hf_handdiff.files import remove_leftovers
 from hf_handdiff.synthetic.card import write_card
+from hf_handdiff.synthetic.kinds import write_kinds
 
 PROGRESS_ROWS = 10
-GENERATOR_VERSION = 4
+GENERATOR_VERSION = 5
 WAIT_S = 1.0
 
 
@@ -98,14 +99,17 @@ def _work(jobs, split: str, report) -> None:
 
 
 def _write_shard(path: Path, seed: int, start: int, stop: int, assets, report) -> None:
-    """Rows `start` .. `stop` - 1, written aside and renamed to `path`."""
-    from hf_handdiff.synthetic.generator import generate_sample
+    """Rows `start` .. `stop` - 1, written aside and renamed to `path`; before them, of what kinds they are."""
+    from hf_handdiff.synthetic.generator import generate_scene
 
-    rows = []
+    rows, kinds = [], []
     for index in range(start, stop):
-        rows.append(generate_sample(seed, index, assets))
+        scene = generate_scene(seed, index, assets)
+        rows.append(scene.row)
+        kinds.append(list(scene.kinds))
         if (index + 1 - start) % PROGRESS_ROWS == 0 or index + 1 == stop:
             report((index - start) % PROGRESS_ROWS + 1)
+    write_kinds(path, kinds)
     write_rows(path, rows)
 
 
