@@ -60,14 +60,15 @@ def sample_hands(
 ) -> Any:
     """The pipeline's output for hands, each with the (H, W, 3) image that it is in."""
     images, keypoints = [image for image, _ in hands], [hand.keypoints for _, hand in hands]
-    camera = settings.camera_matrix
+    cameras = [settings.camera_of(image) for image in images]
     return pipeline(
         images if len(hands) > 1 else images[0],
         handedness=[hand.handedness for _, hand in hands],
         boxes=_boxes(hands),
         keypoints_2d=None if keypoints[0] is None else np.stack(keypoints),
-        intrinsics=None if camera is None else np.stack([camera] * len(hands)),
+        intrinsics=None if cameras[0] is None else np.stack(cameras),
         output_type="np",
+        fit="all" if settings.scene else None,
         **settings.of_sampling(),
     )
 
@@ -109,7 +110,7 @@ def write_hand(
 
     stem = settings.out / name
     make_folder(stem.parent)
-    placed = place_prediction(image.shape[:2], output, index, hand.handedness, settings.camera_matrix, hand.box)
+    placed = place_prediction(image.shape[:2], output, index, hand.handedness, settings.camera_of(image), hand.box)
     with replace_file(with_suffix(stem, "png")) as temporary:
         draw_overlay(image, placed).save(temporary)
     write_glb(
@@ -131,6 +132,42 @@ def write_hand(
     with replace_file(with_suffix(stem, "json")) as temporary:
         temporary.write_text(record_as_json(record) + "\n")
     return _report(record, hand.box is None, stem, suffixes)
+
+
+def write_scene(
+    pipeline: CascadedHandPipeline, output: Any, rows: range, image: np.ndarray, name: str, settings: PredictionSettings
+) -> list[str]:
+    """Write NAME.glb and, at last, NAME.json with all hands of an image, see `hf_handdiff.scene`.
+
+    Args:
+        pipeline: what answered.
+        output: of `sample_hands`.
+        rows: which hands of it are in the image.
+        image: (H, W, 3) uint8.
+        name: of the results, below `settings.out`.
+        settings: what the user asked for.
+
+    Returns:
+        Lines for the user.
+    """
+    from hf_handdiff.export.scene_records import scene_record, write_scene_file
+    from hf_handdiff.scene import make_scene
+    from hf_handdiff.scene.contact import TOLERANCE_M
+
+    stem = settings.out / name
+    make_folder(stem.parent)
+    scene = make_scene(pipeline, output, settings.camera_of(image), rows, settings.hand_length)
+    write_scene_file(with_suffix(stem, "glb"), pipeline, scene)
+    with replace_file(with_suffix(stem, "json")) as temporary:
+        temporary.write_text(record_as_json(scene_record(scene)) + "\n")
+    lines = [f"{len(scene.hands)} hand{'s' * (len(scene.hands) != 1)} in one scene -> {stem}.{{json, glb}}"]
+    lines += [
+        f"warning: hands {' and '.join(map(str, pair.hands))} of the scene go {1000 * pair.penetration:.0f} mm into "
+        "each other: no likely pair that does not was found"
+        for pair in scene.contacts
+        if pair.penetration > TOLERANCE_M
+    ]
+    return lines
 
 
 def _report(record: dict[str, Any], whole_image: bool, stem: Path, suffixes: str) -> list[str]:

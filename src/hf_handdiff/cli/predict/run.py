@@ -14,7 +14,7 @@ import numpy as np
 
 from hf_handdiff.cli import loading
 from hf_handdiff.cli.predict.files import InputFile, OutputNames, find_inputs, make_folder
-from hf_handdiff.cli.predict.images import hand_finder, load_detector, sample_hands, write_hand
+from hf_handdiff.cli.predict.images import hand_finder, load_detector, sample_hands, write_hand, write_scene
 from hf_handdiff.cli.predict.manifest import Manifest
 from hf_handdiff.cli.predict.settings import PredictionSettings
 from hf_handdiff.errors import InputError, first_line
@@ -140,6 +140,11 @@ class _Run:
             for line in lines:
                 image.write_line(f"{image.file.path}: {line}")
             answers.append(f"{hand_name}.json")
+        if self._settings.scene:
+            scene_name, rows = self._names.claim(f"{name}_scene"), range(first, first + len(image.hands))
+            for line in write_scene(self._pipeline, output, rows, image.pixels, scene_name, self._settings):
+                image.write_line(f"{image.file.path}: {line}")
+            answers.append(f"{scene_name}.json")
         self._add_to_manifest(image.file, answers)
 
     def _predict_video(self, file: InputFile, write_line: WriteLine) -> None:
@@ -147,6 +152,8 @@ class _Run:
 
         if self._settings.detector_keypoints:
             raise InputError("--detector-keypoints: expected images, a video is followed by our own keypoints")
+        if self._settings.scene:
+            raise InputError("--scene: expected images, a video's GLB holds all of its hands; give --intrinsics")
         if self._settings.wrist_depth is not None:
             raise InputError("--wrist-depth: expected images, in a video hands come and go; give --hand-length")
         settings = self._settings.for_file(file.path)
