@@ -16,7 +16,7 @@ from hf_handdiff.pipelines.outputs import HandPipelineOutput
 from hf_handdiff.scene.penetration import ClosedFaces, Skin
 
 PARAMETERS = ("global_orient", "hand_pose", "betas", "hand_scale")
-JOINTS_WEIGHT = 2.0
+JOINTS_WEIGHT = 6.0
 """How much the joints' mean squared distance from the answer counts, in units of their expected error. They err
 together: 21 joints tell hardly more than a few numbers of their own."""
 _LEAST_STD_M, _LEAST_STD_PX = 2e-3, 1.0

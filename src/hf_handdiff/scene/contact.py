@@ -12,10 +12,10 @@ from hf_handdiff.scene.penetration import boxes_meet, penetration_depth
 
 TOLERANCE_M = 0.0035
 """How deep hands may go into each other: flesh yields."""
-RELATIVE_DEPTH_STD = 0.03
+RELATIVE_DEPTH_STD = 0.06
 """What one photo knows least: by what share of its distance one hand is nearer than the other."""
-_STEP, _STEPS = 0.01, 12  # of the logarithm of the ratio of depths: up to 12 per cent either way
-MOST_TESTS = 400
+_LOG_RATIOS = 0.01 * np.arange(-20, 21)
+MOST_TESTS = 500
 
 Choices = tuple[Sequence[Candidate], Sequence[Candidate]]
 
@@ -67,7 +67,9 @@ def choose_pair(
         return kept
     shares = {(True, True): (-0.5, 0.5), (True, False): (-1.0, 0.0), (False, True): (0.0, 1.0)}[movable]
     least, best = before, kept
-    for one, other, log_ratio in _by_cost(firsts, seconds):
+    search = _Search(firsts, seconds)
+    for i, j, log_ratio in search:
+        one, other = firsts[i], seconds[j]
         ratios = [float(np.exp(share * log_ratio)) for share in shares]
         skins = [hand.moved_skin(ratio, keep_size) for hand, ratio in zip((one, other), ratios, strict=True)]
         depth = penetration_depth(*skins, enough=TOLERANCE_M)
@@ -76,15 +78,40 @@ def choose_pair(
             least, best = depth, ChosenPair(*moved, before, depth, ratios[1] / ratios[0])
         if depth <= TOLERANCE_M:
             break
+        search.leave_out(i, j, log_ratio, depth)
     depth = penetration_depth(best.first.skin, best.second.skin)
     return ChosenPair(best.first, best.second, before, depth, best.ratio) if depth < before else kept
 
 
-def _by_cost(first: Sequence[Candidate], second: Sequence[Candidate]) -> Iterator[tuple[Candidate, Candidate, float]]:
-    """Pairs and logarithms of their ratios of depths, by rising cost."""
-    shifts = _STEP * np.arange(-_STEPS, _STEPS + 1)
-    costs = np.array([hand.cost for hand in first])[:, None] + np.array([hand.cost for hand in second])
-    costs = costs[..., None] + (shifts / RELATIVE_DEPTH_STD) ** 2
-    for number in np.argsort(costs, axis=None, kind="stable")[:MOST_TESTS]:
-        i, j, k = np.unravel_index(number, costs.shape)
-        yield first[i], second[j], float(shifts[k])
+class _Search:
+    """Pairs of candidates and logarithms of their ratios of depths, by rising cost, `MOST_TESTS` of them at the most.
+
+    Args:
+        first, second: the candidates of each hand.
+    """
+
+    def __init__(self, first: Sequence[Candidate], second: Sequence[Candidate]):
+        costs = np.array([hand.cost for hand in first])[:, None] + np.array([hand.cost for hand in second])
+        self._costs = costs[..., None] + (_LOG_RATIOS / RELATIVE_DEPTH_STD) ** 2
+        self._left_out = np.zeros(self._costs.shape, dtype=bool)
+        corners = np.abs([bound for hand in (first[0], second[0]) for bound in hand.skin.bounds])
+        self._distance = 1.2 * float(np.linalg.norm(corners.max(axis=0)))  # of all points from the camera, at the most
+
+    def __iter__(self) -> Iterator[tuple[int, int, float]]:
+        tested = 0
+        for number in np.argsort(self._costs, axis=None, kind="stable"):
+            i, j, k = np.unravel_index(number, self._costs.shape)
+            if self._left_out[i, j, k]:
+                continue
+            yield int(i), int(j), float(_LOG_RATIOS[k])
+            tested += 1
+            if tested == MOST_TESTS:
+                return
+
+    def leave_out(self, i: int, j: int, log_ratio: float, depth: float) -> None:
+        """Leave out the ratios at which a pair that was `depth` m deep at `log_ratio` must still be too deep.
+
+        Hands that are moved by so much against each other come out of each other by that much at the most.
+        """
+        moved = np.abs(_LOG_RATIOS - log_ratio) * self._distance
+        self._left_out[i, j] |= moved < depth - TOLERANCE_M
