@@ -12,12 +12,24 @@ from hf_handdiff.scene.penetration import boxes_meet, penetration_depth
 
 TOLERANCE_M = 0.0035
 """How deep hands may go into each other: flesh yields."""
-RELATIVE_DEPTH_STD = 0.06
+RELATIVE_DEPTH_STD = 0.08
 """What one photo knows least: by what share of its distance one hand is nearer than the other."""
-_LOG_RATIOS = 0.01 * np.arange(-20, 21)
-MOST_TESTS = 500
+LOG_RATIOS = 0.01 * np.arange(-20, 21)
+MOST_TESTS = 800
 
-Choices = tuple[Sequence[Candidate], Sequence[Candidate]]
+
+@dataclass(frozen=True)
+class Choices:
+    """What two hands may be.
+
+    Attributes:
+        first, second: the candidates of each, the hand as it is at first.
+        ratio_costs: further costs of `LOG_RATIOS`, which multiply the second's distance over the first's.
+    """
+
+    first: Sequence[Candidate]
+    second: Sequence[Candidate]
+    ratio_costs: np.ndarray | float = 0.0
 
 
 @dataclass(frozen=True)
@@ -43,13 +55,13 @@ def choose_pair(
 ) -> ChosenPair | None:
     """The likeliest pair that goes no deeper into each other than `TOLERANCE_M`.
 
-    The cost of a pair is the sum of its candidates' and of the square of the logarithm of the ratio of depths over
-    `RELATIVE_DEPTH_STD`. Pairs are tested by rising cost, `MOST_TESTS` at the most. If none passes, the least deep of
-    the tested ones is taken.
+    The cost of a pair is the sum of its candidates', of the square of the logarithm of the ratio of depths over
+    `RELATIVE_DEPTH_STD`, and of the cost of that ratio in the choices. Pairs are tested by rising cost, `MOST_TESTS` at
+    the most. If none passes, the least deep of the tested ones is taken.
 
     Args:
         first, second: the hands as they are.
-        choices: what each hand may be, asked for only where they go too deep. A hand with one choice is not moved.
+        choices: what the hands may be, asked for only where they go too deep. A hand with one choice is not moved.
         keep_size: see `Candidate.moved`.
 
     Returns:
@@ -61,13 +73,14 @@ def choose_pair(
     kept = ChosenPair(first, second, before, before)
     if before <= TOLERANCE_M:
         return kept
-    firsts, seconds = choices()
+    asked = choices()
+    firsts, seconds = asked.first, asked.second
     movable = len(firsts) > 1, len(seconds) > 1
     if not any(movable):
         return kept
     shares = {(True, True): (-0.5, 0.5), (True, False): (-1.0, 0.0), (False, True): (0.0, 1.0)}[movable]
     least, best = before, kept
-    search = _Search(firsts, seconds)
+    search = _Search(asked)
     for i, j, log_ratio in search:
         one, other = firsts[i], seconds[j]
         ratios = [float(np.exp(share * log_ratio)) for share in shares]
@@ -87,12 +100,13 @@ class _Search:
     """Pairs of candidates and logarithms of their ratios of depths, by rising cost, `MOST_TESTS` of them at the most.
 
     Args:
-        first, second: the candidates of each hand.
+        choices: the candidates.
     """
 
-    def __init__(self, first: Sequence[Candidate], second: Sequence[Candidate]):
+    def __init__(self, choices: Choices):
+        first, second = choices.first, choices.second
         costs = np.array([hand.cost for hand in first])[:, None] + np.array([hand.cost for hand in second])
-        self._costs = costs[..., None] + (_LOG_RATIOS / RELATIVE_DEPTH_STD) ** 2
+        self._costs = costs[..., None] + (LOG_RATIOS / RELATIVE_DEPTH_STD) ** 2 + choices.ratio_costs
         self._left_out = np.zeros(self._costs.shape, dtype=bool)
         corners = np.abs([bound for hand in (first[0], second[0]) for bound in hand.skin.bounds])
         self._distance = 1.2 * float(np.linalg.norm(corners.max(axis=0)))  # of all points from the camera, at the most
@@ -103,7 +117,7 @@ class _Search:
             i, j, k = np.unravel_index(number, self._costs.shape)
             if self._left_out[i, j, k]:
                 continue
-            yield int(i), int(j), float(_LOG_RATIOS[k])
+            yield int(i), int(j), float(LOG_RATIOS[k])
             tested += 1
             if tested == MOST_TESTS:
                 return
@@ -113,5 +127,5 @@ class _Search:
 
         Hands that are moved by so much against each other come out of each other by that much at the most.
         """
-        moved = np.abs(_LOG_RATIOS - log_ratio) * self._distance
+        moved = np.abs(LOG_RATIOS - log_ratio) * self._distance
         self._left_out[i, j] |= moved < depth - TOLERANCE_M

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,7 +17,8 @@ from hf_handdiff.pipelines.defaults import HAND_LENGTH_RANGE_M
 from hf_handdiff.pipelines.metric_size import hand_lengths
 from hf_handdiff.pipelines.outputs import HandPipelineOutput
 from hf_handdiff.scene.candidates import Candidate, answer_of, hypotheses_of
-from hf_handdiff.scene.contact import choose_pair
+from hf_handdiff.scene.contact import LOG_RATIOS, Choices, choose_pair
+from hf_handdiff.scene.order import order_costs
 from hf_handdiff.scene.penetration import ClosedFaces
 from hf_handdiff.viz.rig import HandRig, make_rig
 
@@ -187,7 +190,12 @@ def make_scene(
         length = float(common[number]) if one_person or hand_length_m is not None else None
         return hypotheses_of(output, numbers[number], answers[number], length, camera, layer)
 
-    hands, contacts = _without_penetration(answers, candidates, known)
+    def ratio_costs(first: int, second: int) -> np.ndarray:
+        pair = answers[first], answers[second]
+        return order_costs(pair, (stds[first], stds[second]), camera, LOG_RATIOS)
+
+    stds = np.sqrt(np.trace(output.keypoint_cov[numbers].astype(np.float64), axis1=-2, axis2=-1))
+    hands, contacts = _without_penetration(answers, candidates, ratio_costs, known)
     depths = [max((pair.penetration for pair in contacts if k in pair.hands), default=0.0) for k in range(len(hands))]
     scene_hands = [
         _scene_hand(output, row, hand, depth) for row, hand, depth in zip(numbers, hands, depths, strict=True)
@@ -195,13 +203,20 @@ def make_scene(
     return HandScene(scene_hands, camera, np.asarray(output.faces), contacts)
 
 
-def _without_penetration(answers: list[Candidate], hypotheses, keep_size: bool):
-    """The hands (and the `SceneContact`s) that stand for the answers; `hypotheses`: number of a hand -> candidates."""
+def _without_penetration(answers: list[Candidate], hypotheses: Callable, ratio_costs: Callable, keep_size: bool):
+    """The hands (and the `SceneContact`s) that stand for the answers.
+
+    Args:
+        answers: of all hands.
+        hypotheses: number of a hand -> its candidates.
+        ratio_costs: numbers of two hands -> costs of `LOG_RATIOS`.
+        keep_size: see `Candidate.moved`.
+    """
     hands, contacts = list(answers), []
     settled = [False] * len(hands)
     known: dict[int, list[Candidate]] = {}
 
-    def choices(number: int) -> list[Candidate]:
+    def choices_of(number: int) -> list[Candidate]:
         if settled[number]:
             return [hands[number]]
         if number not in known:
@@ -210,7 +225,8 @@ def _without_penetration(answers: list[Candidate], hypotheses, keep_size: bool):
 
     for i in range(len(hands)):
         for j in range(i + 1, len(hands)):
-            pair = choose_pair(hands[i], hands[j], lambda i=i, j=j: (choices(i), choices(j)), keep_size)
+            choices = partial(lambda i, j: Choices(choices_of(i), choices_of(j), ratio_costs(i, j)), i, j)
+            pair = choose_pair(hands[i], hands[j], choices, keep_size)
             if pair is None:
                 continue
             hands[i], hands[j] = pair.first, pair.second
