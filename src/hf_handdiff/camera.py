@@ -25,6 +25,11 @@ DEFAULT_FIELD_OF_VIEW_DEG = 25.0
 """Angle that a crop is taken to span where the caller gives no intrinsics: a hand at arm's length or a little
 more, photographed so that it fills most of the crop."""
 
+PHOTO_FIELD_OF_VIEW_DEG = 60.0
+"""Angle that the diagonal of a whole photo is taken to span where one camera for all that is in it is needed and none
+is given. Main cameras of phones span 75 to 84 degrees, webcams 55 to 80, twofold lenses of phones about 45; photos are
+cropped. Too wide an angle stands hands too near, and flattens what lies between them by the same factor."""
+
 UNKNOWN_VIEW_SCALE = 0.2
 """Tangent of the half angle that keypoints are taken to span where none are known."""
 
@@ -160,6 +165,12 @@ def default_intrinsics(crops: torch.Tensor, field_of_view_deg: float = DEFAULT_F
     intrinsics[:, :2, 2] = crops[:, :2]
     intrinsics[:, 2, 2] = 1
     return intrinsics
+
+
+def photo_intrinsics(height: int, width: int, field_of_view_deg: float = PHOTO_FIELD_OF_VIEW_DEG) -> np.ndarray:
+    """The camera (3, 3) px that a whole photo of `height` and `width` px is taken to be from; see the angle."""
+    focal = 0.5 * math.hypot(height, width) / math.tan(math.radians(field_of_view_deg) / 2)
+    return np.array([[focal, 0.0, width / 2], [0.0, focal, height / 2], [0.0, 0.0, 1.0]])
 
 
 def mirror_intrinsics(intrinsics: torch.Tensor, width: torch.Tensor) -> torch.Tensor:

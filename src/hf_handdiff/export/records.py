@@ -100,7 +100,7 @@ def parameter_fields(output: Mapping[str, Any], index: int) -> dict[str, Any]:
     if output.get("global_orient") is not None:
         fields |= {name: output[name][index] for name in _PARAMETERS}
         fields["hand_scale"] = float(fields["hand_scale"])
-        fields["convention"] = _convention(output["handedness"][index], output.get("faces"))
+        fields["convention"] = parameter_convention(output["handedness"][index], output.get("faces"))
         frame = wrist_frame(output["global_orient"][index][None], output["mean_joints"][index][None])
         fields["wrist_frame"] = {
             "rotation": frame.rotation[0].numpy(),
@@ -122,7 +122,8 @@ def _row(output: Mapping[str, Any], name: str, index: int) -> Any:
     return None if values is None else values[index]
 
 
-def _convention(handedness: str, faces: np.ndarray | None) -> str:
+def parameter_convention(handedness: str, faces: np.ndarray | None) -> str:
+    """What the parameters of a hand of that side mean, in words; `faces` (F, 3) tell which hand layer they are of."""
     layer = OPEN_HAND if faces is None else mesh_of_faces(faces)
     layer = "the open hand of hf_handdiff" if layer == OPEN_HAND else f"{layer}, the user's file"
     if handedness == "left":
@@ -179,8 +180,8 @@ def frame_record(frame: Frame, hands: Mapping[int, SmoothHand], with_vertices: b
     }
 
 
-def record_as_json(record: Mapping[str, Any]) -> str:
-    """A record as one line of JSON: arrays as nested lists, rounded to 7 decimals, NaN as null."""
+def record_as_json(record: Mapping[str, Any] | list[Mapping[str, Any]]) -> str:
+    """A record, or a list of them, as one line of JSON: arrays as nested lists, rounded to 7 decimals, NaN as null."""
     return json.dumps(_jsonable(record), allow_nan=False, separators=(",", ":"))
 
 

@@ -105,8 +105,19 @@ def hand_lengths(output: HandPipelineOutput, layer: HandLayer | None) -> torch.T
     if output.hand_pose is None:
         bones = output.mean_joints[:, MIDDLE_FINGER].diff(dim=1)
         return bones.norm(dim=-1).sum(-1)
-    flat = layer.pose_joints(torch.zeros(len(output.betas), NUM_ROTATIONS, 3), output.betas)
-    return (flat[:, MIDDLE_FINGER[-1]] - flat[:, 0]).norm(dim=-1) * output.hand_scale
+    return flat_lengths(layer, output.betas, output.hand_scale)
+
+
+def flat_lengths(layer: HandLayer, betas: torch.Tensor, hand_scale: torch.Tensor) -> torch.Tensor:
+    """Straight distances (B,) m from wrist joint to tip of the middle finger in flat hands.
+
+    Args:
+        layer: the hand.
+        betas: (B, 10).
+        hand_scale: (B,).
+    """
+    flat = layer.pose_joints(torch.zeros(len(betas), NUM_ROTATIONS, 3), betas)
+    return (flat[:, MIDDLE_FINGER[-1]] - flat[:, 0]).norm(dim=-1) * hand_scale
 
 
 def set_metric_size(

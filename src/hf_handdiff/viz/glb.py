@@ -74,7 +74,7 @@ def write_glb(
     if rig is None:
         add_mesh_node(document, "answer", camera_to_gltf(vertices), faces, skin, colors)
     else:
-        _check_rig(rig, vertices)
+        check_rig(rig, vertices)
         add_rig_nodes(document, "answer", rig, skin, colors, posed=camera_to_gltf(vertices))
     if len(hypotheses):
         opacity = float(np.clip(1.3 / len(hypotheses), _LEAST_OPACITY, _MOST_OPACITY))
@@ -99,7 +99,8 @@ def _check_meshes(vertices: np.ndarray, faces: np.ndarray, hypotheses: np.ndarra
         raise InputError("vertices: expected finite numbers, got NaN or infinity")
 
 
-def _check_rig(rig: HandRig, vertices: np.ndarray) -> None:
+def check_rig(rig: HandRig, vertices: np.ndarray) -> None:
+    """Refuse a rig whose first frame does not give vertices (V, 3) m, OpenCV axes, by `InputError`."""
     posed = rig.posed_vertices()[0]
     if posed.shape != vertices.shape or np.linalg.norm(posed - vertices, axis=-1).max() > _RIG_TOLERANCE_M:
         raise InputError("rig: expected that of the answer, whose vertices it does not give")

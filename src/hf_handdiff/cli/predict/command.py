@@ -51,6 +51,13 @@ def add_predict_parser(subparsers) -> None:
     _add_hand_arguments(parser)
     _add_sampling_arguments(parser)
     parser.add_argument(
+        "--scene",
+        action="store_true",
+        help="images: also write NAME_scene.glb and NAME_scene.json, all hands in one camera frame, of one length, and "
+        "apart where they ran into each other; the hands are found (--detector builtin) unless a box is given; without "
+        "--intrinsics the photo's diagonal is taken to span 60 degrees",
+    )
+    parser.add_argument(
         "--save-vertices",
         action="store_true",
         help="also write NAME.npz with every array, all vertices included",
@@ -143,6 +150,10 @@ def run_predict(arguments: argparse.Namespace) -> int:
 
     if arguments.detector_keypoints and arguments.detector is None:
         arguments.usage_error("argument --detector-keypoints: expected only together with --detector")
+    if arguments.scene and arguments.wrist_depth is not None:
+        arguments.usage_error("argument --scene: expected without --wrist-depth, each hand has a depth of its own")
+    if arguments.scene and arguments.box is None and arguments.boxes is None:
+        arguments.detector = arguments.detector or "builtin"
     asked = {field.name: getattr(arguments, field.name) for field in fields(PredictionSettings)}
     with join_processes() as share:
         settings = PredictionSettings(**{**asked, "device": arguments.device or share.device})

@@ -63,14 +63,15 @@ def sample_hands(
 ) -> Any:
     """The pipeline's output for hands, each with the (H, W, 3) image that it is in."""
     images, keypoints = [image for image, _ in hands], [hand.keypoints for _, hand in hands]
-    camera = settings.camera_matrix
+    cameras = [settings.camera_of(image) for image in images]
     return pipeline(
         images if len(hands) > 1 else images[0],
         handedness=[hand.handedness for _, hand in hands],
         boxes=_boxes(hands),
         keypoints_2d=None if keypoints[0] is None else np.stack(keypoints),
-        intrinsics=None if camera is None else np.stack([camera] * len(hands)),
+        intrinsics=None if cameras[0] is None else np.stack(cameras),
         output_type="np",
+        fit="all" if settings.scene else None,
         **settings.of_sampling(),
     )
 
@@ -138,7 +139,7 @@ def _write_overlay(
 ) -> None:
     from hf_handdiff.viz import draw_overlay, place_prediction
 
-    placed = place_prediction(image.shape[:2], output, index, hand.handedness, settings.camera_matrix, hand.box)
+    placed = place_prediction(image.shape[:2], output, index, hand.handedness, settings.camera_of(image), hand.box)
     with replace_file(with_suffix(stem, "png")) as temporary:
         draw_overlay(image, placed).save(temporary, compress_level=_PNG_COMPRESSION)
 

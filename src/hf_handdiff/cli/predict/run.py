@@ -18,6 +18,7 @@ from hf_handdiff.cli.predict.files import InputFile, OutputNames, find_inputs, m
 from hf_handdiff.cli.predict.images import hand_finder, last_written, load_detector, sample_hands, write_hand
 from hf_handdiff.cli.predict.manifest import Manifest
 from hf_handdiff.cli.predict.overlap import InOrder, ahead
+from hf_handdiff.cli.predict.scenes import write_scene
 from hf_handdiff.cli.predict.settings import PredictionSettings
 from hf_handdiff.errors import InputError, first_line
 from hf_handdiff.evaluation.processes import ALL_OF_IT, ProcessShare
@@ -154,23 +155,32 @@ class _Run:
             output, first = sample_hands(self._pipeline, hands, self._settings), 0
         name, several = image.file.name, len(image.hands) > 1
         names = [self._names.claim(f"{name}_{number}") if several else name for number in range(len(image.hands))]
-        self._writing.do(self._write, image, output, first, names)
+        scene = self._names.claim(f"{name}_scene") if self._settings.scene else None
+        self._writing.do(self._write, image, output, first, names, scene)
 
-    def _write(self, image: _LoadedImage, output: Any, first: int, names: list[str]) -> None:
-        """Write the answers for an image, under names; runs beside the networks."""
+    def _write(self, image: _LoadedImage, output: Any, first: int, names: list[str], scene: str | None) -> None:
+        """Write the answers for an image, and its scene, under names; runs beside the networks."""
         with self._failures_of(image.file, image.write_line):
             for number, (hand, name) in enumerate(zip(image.hands, names, strict=True)):
                 for line in write_hand(
                     self._pipeline, output, first + number, image.pixels, hand, name, self._settings
                 ):
                     image.write_line(f"{image.file.path}: {line}")
-            self._add_to_manifest(image.file, [f"{name}.{last_written(self._settings)}" for name in names])
+            answers = [f"{name}.{last_written(self._settings)}" for name in names]
+            if scene is not None:
+                rows = range(first, first + len(image.hands))
+                for line in write_scene(self._pipeline, output, rows, image.pixels, scene, self._settings):
+                    image.write_line(f"{image.file.path}: {line}")
+                answers.append(f"{scene}.json")
+            self._add_to_manifest(image.file, answers)
 
     def _predict_video(self, file: InputFile, write_line: WriteLine) -> None:
         from hf_handdiff.cli.predict.videos import predict_video
 
         if self._settings.detector_keypoints:
             raise InputError("--detector-keypoints: expected images, a video is followed by our own keypoints")
+        if self._settings.scene:
+            raise InputError("--scene: expected images, a video's GLB holds all of its hands; give --intrinsics")
         if self._settings.wrist_depth is not None:
             raise InputError("--wrist-depth: expected images, in a video hands come and go; give --hand-length")
         settings = self._settings.for_file(file.path)

@@ -42,6 +42,7 @@ class PredictionSettings:
         hand_length: m, of every hand, from the wrist joint to the tip of the middle finger.
         wrist_depth: m, z of every wrist in the camera frame, instead of `hand_length`.
         num_hypotheses, seed, steps, mesh_steps, aggregation: as in the pipeline.
+        scene: also write all hands of an image together, in the frame of one camera, see `hf_handdiff.scene`.
         save_vertices: also write an NPZ file with every array.
         write: which of `WRITABLE` are written for an image.
         device: where the networks run; None: a GPU if there is one.
@@ -68,6 +69,7 @@ class PredictionSettings:
     steps: int | None = None
     mesh_steps: int | None = None
     aggregation: str = DEFAULT_AGGREGATION
+    scene: bool = False
     save_vertices: bool = False
     write: tuple[str, ...] = WRITABLE
     device: str | None = None
@@ -83,7 +85,7 @@ class PredictionSettings:
 
     @property
     def camera_matrix(self) -> np.ndarray | None:
-        """The camera (3, 3) px, or None."""
+        """The camera (3, 3) px that the user gave, or None."""
         if self.intrinsics is None:
             return None
         import numpy as np
@@ -91,16 +93,25 @@ class PredictionSettings:
         fx, fy, cx, cy = self.intrinsics
         return np.array([[fx, 0.0, cx], [0.0, fy, cy], [0.0, 0.0, 1.0]])
 
+    def camera_of(self, image: np.ndarray) -> np.ndarray | None:
+        """The camera (3, 3) px of an image (H, W, 3), or None: a scene needs one, given or not."""
+        if self.intrinsics is None and self.scene:
+            from hf_handdiff.camera import photo_intrinsics
+
+            return photo_intrinsics(*image.shape[:2])
+        return self.camera_matrix
+
     def of_answers(self) -> dict[str, Any]:
         """Those on which the answers depend, for comparing two runs.
 
-        Sizes and another hand are among them only where they are given: runs of older versions, which knew none, are
-        alike.
+        Sizes, another hand and scenes are among them only where they are asked for: runs of older versions, which knew
+        none, are alike.
         """
         others = {"out", "device", "batch_size", "resume"}
         others |= {name for name in ("hand_model", "hand_length", "wrist_depth") if getattr(self, name) is None}
         if self.write == WRITABLE:  # as all runs did before there was a choice: their manifests hold
             others.add("write")
+        others |= set() if self.scene else {"scene"}
         return {field.name: getattr(self, field.name) for field in fields(self) if field.name not in others}
 
     def of_sampling(self) -> dict[str, Any]:
