@@ -22,8 +22,6 @@ from hf_handdiff.scene.penetration import ClosedFaces, Skin, penetration_depth
 from hf_handdiff.synthetic import SceneAssets, generate_hand_pair
 
 TOO_DEEP_MM = 4.0
-WAYS = ("truth", "before", "after", "after, length known")
-
 
 def answer_pair(pipeline, pair, seed: int):
     """The pipeline's output for both hands of a pair."""
@@ -44,6 +42,7 @@ def hands_of_pair(pipeline, pair, output) -> dict[str, tuple[np.ndarray, np.ndar
     finger = [np.diff(hand.joints_m[list(MIDDLE_FINGER)], axis=0) for hand in pair.hands]
     length = float(np.mean([np.linalg.norm(bones, axis=1).sum() for bones in finger]))
     scenes = {
+        "one length": make_scene(pipeline, output, pair.intrinsics_px, part_hands=False),
         "after": make_scene(pipeline, output, pair.intrinsics_px),
         "after, length known": make_scene(pipeline, output, pair.intrinsics_px, hand_length_m=length),
     }

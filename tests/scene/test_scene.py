@@ -145,6 +145,14 @@ def test_hands_that_run_into_each_other_come_apart(hand_layer, pipeline, crossed
             np.testing.assert_allclose(hand.parameters["hand_pose"], turns, atol=1e-7)
 
 
+def test_hands_that_are_not_to_be_parted_tell_how_deep_they_go(pipeline, crossed):
+    scene = make_scene(pipeline, crossed, CAMERA, part_hands=False)
+    (contact,) = scene.contacts
+    assert contact.penetration == contact.penetration_before > TOLERANCE_M and contact.depth_ratio == 1.0
+    assert [hand.hypothesis for hand in scene.hands] == [None] * 3
+    assert scene.hands[0].penetration == contact.penetration
+
+
 def test_a_length_that_is_given_is_kept_by_hands_that_are_moved(hand_layer, pipeline, crossed):
     scene = make_scene(pipeline, crossed, CAMERA, hand_length_m=0.19)
     assert scene.contacts[0].penetration <= TOLERANCE_M < scene.contacts[0].penetration_before

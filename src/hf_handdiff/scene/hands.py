@@ -140,6 +140,7 @@ def make_scene(
     rows=None,
     hand_length_m: float | None = None,
     one_person: bool = True,
+    part_hands: bool = True,
 ) -> HandScene:
     """All hands of a photo in its camera frame, each in its place.
 
@@ -163,6 +164,8 @@ def make_scene(
         rows: which hands of the output belong to the photo; None: all.
         hand_length_m: length of every hand, from the wrist joint to the tip of the middle finger; see the pipeline.
         one_person: whether all hands get one length.
+        part_hands: whether hands that run into each other are parted; False: they keep their answers, and `contacts`
+            says how deep they go.
 
     Raises:
         InputError: the output is of a call without intrinsics or without meshes, or an argument is none.
@@ -187,6 +190,8 @@ def make_scene(
     ]
 
     def candidates(number: int) -> list[Candidate]:
+        if not part_hands:
+            return []
         length = float(common[number]) if one_person or hand_length_m is not None else None
         return hypotheses_of(output, numbers[number], answers[number], length, camera, layer)
 
