@@ -1,6 +1,7 @@
 """Real but tiny components that tests of several rooms share. No network, no shared folder."""
 
 import os
+import signal
 from pathlib import Path
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -14,6 +15,10 @@ from untrained import randomize_zero_layers
 from warm_processes import WarmProcesses
 
 from hf_handdiff.hand import HandLayer
+
+# A shell's background jobs ignore Ctrl-C, and so would all that the tests start.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Files and folders whose tests take longest: begun first, so that no process is left alone with one of them in the end.
 LONG = ("space/test_page.py", "hub", "train", "synthetic", "evaluation", "test_predict_folders.py", "space")
