@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -15,7 +15,7 @@ TOLERANCE_M = 0.0035
 RELATIVE_DEPTH_STD = 0.08
 """What one photo knows least: by what share of its distance one hand is nearer than the other."""
 LOG_RATIOS = 0.01 * np.arange(-20, 21)
-MOST_TESTS = 800
+MOST_TESTS, MOST_HYPOTHESES = 600, 4  # of a pair, and of each hand: the likeliest
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,8 @@ def choose_pair(
 
     The cost of a pair is the sum of its candidates', of the square of the logarithm of the ratio of depths over
     `RELATIVE_DEPTH_STD`, and of the cost of that ratio in the choices. Pairs are tested by rising cost, `MOST_TESTS` at
-    the most. If none passes, the least deep of the tested ones is taken.
+    the most, of the `MOST_HYPOTHESES` likeliest hypotheses of each hand. If none passes, the least deep of the tested
+    ones is taken.
 
     Args:
         first, second: the hands as they are.
@@ -78,6 +79,8 @@ def choose_pair(
     movable = len(firsts) > 1, len(seconds) > 1
     if not any(movable):
         return kept
+    firsts, seconds = ([hands[0], *sorted(hands[1:], key=_cost)[:MOST_HYPOTHESES]] for hands in (firsts, seconds))
+    asked = replace(asked, first=firsts, second=seconds)
     shares = {(True, True): (-0.5, 0.5), (True, False): (-1.0, 0.0), (False, True): (0.0, 1.0)}[movable]
     least, best = before, kept
     search = _Search(asked)
@@ -88,12 +91,20 @@ def choose_pair(
         depth = penetration_depth(*skins, enough=TOLERANCE_M)
         if depth < least:
             moved = [hand.moved(ratio, keep_size) for hand, ratio in zip((one, other), ratios, strict=True)]
-            least, best = depth, ChosenPair(*moved, before, depth, ratios[1] / ratios[0])
+            least, best = depth, ChosenPair(*moved, before, depth, _depth_ratio(moved) / _depth_ratio((first, second)))
         if depth <= TOLERANCE_M:
             break
         search.leave_out(i, j, log_ratio, depth)
     depth = penetration_depth(best.first.skin, best.second.skin)
     return ChosenPair(best.first, best.second, before, depth, best.ratio) if depth < before else kept
+
+
+def _cost(hand: Candidate) -> float:
+    return hand.cost
+
+
+def _depth_ratio(hands: Sequence[Candidate]) -> float:
+    return float(hands[1].joints[:, 2].mean() / hands[0].joints[:, 2].mean())
 
 
 class _Search:
@@ -106,7 +117,12 @@ class _Search:
     def __init__(self, choices: Choices):
         first, second = choices.first, choices.second
         costs = np.array([hand.cost for hand in first])[:, None] + np.array([hand.cost for hand in second])
-        self._costs = costs[..., None] + (LOG_RATIOS / RELATIVE_DEPTH_STD) ** 2 + choices.ratio_costs
+        # hypotheses have depths of their own: what counts is the ratio of those that the hands end up at
+        depths, other_depths = (np.log([hand.joints[:, 2].mean() for hand in hands]) for hands in (first, second))
+        changes = (other_depths - other_depths[0]) - (depths - depths[0])[:, None]
+        changes = changes[..., None] + LOG_RATIOS
+        of_order = np.interp(changes, LOG_RATIOS, np.broadcast_to(choices.ratio_costs, LOG_RATIOS.shape))
+        self._costs = costs[..., None] + (changes / RELATIVE_DEPTH_STD) ** 2 + of_order
         self._left_out = np.zeros(self._costs.shape, dtype=bool)
         corners = np.abs([bound for hand in (first[0], second[0]) for bound in hand.skin.bounds])
         self._distance = 1.2 * float(np.linalg.norm(corners.max(axis=0)))  # of all points from the camera, at the most
