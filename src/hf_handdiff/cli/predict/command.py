@@ -174,9 +174,7 @@ def run_predict(arguments: argparse.Namespace) -> int:
     if arguments.detector_keypoints and arguments.detector is None:
         arguments.usage_error("argument --detector-keypoints: expected only together with --detector")
     if arguments.scene and arguments.wrist_depth is not None:
-        arguments.usage_error(
-            "argument --scene: expected without --wrist-depth, each hand has a depth of its own"
-        )
+        arguments.usage_error("argument --scene: expected without --wrist-depth, each hand has a depth of its own")
     if arguments.scene and arguments.box is None and arguments.boxes is None:
         arguments.detector = arguments.detector or "builtin"
     asked = {field.name: getattr(arguments, field.name) for field in fields(PredictionSettings)}
