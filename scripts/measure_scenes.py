@@ -23,6 +23,7 @@ from hf_handdiff.synthetic import SceneAssets, generate_hand_pair
 
 TOO_DEEP_MM = 4.0
 
+
 def answer_pair(pipeline, pair, seed: int):
     """The pipeline's output for both hands of a pair."""
     points = np.stack([hand.keypoints_2d_px for hand in pair.hands])
