@@ -214,6 +214,17 @@ def test_answers_are_fitted_with_the_hand_that_is_given(other_topology, photo, t
         np.testing.assert_array_equal(out.faces, layer.faces)
 
 
+def test_the_users_hand_goes_with_from_pipe(other_topology, photo, tmp_path):
+    layer = load_mano_layer(write_hand(tmp_path / "MANO_RIGHT.npz", other_topology.mesh_autoencoder.faces))
+    other_topology.use_hand(layer)
+    for kind in (MeshLDMPipeline, JointDiffusionPipeline):
+        pipe = kind.from_pipe(other_topology)
+        pipe.set_progress_bar_config(disable=True)
+        out = pipe(photo, num_hypotheses=2, generator=0)
+        assert pipe.hand_layer is other_topology.hand_layer
+        np.testing.assert_allclose(posed(layer, out)[0], out.mean_joints[0:1], atol=1e-5)
+
+
 def test_commands_fit_with_the_hand_that_is_given(other_topology, photo, tmp_path, capsys):
     other_topology.save_pretrained(tmp_path / "checkpoint")
     Image.fromarray(photo).save(tmp_path / "photo.png")

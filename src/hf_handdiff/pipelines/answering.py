@@ -80,6 +80,15 @@ class AnsweringPipeline(StoredPipeline):
             raise InputError("hand: expected a hand with the topology of the checkpoint's meshes, got another one")
         self._hand_layer = hand.eval()
 
+    @classmethod
+    def from_pipe(cls, pipeline, **kwargs):
+        """As in diffusers; the hand that was given to `use_hand` goes with it."""
+        made = super().from_pipe(pipeline, **kwargs)
+        hand = getattr(pipeline, "_hand_layer", None)
+        if hand is not None:
+            made.use_hand(hand)
+        return made
+
     def check_fit(self, aggregation: str, fit: str | None) -> None:
         """Say before anything is sampled that there is no hand to fit; arguments of a call.
 
