@@ -47,6 +47,7 @@ def test_the_square_round_them_is_the_only_one(tiny_pipeline):
     [
         (np.zeros((2, 21, 2)), "last_keypoints_2d: expected an array of shape"),
         (np.full((1, 21, 2), np.nan), "last_keypoints_2d: expected finite pixels that differ"),
+        (np.random.default_rng(0).random((1, 21, 2)), "last_keypoints_2d: expected pixels of an image"),
         (np.full((1, 21, 2), 50.0), "last_keypoints_2d: expected finite pixels that differ"),
     ],
 )

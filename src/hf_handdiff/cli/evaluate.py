@@ -222,6 +222,7 @@ def _settings(
 
     shown = {**options, "aggregation": arguments.aggregation}
     shown["true_keypoints"] = arguments.true_keypoints or None
+    shown["hand_model"] = arguments.hand_model and Path(arguments.hand_model).name
     return EvaluationSettings(
         predictor=checkpoint_digest(checkpoint),
         data=data_digest(arguments.data),

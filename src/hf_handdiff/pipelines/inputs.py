@@ -88,7 +88,7 @@ def check_request(
     keypoints, scores = _check_keypoints(keypoints_2d, keypoint_scores, count)
     covariance = _check_keypoint_cov(keypoint_cov, keypoints, keypoint_scores, count)
     cameras = _check_intrinsics(intrinsics, count)
-    _check_keypoints_are_pixels(keypoints, loaded, cameras)
+    _check_keypoints_are_pixels(keypoints, loaded, cameras, "keypoints_2d")
     last = _check_last_keypoints(last_keypoints_2d, loaded, count)
     crops = _crops(loaded, boxes, keypoints, count)
     if crops is None:
@@ -193,7 +193,7 @@ def _check_keypoints(keypoints_2d, keypoint_scores, count):
     return torch.where(seen[..., None], keypoints, torch.nan), torch.where(seen, scores, 0)
 
 
-def _check_keypoints_are_pixels(keypoints, images, cameras) -> None:
+def _check_keypoints_are_pixels(keypoints, images, cameras, name: str) -> None:
     """Refuse fractions of an image, and points of which most lie far outside of it."""
     if keypoints is None or (images is None and cameras is None):
         return  # points by themselves may be in any unit
@@ -206,11 +206,11 @@ def _check_keypoints_are_pixels(keypoints, images, cameras) -> None:
         picture = f"an image of {size[0]:g}x{size[1]:g} px"
         (x0, y0), (x1, y1) = points.amin(0).tolist(), points.amax(0).tolist()
         if points.abs().max() <= _LARGEST_FRACTION and size.min() > _SMALLEST_SIDE_PX:
-            raise InputError(f"keypoints_2d: expected pixels of {picture}, got values within {_LARGEST_FRACTION:g}")
+            raise InputError(f"{name}: expected pixels of {picture}, got values within {_LARGEST_FRACTION:g}")
         near = ((points > -size / 2) & (points < 1.5 * size)).all(-1)
         if images is not None and near.float().mean() < 0.5:
             got = f"x from {x0:.4g} to {x1:.4g} and y from {y0:.4g} to {y1:.4g}"
-            raise InputError(f"keypoints_2d: expected pixels of {picture}, got most points far outside: {got}")
+            raise InputError(f"{name}: expected pixels of {picture}, got most points far outside: {got}")
 
 
 def _check_keypoint_cov(keypoint_cov, keypoints, keypoint_scores, count):
@@ -238,7 +238,7 @@ def _check_last_keypoints(last_keypoints_2d, images, count):
     points = _as_array(last_keypoints_2d, "last_keypoints_2d", (21, 2), count)
     if not torch.isfinite(points).all() or (points.amax(1) <= points.amin(1)).any():
         raise InputError("last_keypoints_2d: expected finite pixels that differ, got NaN, infinity or one place")
-    _check_keypoints_are_pixels(points, images, None)
+    _check_keypoints_are_pixels(points, images, None, "last_keypoints_2d")
     return points
 
 
