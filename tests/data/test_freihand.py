@@ -72,6 +72,23 @@ def test_rows_are_the_four_versions_in_the_order_of_the_files(corpus, whole_tree
     np.testing.assert_allclose(rows["intrinsics_px"][N + 1], freihand_camera(1))
 
 
+def test_held_out_hands_are_in_no_version_of_train(whole_tree, tmp_path):
+    import_freihand(whole_tree, tmp_path, validation_share=0.4, progress=False)
+    ids = {
+        split: [int(i.split("/")[1]) for i in load_corpus(tmp_path, split)["sample_id"]]
+        for split in ("train", "validation")
+    }
+    assert ids["validation"] == [version * N + entry for version in range(4) for entry in (3, 4)]
+    assert sorted(ids["train"] + ids["validation"]) == list(range(4 * N))
+    assert len(load_corpus(tmp_path, "evaluation")) == 3
+
+
+@pytest.mark.parametrize("share, problem", [(1.0, "less than 1, got 1.0"), (0.01, "no samples for validation")])
+def test_a_share_that_leaves_a_split_empty_is_refused(whole_tree, tmp_path, share, problem):
+    with pytest.raises(InputError, match=f"validation_share: .*{problem}"):
+        import_freihand(whole_tree, tmp_path, validation_share=share, progress=False)
+
+
 def test_images_are_kept_byte_for_byte(corpus, whole_tree):
     for shard in sorted(corpus.glob("train-*.parquet")):
         for row in pyarrow.parquet.read_table(shard, columns=["image", "sample_id"]).to_pylist():

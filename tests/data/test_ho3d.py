@@ -124,6 +124,14 @@ def test_margin_and_size_of_the_crops(tree, tmp_path):
         np.testing.assert_allclose(np.ptp(row["keypoints_2d_px"], axis=0).max(), 48, rtol=1e-3)
 
 
+def test_whole_sequences_are_held_out(tree, tmp_path):
+    import_ho3d(tree, tmp_path, "v2", validation_share=0.3, progress=False)
+    sequences = {
+        split: {i.split("/")[0] for i in load_corpus(tmp_path, split)["sample_id"]} for split in ("train", "validation")
+    }
+    assert sequences == {"train": {"SS1"}, "validation": {"ABF10"}}
+
+
 def test_a_shard_of_frames_without_annotation_is_empty(tree, tmp_path):
     assert len(read(tree, tmp_path / "out", shard_rows=1)) == 4
     assert len(list((tmp_path / "out").glob("train-*.parquet"))) == 5

@@ -127,6 +127,14 @@ def _add_import_parser(subparsers, name: str, summary: str, description: str) ->
         "--mano", metavar="FILE", help="your MANO_RIGHT.pkl, for meshes and poses; nothing in it is run"
     )
     parser.add_argument(
+        "--validation-share",
+        type=float,
+        default=0.0,
+        metavar="P",
+        help="share of the training samples held out as split validation, with no hand (FreiHAND) or sequence (HO3D) "
+        "in common with train (default: 0)",
+    )
+    parser.add_argument(
         "--skip-bad", action="store_true", help="leave samples with missing or damaged files out, and count them"
     )
     _add_worker_arguments(parser, "threads")
@@ -205,6 +213,7 @@ def _run(importer, arguments: argparse.Namespace, **options) -> int:
             arguments.out,
             splits=list(dict.fromkeys(arguments.splits)),
             mano=arguments.mano,
+            validation_share=arguments.validation_share,
             skip_bad=arguments.skip_bad,
             num_workers=arguments.num_workers,
             progress=not arguments.quiet,

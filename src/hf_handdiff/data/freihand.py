@@ -14,6 +14,7 @@ What becomes of it, beyond `annotated_rows.annotated_row`:
 - `vertices_m` are the published ones; without them those of `*_mano.json` posed by the user's MANO file; else NaN;
 - `pose_rad` is relative to the flat hand, so its fingers need MANO's mean pose: without a MANO file they are NaN and
   only the global rotation is told, as is `shape`; `translation_m` is NaN then;
+- a held-out split "validation" takes the last entries of the training lists, in all of their versions;
 - evaluation without `evaluation_xyz.json` has NaN for all that is not published: its images can be predicted on
   but not measured.
 """
@@ -21,7 +22,7 @@ What becomes of it, beyond `annotated_rows.annotated_row`:
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +33,7 @@ from hf_handdiff.data.mano_annotations import ManoHand
 from hf_handdiff.data.number_lists import read_number_list
 from hf_handdiff.data.official_splits import (
     SPLITS,
+    VALIDATION,
     known_lists,
     read_image_of_size,
     read_matching_list,
@@ -55,6 +57,7 @@ def import_freihand(
     splits: Sequence[str] = SPLITS,
     versions: Sequence[int] = range(NUM_VERSIONS),
     mano: str | Path | None = None,
+    validation_share: float = 0.0,
     skip_bad: bool = False,
     num_workers: int = 1,
     shard_rows: int = SHARD_ROWS,
@@ -68,6 +71,7 @@ def import_freihand(
         splits: of "train" and "evaluation".
         versions: of the training images, 0 to 3.
         mano: the user's MANO_RIGHT.pkl, for the poses and, where `*_verts.json` is missing, the meshes.
+        validation_share: of the training entries, held out as a split "validation".
         skip_bad: leave samples with missing or damaged images out, and count them.
         num_workers: threads.
         shard_rows: samples a shard.
@@ -81,7 +85,14 @@ def import_freihand(
         raise InputError(f"versions: expected some of 0 to {NUM_VERSIONS - 1}, got {versions}")
     hand = None if mano is None else ManoHand.load(mano)
     of_split = {"train": versions, "evaluation": [0]}
-    found = read_splits(root, "FreiHAND", splits, lambda root, split: _read_split(root, split, of_split[split]))
+    found = read_splits(
+        root,
+        "FreiHAND",
+        splits,
+        lambda root, split: _read_split(root, split, of_split[split]),
+        validation_share,
+        _divide,
+    )
     return write_splits(
         out,
         found,
@@ -89,7 +100,7 @@ def import_freihand(
         lambda split: {
             "data_set": "FreiHAND",
             "importer_version": _IMPORTER_VERSION,
-            "versions": of_split[split],
+            "versions": of_split["train" if split == VALIDATION else split],
         },
         hand,
         skip_bad=skip_bad,
@@ -175,6 +186,15 @@ def _read_split(root: Path, split: str, versions: Sequence[int]) -> _Samples:
     _check_number_of_images(root, name, len(intrinsics) * (NUM_VERSIONS if split == "train" else 1), len(intrinsics))
     files = [entry + version * len(intrinsics) for version in versions for entry in range(len(intrinsics))]
     return _Samples(root, name, files, intrinsics, joints, vertices, mano)
+
+
+def _divide(samples: _Samples, share: float) -> tuple[_Samples, _Samples]:
+    """All but the last entries, and the last ones: no hand is in both."""
+    entries = len(samples.intrinsics_px)
+    first_held_out = entries - round(share * entries)
+    kept = [file for file in samples.files if file % entries < first_held_out]
+    held_out = [file for file in samples.files if file % entries >= first_held_out]
+    return replace(samples, files=kept), replace(samples, files=held_out)
 
 
 def _check_number_of_images(root: Path, name: str, expected: int, entries: int) -> None:

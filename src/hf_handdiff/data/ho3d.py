@@ -19,6 +19,7 @@ What becomes of it, beyond `annotated_rows.annotated_row`:
   and counted;
 - `vertices_m` and `translation_m` need the user's MANO file and are NaN without it; those of the evaluation split
   are NaN unless its truth is there;
+- a held-out split "validation" takes whole sequences, the last ones of the list;
 - evaluation without published truth has the wrist, and NaN for all other joints: what a root-relative
   prediction needs to become an official one, but nothing that can be measured.
 """
@@ -27,8 +28,9 @@ from __future__ import annotations
 
 import io
 import re
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -74,6 +76,7 @@ def import_ho3d(
     mano: str | Path | None = None,
     margin: float = BOX_MARGIN,
     crop_size: int = CROP_SIZE_PX,
+    validation_share: float = 0.0,
     skip_bad: bool = False,
     num_workers: int = 1,
     shard_rows: int = SHARD_ROWS,
@@ -89,6 +92,7 @@ def import_ho3d(
         mano: the user's MANO_RIGHT.pkl, for the meshes of the train split.
         margin: side of the crops over the longer side of the hand's box.
         crop_size: side of the crops in px.
+        validation_share: of the training frames, held out in whole sequences as a split "validation".
         skip_bad: leave samples with missing or damaged files out, and count them.
         num_workers: threads.
         shard_rows: samples a shard.
@@ -104,7 +108,9 @@ def import_ho3d(
     if crop_size < 1:
         raise InputError(f"crop_size: expected at least 1 px, got {crop_size}")
     hand = None if mano is None else ManoHand.load(mano)
-    found = read_splits(root, "HO3D", splits, lambda root, split: _read_split(root, split, version))
+    found = read_splits(
+        root, "HO3D", splits, lambda root, split: _read_split(root, split, version), validation_share, _divide
+    )
     return write_splits(
         out,
         found,
@@ -215,6 +221,19 @@ def _read_split(root: Path, split: str, version: str) -> _Frames:
     if joints is None and vertices is not None:
         raise InputError(f"{root / 'evaluation_xyz.json'} is missing: expected beside evaluation_verts.json")
     return _Frames(root / split, RGB_SUFFIXES[version], lines, joints, vertices)
+
+
+def _divide(frames: _Frames, share: float) -> tuple[_Frames, _Frames]:
+    """All but the last sequences, and the last ones, as many as it takes to hold that share of the frames."""
+    counts = Counter(line.split("/")[0] for line in frames.sample_ids)
+    held_out: set[str] = set()
+    for sequence in reversed(counts):
+        if sum(counts[name] for name in held_out) >= share * len(frames.sample_ids):
+            break
+        held_out.add(sequence)
+    kept = [line for line in frames.sample_ids if line.split("/")[0] not in held_out]
+    others = [line for line in frames.sample_ids if line.split("/")[0] in held_out]
+    return replace(frames, sample_ids=kept), replace(frames, sample_ids=others)
 
 
 def _read_lines(path: Path) -> list[str]:

@@ -17,6 +17,8 @@ from hf_handdiff.errors import InputError
 from hf_handdiff.images import load_image
 
 SPLITS = ("train", "evaluation")
+VALIDATION = "validation"
+"""Samples of the training split that are held out; neither data set has such a split of its own."""
 
 
 class OfficialSplit(Protocol):
@@ -37,19 +39,45 @@ class OfficialSplit(Protocol):
 _Split = TypeVar("_Split", bound=OfficialSplit)
 
 
-def read_splits(root: str | Path, data_set: str, names: Sequence[str], read: Callable[[Path, str], _Split]):
+def read_splits(
+    root: str | Path,
+    data_set: str,
+    names: Sequence[str],
+    read: Callable[[Path, str], _Split],
+    validation_share: float,
+    divide: Callable[[_Split, float], tuple[_Split, _Split]],
+) -> dict[str, _Split]:
     """The named splits of a download, {name: what `read` gives for (root, name)}.
 
+    Args:
+        root: folder of the download.
+        data_set: its name, for messages.
+        names: of `SPLITS`.
+        read: reads one.
+        validation_share: of the training samples that become the split "validation"; 0: there is none.
+        divide: a training split and that share -> what stays and what is held out, with nothing in common.
+
     Raises:
-        InputError: there is no such folder, or a name is none of `SPLITS`.
+        InputError: there is no such folder, a name is none of `SPLITS`, or the share leaves a split empty.
     """
     root = Path(root)
+    if not 0 <= validation_share < 1:
+        raise InputError(f"validation_share: expected 0 or more and less than 1, got {validation_share}")
     if not root.is_dir():
         raise InputError(f"root: expected the folder of the {data_set} download, there is no folder {root}")
     for name in names:
         if name not in SPLITS:
             raise InputError(f"splits: expected {' or '.join(SPLITS)}, got {name!r}")
-    return {name: read(root, name) for name in names}
+    found = {name: read(root, name) for name in names}
+    if validation_share and "train" in found:
+        kept, held_out = divide(found["train"], validation_share)
+        if not (kept.sample_ids and held_out.sample_ids):
+            raise InputError(
+                f"validation_share: {validation_share} of {data_set}'s training split in {root} leaves no samples for "
+                f"{'training' if held_out.sample_ids else VALIDATION}"
+            )
+        found = {"train": kept, VALIDATION: held_out, **{name: found[name] for name in names if name != "train"}}
+    return found
 
 
 def write_splits(
