@@ -12,6 +12,7 @@ the averaged model in `output_dir/validation/model`, for `scripts/check_real_key
 are not forgotten. Without a flag it trains shortly, from the bundled encoder on a small corpus.
 """
 
+import argparse
 from pathlib import Path
 
 import numpy as np
@@ -258,7 +259,12 @@ def main(argv=None):
         default=0.1,
         help="rate of the converted part over that of the new part",
     )
-    add("--quick_cpu_backward", action="store_true", help="see cpu_depthwise.py; for CPUs with bfloat16 units")
+    add(
+        "--quick_cpu_backward",
+        action=argparse.BooleanOptionalAction,
+        default=False,
+        help="see cpu_depthwise.py; for CPUs with bfloat16 units",
+    )
     args = parse(parser, argv)
     needed(args, parser, "corpus", "initial")
     torch.manual_seed(args.seed)

@@ -133,8 +133,11 @@ class Ablations:
     def flags(self, name: str, seed: int) -> list[str]:
         """Of one training."""
         conditions = self.args.estimates if name in WITHOUT_JOINTS else self.args.conditions
+        steps = self.args.train_steps and self.args.train_steps * (2 if name in WITHOUT_JOINTS else 1)
         flags = ["--config", str(CONFIGS / f"{name}.yaml"), "--seed", str(seed), "--conditions", conditions]
         flags += ["--output_dir", str(self.folder(name, seed)), "--resume_from_checkpoint", "latest"]
+        if steps:
+            flags += ["--max_train_steps", str(steps), "--validation_steps", str(steps)]
         if name in VARIANTS:
             flags += ["--joint_denoiser", str(self.stage1_folder(name, seed))]
             flags += ["--mesh_autoencoder", self.args.mesh_autoencoder]
@@ -200,6 +203,7 @@ def parse_flags(argv=None) -> tuple[argparse.Namespace, list[str]]:
     add("--out", default="runs/ablations")
     add("--only", nargs="+", choices=VARIANTS, default=list(VARIANTS), metavar="NAME", help=", ".join(VARIANTS))
     add("--seeds", "--seed", type=int, nargs="+", default=[0, 1])
+    add("--train_steps", type=int, help="of stage 1 and of each stage 2; single stages get both; default: the configs'")
     add("--do", nargs="+", choices=["train", "score"], default=["train", "score"])
     add(
         "--score_on",

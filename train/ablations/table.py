@@ -5,7 +5,7 @@ python train/ablations/table.py --runs runs/ablations --into BENCHMARKS.md
 
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from handdiff_training.flags import FlagParser, run
 from ablations.ablate import VARIANTS
 from hf_handdiff.errors import InputError
 from hf_handdiff.evaluation.tables import Table
-from hf_handdiff.files import replace_between_marks
+from hf_handdiff.files import replace_between_marks, replace_file
 
 TITLES = {
     "cascade": "cascade, fresh samples of stage 1",
@@ -30,9 +30,9 @@ TITLES = {
 }
 
 
-def load_runs(folder: Path, file: str) -> dict[str, list[dict]]:
+def load_runs(folder: Path, file: str, variants: Sequence[str] = VARIANTS) -> dict[str, list[dict]]:
     """What lies in NAME-seedS/`file`, by name in the order of the variants, one entry a seed."""
-    paths = {name: sorted(folder.glob(f"{name}-seed*/{file}")) for name in VARIANTS}
+    paths = {name: sorted(folder.glob(f"{name}-seed*/{file}")) for name in variants}
     return {name: [json.loads(path.read_text()) for path in found] for name, found in paths.items() if found}
 
 
@@ -129,9 +129,9 @@ def occlusion_table(runs: dict[str, list[dict]], label: str) -> Table:
     return Table(f"Ablations on {label}, by the share of joints that are visible", header, rows, "mm, shares in %.")
 
 
-def render(folder: Path) -> str:
+def render(folder: Path, variants: Sequence[str] = VARIANTS) -> str:
     """All tables of a folder of runs."""
-    runs = load_runs(folder, "scores.json")
+    runs = load_runs(folder, "scores.json", variants)
     if not runs:
         raise InputError(f"--runs: expected a folder with NAME-seedS/scores.json of ablate.py, got {folder}")
     labels = list(dict.fromkeys(label for seeds in runs.values() for run in seeds for label in run["sets"]))
@@ -144,9 +144,14 @@ def main(argv=None):
     parser = FlagParser(__doc__)
     parser.add_argument("--runs", type=Path, default=Path("runs/ablations"), help="--out of ablate.py")
     parser.add_argument("--into", type=Path, help="Markdown file with the two marks")
+    parser.add_argument("--out", type=Path, help="file that shall hold the tables alone")
+    parser.add_argument("--only", nargs="+", choices=VARIANTS, default=VARIANTS, metavar="NAME", help="these variants")
     args = parser.parse_args(argv)
-    text = render(args.runs)
+    text = render(args.runs, args.only)
     print(text)
+    if args.out:
+        with replace_file(args.out) as file:
+            file.write_text(text + "\n")
     if args.into:
         replace_between_marks(args.into, "ablations", text)
 

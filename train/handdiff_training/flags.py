@@ -43,6 +43,15 @@ class FlagParser(argparse.ArgumentParser):
 
     def __init__(self, description: str):
         super().__init__(description=description, formatter_class=_Help)
+        self.add_argument("--check_flags", action="store_true", help=argparse.SUPPRESS)
+
+    def parse_args(self, args=None, namespace=None) -> argparse.Namespace:
+        """As argparse does; with --check_flags, which run.py gives, it ends there."""
+        parsed = super().parse_args(args, namespace)
+        if parsed.check_flags:
+            self.exit(0)
+        del parsed.check_flags
+        return parsed
 
     def error(self, message: str) -> NoReturn:
         """Say it and end with exit code 2."""
