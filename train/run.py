@@ -19,7 +19,6 @@ from recipes.running import check_flags, forget, run_steps
 from recipes.steps import steps_of
 
 from hf_handdiff.errors import InputError
-from hf_handdiff.files import make_writable_folder
 
 DEFAULT_SIZE = "one_gpu"
 
@@ -77,7 +76,6 @@ def main(argv=None):
     if args.dry_run:
         print("\n".join(step.told() for step in steps))
         return
-    make_writable_folder(args.out / "steps")
     if args.again is not None:
         forget(steps, args.again, args.out)
     seconds = run_steps(steps, args.out)

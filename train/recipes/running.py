@@ -17,7 +17,7 @@ from handdiff_training.flags import run
 from hf_handdiff.cli.main import build_parser
 from hf_handdiff.cli.main import main as handdiff
 from hf_handdiff.errors import InputError
-from hf_handdiff.files import replace_file
+from hf_handdiff.files import make_writable_folder, replace_file
 from recipes.steps import HANDDIFF, Step
 
 TRAIN = Path(__file__).parents[1]
@@ -79,6 +79,7 @@ def run_steps(steps: list[Step], out: Path) -> dict[str, float]:
         InputError: a step was begun with other flags.
         SystemExit: a step failed, with its exit code; it has said why.
     """
+    make_writable_folder(out / "steps")
     records = {step.name: _record(out, step) for step in steps}
     for step in steps:
         _check_unchanged(step, records[step.name])
