@@ -24,6 +24,7 @@ from hf_handdiff.camera import BOX_MARGIN, crop_image, crop_of_box
 from hf_handdiff.hand.topology import BONES
 from hf_handdiff.images import open_image
 from hf_handdiff.models.image_encoder import HandImageEncoder
+from hf_handdiff.pipelines.second_look import look_again
 
 # Which of the four OneHand10K photos show a left hand (the set does not say; told from the pictures).
 ONEHAND10K_LEFT = {"33.jpg", "784.jpg"}
@@ -144,9 +145,12 @@ def make_crop(hand: AnnotatedHand, size: int) -> tuple[torch.Tensor, np.ndarray]
 
 
 @torch.no_grad()
-def encode(model: HandImageEncoder, crops: torch.Tensor, batch_size: int = 32):
-    """Refined and initial keypoints (B, 21, 2) in crop units, scores (B, 21), hand scores (B,)."""
-    outputs = [model(crops[start : start + batch_size]) for start in range(0, len(crops), batch_size)]
+def encode(model: HandImageEncoder, crops: torch.Tensor, second_look: bool = True, batch_size: int = 32):
+    """Refined and initial keypoints (B, 21, 2) in crop units, scores (B, 21), hand scores (B,), as pipelines do."""
+    outputs = []
+    for part in crops.split(batch_size):
+        first = model(part)
+        outputs.append(look_again(model, part, first) if second_look else first)
     fields = ("keypoints", "initial_keypoints", "keypoint_scores", "hand_logit")
     values = [torch.cat([getattr(output, field) for output in outputs]).numpy() for field in fields]
     return values[0], values[1], values[2], 1 / (1 + np.exp(-values[3]))
@@ -191,6 +195,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("checkpoints", nargs="+", help="folders or Hub ids of image encoders")
     parser.add_argument("--root", type=Path, required=True, help="folder with the test sets")
+    parser.add_argument("--one-look", action="store_true", help="without the second look of pipelines")
     parser.add_argument("--sheet", type=Path, help="PNG to write: annotated hands and some evaluation images")
     args = parser.parse_args()
 
@@ -199,7 +204,7 @@ def main() -> None:
         model = HandImageEncoder.from_pretrained(checkpoint).eval()
         pairs = [make_crop(hand, model.config.image_size) for hand in hands]
         crops, truth = torch.stack([pair[0] for pair in pairs]), np.stack([pair[1] for pair in pairs])
-        refined, initial, scores, hand_scores = encode(model, crops)
+        refined, initial, scores, hand_scores = encode(model, crops, second_look=not args.one_look)
         print(f"{checkpoint}: mean hand score {hand_scores.mean():.3f}, mean keypoint score {scores.mean():.3f}")
         for title, estimate in (("landmark head alone", initial), ("refined keypoints", refined)):
             print_errors(title, hands, np.linalg.norm(estimate - truth, axis=-1))

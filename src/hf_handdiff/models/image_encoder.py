@@ -359,7 +359,7 @@ class HandImageEncoder(HandModel):
         else:
             frame = self.framing.decode(self.framing(pixel_values))
             for _ in range(self.config.refinement_steps):
-                frame = frame_around_keypoints(frame.from_square(self._landmarks(frame.crop(pixel_values))))
+                frame = frame_around_keypoints(self.landmarks(pixel_values, frame))
             output = self._encode_square(frame.crop(pixel_values), frame)
         return output.to_tuple() if return_dict is False else output
 
@@ -370,10 +370,10 @@ class HandImageEncoder(HandModel):
             squares = (squares - squares.new_tensor(mean).view(3, 1, 1)) / squares.new_tensor(std).view(3, 1, 1)
         return self.backbone(squares)
 
-    def _landmarks(self, squares: torch.Tensor) -> torch.Tensor:
-        """The landmark head alone: squares (B, 3, S, S) -> (B, 21, 2) in units of the square."""
-        _, pooled = self._features(squares)
-        return _linears_float32([self.landmark_head], pooled)[0].unflatten(1, (NUM_KEYPOINTS, 2))
+    def landmarks(self, pixel_values: torch.Tensor, frame: HandFrame) -> torch.Tensor:
+        """The landmark head alone, on squares of crops (B, 3, S, S) -> (B, 21, 2) in crop units."""
+        _, pooled = self._features(frame.crop(pixel_values))
+        return frame.from_square(_linears_float32([self.landmark_head], pooled)[0].unflatten(1, (NUM_KEYPOINTS, 2)))
 
     def _encode_square(self, squares: torch.Tensor, frame: HandFrame) -> HandImageEncoderOutput:
         """All that there is to say of squares (B, 3, S, S), which `frame` cut from the crops."""

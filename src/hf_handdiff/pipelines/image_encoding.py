@@ -14,6 +14,7 @@ from hf_handdiff.models.mesh_latent_denoiser import ImageConditions
 from hf_handdiff.pipelines.doubts import keypoint_agreement, side_score
 from hf_handdiff.pipelines.image_processor import HandImageProcessor
 from hf_handdiff.pipelines.inputs import HandRequest
+from hf_handdiff.pipelines.second_look import look_again
 
 
 @dataclass
@@ -62,7 +63,7 @@ def encode_image(
 
     The caller's keypoints, where given, replace the estimate everywhere: for stage 1 and as the places at which
     stage 2 samples image features (points that the caller left out are sampled at the estimate). Where the hands were a
-    moment ago is known, the encoder looks there at once. The hand detector's
+    moment ago is known, the encoder looks there at once; else it looks again where it is in doubt. The hand detector's
     network tells the side, of an encoder that does not.
     """
     encoded = crops = None
@@ -74,6 +75,8 @@ def encode_image(
             last = camera.pixels_to_crop(request.last_keypoints, request.crops)
             frame = frame_around_keypoints(last.to(crops.device))
         encoded = image_encoder(crops, frame=frame)
+        if frame is None:
+            encoded = look_again(image_encoder, crops, encoded)
     side = side_score(encoded, crops, hand_detector, len(request.handedness))
     return _encoding(image_encoder, encoded, request, side)
 
