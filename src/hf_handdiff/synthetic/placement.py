@@ -33,8 +33,8 @@ class Placement:
 class Frame:
     """A square picture of `size` px, of which a square window of `window_px` px frames the hand.
 
-    corner_px: the window's top left corner (x, y) in the picture; intrinsics_px (3, 3) of the picture, None: drawn, which
-    takes a window that is the whole picture.
+    corner_px: the window's top left corner (x, y) in the picture; intrinsics_px (3, 3) of the picture; None: drawn,
+    which takes a window that is the whole picture.
     """
 
     size: int
