@@ -4,6 +4,7 @@ import multiprocessing
 import os
 import queue
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -44,12 +45,17 @@ def run_jobs(work: Work, jobs: Sequence, num_samples: int, num_workers: int, bar
 
 
 def _worker(work: Work, jobs, messages) -> None:
-    """A worker process: takes jobs from the queue `jobs` until there are none."""
-    try:
-        import torch
+    """A worker process: takes jobs from the queue `jobs` until there are none, or until its parent was killed."""
+    parent = multiprocessing.parent_process()
 
-        torch.set_num_threads(1)
-        work(iter(jobs.get, None), messages.put)
+    def report(count: int) -> None:
+        if not parent.is_alive():
+            messages.cancel_join_thread()  # nobody reads it
+            sys.exit(1)
+        messages.put(count)
+
+    try:
+        work(iter(jobs.get, None), report)
     except Exception as error:  # told to the parent, which raises it
         messages.put(f"{type(error).__name__}: {error}")
         raise
