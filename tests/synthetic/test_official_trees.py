@@ -23,7 +23,7 @@ from hf_handdiff.errors import InputError
 from hf_handdiff.hand.mano_layer import load_mano_layer
 from hf_handdiff.hand.open_hand import load_open_hand_arrays, mesh_of_faces, mesh_of_points
 from hf_handdiff.hand.topology import FINGERTIP_VERTICES, MANO
-from hf_handdiff.synthetic import FreihandTree, Ho3dTree, SceneAssets, write_tree
+from hf_handdiff.synthetic import FreihandTree, Ho3dTree, SceneAssets, tree_scenes, write_tree
 from hf_handdiff.synthetic.mano_format import mano_arrays, vertex_order
 from hf_handdiff.synthetic.tree_scenes import crop_picture, frame_picture, stream_seed
 
@@ -214,6 +214,18 @@ def test_versions_are_the_same_hand_in_other_light_and_places(assets, freihand, 
         np.testing.assert_allclose(images[version][..., ::-1], picture.image, atol=90)
         for other in range(version):
             assert np.abs(images[version].astype(int) - images[other]).mean() > 10
+
+
+def test_a_hand_that_lies_outside_is_drawn_anew(assets, monkeypatch):
+    def shown(version):
+        row = crop_picture(assets, stream_seed(0, 1), 107, version).row
+        return row, ((row["keypoints_2d_px"] >= 0) & (row["keypoints_2d_px"] < 224)).all(1).sum()
+
+    rows, inside = zip(*(shown(version) for version in (1, 2)), strict=True)
+    assert min(inside) >= 11
+    np.testing.assert_array_equal(rows[0]["joints_m"], rows[1]["joints_m"])
+    monkeypatch.setattr(tree_scenes, "MIN_JOINTS_INSIDE", 0)
+    assert shown(1)[1] < 11, "the first view that is drawn shows too little"
 
 
 def test_splits_share_nothing_and_a_sequence_has_one_camera(freihand, ho3d):

@@ -12,7 +12,7 @@ import numpy as np
 
 from hf_handdiff.synthetic.assets import SceneAssets
 from hf_handdiff.synthetic.camera_effects import apply_camera_effects
-from hf_handdiff.synthetic.generator import CROP, light_and_background, sample_with_hand
+from hf_handdiff.synthetic.generator import CROP, SceneSample, light_and_background, sample_with_hand
 from hf_handdiff.synthetic.placement import Frame
 from hf_handdiff.synthetic.plan import PINCH_SHARE, ScenePlan, sample_plan
 from hf_handdiff.synthetic.shading import SUPERSAMPLING
@@ -26,6 +26,8 @@ _CUT_PX = (FRAME_SIZE_PX[0] - FRAME_SIZE_PX[1]) // 2
 _FOCAL_PX, _CENTRE_SPREAD_PX = (600.0, 630.0), 6.0
 _WINDOW_PX = (210, 320)
 _GREEN = np.array([0.10, 0.55, 0.22], np.float32)
+MIN_JOINTS_INSIDE = 11  # of 21; a hand of which fewer lie in the picture is drawn anew
+_MOST_TRIES = 40
 _HAND_STREAM, _LIGHT_STREAM, _CAMERA_STREAM = 1, 2, 100  # those of the versions follow the second
 
 
@@ -61,7 +63,7 @@ def crop_picture(assets: SceneAssets, seed: int, entry: int, version: int, green
         green_screen: before nothing but green.
     """
     plan = sample_plan(assets.random_stream(seed, entry, _HAND_STREAM))
-    image, sample = _picture(assets, seed, entry, version, plan, CROP, green_screen)
+    image, sample = _picture(assets, seed, entry, version, plan, CROP, (0, CROP.size), green_screen)
     mask = _hand_mask(sample)
     return TreePicture(image, sample.row["intrinsics_px"], sample.row, mask, _held(sample))
 
@@ -87,8 +89,9 @@ def frame_picture(assets: SceneAssets, seed: int, entry: int, sequence: int) -> 
     camera = sequence_camera(assets, seed, sequence)
     canvas = camera.copy()
     canvas[1, 2] += _CUT_PX
-    image, sample = _picture(assets, seed, entry, 0, plan, Frame(_CANVAS_PX, window, corner, canvas))
-    rows = slice(_CUT_PX, _CUT_PX + FRAME_SIZE_PX[1])
+    shown = (_CUT_PX, _CUT_PX + FRAME_SIZE_PX[1])
+    image, sample = _picture(assets, seed, entry, 0, plan, Frame(_CANVAS_PX, window, corner, canvas), shown)
+    rows = slice(*shown)
     return TreePicture(image[rows], camera, sample.row, _hand_mask(sample)[rows], _held(sample))
 
 
@@ -107,29 +110,36 @@ def _picture(
     version: int,
     plan: ScenePlan,
     frame: Frame,
+    shown_rows: tuple[int, int],
     green_screen: bool = False,
-):
-    """The developed picture of what was rendered and its scene: the hand by one stream, all else by the version's."""
+) -> tuple[np.ndarray, SceneSample]:
+    """The developed picture of what was rendered and its scene: the hand by one stream, all else by the version's.
+
+    shown_rows: the first row of the picture that is kept, and the one after the last.
+    """
     cv2.setNumThreads(1)
     rng = assets.random_stream(seed, entry, _LIGHT_STREAM + version)
     light = replace(plan, light=sample_plan(rng).light)
     lighting, background = light_and_background(assets, light, rng, frame.size)
     if green_screen:
         background = np.broadcast_to(_GREEN * np.float32(rng.uniform(0.7, 1.2)), background.shape).copy()
-    behind = None if green_screen else rng
-    hand_rng = assets.random_stream(seed, entry, _HAND_STREAM, 1)
-    sample, image = sample_with_hand(
-        assets, assets.poses(seed, entry), plan, lighting, background, hand_rng, behind, frame
-    )
-    return apply_camera_effects(image, rng, low_light=light.light == "low"), sample
+    behind, poses = None if green_screen else rng, assets.poses(seed, entry)
+    for tried in range(_MOST_TRIES):  # by the hand alone, so that all versions agree
+        hand_rng = assets.random_stream(seed, entry, _HAND_STREAM, 1 + tried)
+        sample, image = sample_with_hand(assets, poses, plan, lighting, background, hand_rng, behind, frame)
+        x, y = sample.row["keypoints_2d_px"].T
+        inside = (x >= 0) & (x < frame.size) & (y >= shown_rows[0]) & (y < shown_rows[1])
+        if inside.sum() >= MIN_JOINTS_INSIDE:
+            return apply_camera_effects(image, rng, low_light=light.light == "low"), sample
+    raise RuntimeError(f"entry {entry} of seed {seed}: no view was found that shows the hand")
 
 
-def _hand_mask(sample) -> np.ndarray:
+def _hand_mask(sample: SceneSample) -> np.ndarray:
     """(S, S) bool: pixels of which most show the hand's mesh."""
     own = (sample.buffer.object_ids() == 0).astype(np.float32)
     size = len(own) // SUPERSAMPLING
     return (own.reshape(size, SUPERSAMPLING, size, SUPERSAMPLING).mean((1, 3)) >= 0.5) & ~sample.covered
 
 
-def _held(sample) -> np.ndarray | None:
+def _held(sample: SceneSample) -> np.ndarray | None:
     return None if sample.held is None else sample.held.points
