@@ -1,7 +1,6 @@
 """Small FreiHAND and HO3D downloads in the exact official layout, made from posed hands."""
 
 import json
-import pickle
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,7 +9,7 @@ import torch
 from PIL import Image
 
 from hf_handdiff.hand.mano_layer import load_mano_layer
-from hf_handdiff.hand.open_hand import load_open_hand_arrays
+from hf_handdiff.synthetic.mano_format import python2_pickle, write_mano_pickle
 
 OPENGL = np.array([1.0, -1.0, -1.0])
 FINGERS = {"thumb": 1, "index": 5, "middle": 9, "ring": 13, "little": 17}  # their first joints in our order
@@ -22,14 +21,8 @@ MANO_ORDER += [FINGERS[finger] + 3 for finger in ("thumb", "index", "middle", "r
 
 
 def write_mano_file(path):
-    """A MANO_RIGHT.pkl: the open hand away from the origin, as MANO's is, with a mean pose that is not flat."""
-    arrays = load_open_hand_arrays()
-    names = ("v_template", "shapedirs", "posedirs", "J_regressor", "weights", "f", "kintree_table", "hands_mean")
-    content = {name: np.array(arrays[name]) for name in names}
-    content["v_template"] = content["v_template"] + np.float32([0.0957, 0.0064, 0.0062])
-    content["shapedirs"] = content["shapedirs"] + 0.002  # shape moves the wrist
-    path.write_bytes(pickle.dumps(content, 2))
-    return path
+    """A MANO_RIGHT.pkl: the open hand in MANO's conventions, its vertices numbered as they are in the open hand."""
+    return write_mano_pickle(path, np.arange(778))
 
 
 @dataclass
@@ -125,11 +118,6 @@ def write_freihand(root, train, evaluation, mean_pose, truth=True):
 # ---------------------------------------------------------------------------------------------------- HO3D
 
 HO3D_CAMERA = np.array([[614.6, 0, 320.3], [0, 614.1, 241.8], [0, 0, 1]])
-
-
-def python2_pickle(content):
-    """As the official files were written: protocol 2, numpy's old module names."""
-    return pickle.dumps(content, 2).replace(b"cnumpy._core.multiarray\n", b"cnumpy.core.multiarray\n")
 
 
 def ho3d_annotation(hands, i, evaluation):

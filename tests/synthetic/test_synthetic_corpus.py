@@ -1,5 +1,7 @@
 """The synthetic corpus as it is written and read back."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 import roma
@@ -17,7 +19,7 @@ from huggingface_hub import DatasetCard
 from hf_handdiff.cli.main import build_parser, main
 from hf_handdiff.data.corpus import load_corpus
 from hf_handdiff.data.features import CORPUS_FEATURES, LOADED_FEATURES
-from hf_handdiff.synthetic import SceneAssets, generate_sample, write_corpus, writer
+from hf_handdiff.synthetic import SceneAssets, generate_sample, processes, write_corpus, writer
 from hf_handdiff.synthetic.card import CorpusStatistics, corpus_statistics, curl_deg, viewing_direction, write_card
 
 
@@ -130,7 +132,7 @@ def test_a_failing_worker_is_reported(tmp_path):
     with pytest.raises(ValueError, match="split must be one of"):
         SceneAssets.load("holiday")
     with pytest.raises(RuntimeError, match="split must be one of"), tqdm(disable=True) as bar:
-        writer._run_workers([(tmp_path / "shard", 0, 0, 1)], "holiday", 1, bar)
+        processes._run_workers(partial(writer._work, "holiday"), [(tmp_path / "shard", 0, 0, 1)], 1, 1, bar)
 
 
 def test_incomplete_corpora_are_named(corpus, tmp_path):

@@ -1,4 +1,4 @@
-"""`handdiff data`: renders a corpus (`synthetic`), or turns an official download into one (`freihand`, `ho3d`)."""
+"""`handdiff data`: renders (`synthetic`), or turns an official download into a corpus (`freihand`, `ho3d`)."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from hf_handdiff.cli.arguments import whole_number
 from hf_handdiff.errors import InputError
 
+_SHARD_ROWS = 1000
+
 _SYNTHETIC = """\
 Make a synthetic hand corpus: rendered crops with 2D and 3D joints, mesh, camera and visibility, as Parquet.
 
@@ -17,6 +19,10 @@ Splits share no random stream, light environment, hand shape or recorded signer.
 there, the folder gets its dataset card (README.md) with a contact sheet and histograms.
 
 An array job gives each of its tasks a part of the shards: --shards 0:10, --shards 10:20, ...
+
+--layout writes renders in the layout of FreiHAND or HO3D instead, with the open hand as MANO_RIGHT.pkl, to run and
+verify what was made for those data sets without them. Every image shows a hand. FreiHAND's training images are four
+versions of N / 4 hands.
 """
 
 _COMMON = """\
@@ -69,8 +75,7 @@ def _add_synthetic_parser(subparsers) -> None:
     parser.add_argument(
         "--split",
         choices=("train", "validation", "test"),
-        default="train",
-        help="whose lights, shapes and signers to use, and the name of the files (default: %(default)s)",
+        help="whose lights, shapes and signers to use, and the name of the files (default: train)",
     )
     parser.add_argument(
         "--shards",
@@ -79,8 +84,21 @@ def _add_synthetic_parser(subparsers) -> None:
         help="make only shards A to B - 1, as one task of an array job (default: all)",
     )
     parser.add_argument(
-        "--shard-rows", type=whole_number(1), default=1000, metavar="R", help="rows of a shard (default: %(default)s)"
+        "--shard-rows", type=whole_number(1), metavar="R", help=f"rows of a shard (default: {_SHARD_ROWS})"
     )
+    parser.add_argument(
+        "--layout",
+        choices=("corpus", "freihand", "ho3d"),
+        default="corpus",
+        help="of what is written: a corpus, or a tree of another data set (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--evaluation-samples",
+        type=whole_number(1),
+        metavar="M",
+        help="images of the tree's evaluation split; --num-samples are those of its training split",
+    )
+    parser.add_argument("--ho3d-version", choices=("v2", "v3"), help="whose layout --layout ho3d has (default: v3)")
     _add_worker_arguments(parser, "processes of one thread each")
     parser.set_defaults(run=run_synthetic)
 
@@ -171,6 +189,9 @@ def shard_range(text: str) -> range:
 
 def run_synthetic(arguments: argparse.Namespace) -> int:
     """`handdiff data synthetic`: returns the exit status."""
+    _check_layout_options(arguments)
+    if arguments.layout != "corpus":
+        return _run_tree(arguments)
     from hf_handdiff.synthetic import write_corpus
 
     with _one_sentence(ValueError, RuntimeError):
@@ -179,14 +200,40 @@ def run_synthetic(arguments: argparse.Namespace) -> int:
             arguments.num_samples,
             arguments.seed,
             arguments.num_workers,
-            arguments.split,
-            shard_rows=arguments.shard_rows,
+            arguments.split or "train",
+            shard_rows=arguments.shard_rows or _SHARD_ROWS,
             shards=arguments.shards,
             progress=not arguments.quiet,
         )
     shards = arguments.shards
     part = "" if shards is None else f", of them shards {shards.start}:{shards.stop}"
     print(f"{arguments.num_samples} samples{part}: {out}")
+    return 0
+
+
+def _check_layout_options(arguments: argparse.Namespace) -> None:
+    """Refuse options that belong to another layout than the one that was asked for."""
+    layout, is_tree = arguments.layout, arguments.layout != "corpus"
+    for option in ("shards", "shard_rows", "split"):
+        if is_tree and getattr(arguments, option) is not None:
+            raise InputError(f"--{option.replace('_', '-')}: belongs to a corpus, not to --layout {layout}")
+    if is_tree and arguments.evaluation_samples is None:
+        raise InputError(f"--evaluation-samples: expected with --layout {layout}, which has an evaluation split")
+    if not is_tree and arguments.evaluation_samples is not None:
+        raise InputError("--evaluation-samples: belongs to --layout freihand or ho3d, not to a corpus")
+    if layout != "ho3d" and arguments.ho3d_version is not None:
+        raise InputError(f"--ho3d-version: belongs to --layout ho3d, not to {layout}")
+
+
+def _run_tree(arguments: argparse.Namespace) -> int:
+    from hf_handdiff.synthetic import FreihandTree, Ho3dTree, write_tree
+
+    counts = arguments.num_samples, arguments.evaluation_samples, arguments.seed
+    with _one_sentence(RuntimeError):
+        layout = FreihandTree(*counts) if arguments.layout == "freihand" else None
+        layout = layout or Ho3dTree(*counts, arguments.ho3d_version or "v3")
+        out = write_tree(arguments.out, layout, arguments.num_workers, progress=not arguments.quiet)
+    print(f"{layout.num_samples} training and {layout.evaluation_samples} evaluation images: {out}")
     return 0
 
 

@@ -1,4 +1,4 @@
-"""Reading JSON files that are one long list of equal arrays of numbers, as FreiHAND and HO3D publish them.
+"""Reading and writing JSON files that are one long list of equal arrays, as FreiHAND and HO3D publish them.
 
 The meshes of FreiHAND's training split are 1.5 GB of text, of which Python's `json` would make more than 6 GB
 of lists and floats. Here the text is read in pieces, numbers straight into an array.
@@ -6,12 +6,14 @@ of lists and floats. Here the text is read in pieces, numbers straight into an a
 
 from __future__ import annotations
 
+import json
 import math
 from pathlib import Path
 
 import numpy as np
 
 from hf_handdiff.errors import InputError
+from hf_handdiff.files import replace_file
 
 _PIECE_BYTES = 1 << 24
 _LONGEST_NUMBER = 1 << 16  # bytes from one comma to the next, with brackets and spaces
@@ -39,6 +41,21 @@ def read_number_list(path: str | Path, shape: tuple[int, ...], dtype=np.float64)
         return _read(path, shape, dtype)
     except OSError as error:
         raise InputError(f"{path} cannot be read ({error.strerror})") from None
+
+
+def write_number_list(path: str | Path, values: np.ndarray, decimals: int | None = None) -> None:
+    """Write the arrays `values` (N, ...) as such a file, aside and then renamed.
+
+    Args:
+        path: the file.
+        values: floating-point numbers.
+        decimals: to which numbers are rounded; None: none are.
+    """
+    with replace_file(path) as aside, aside.open("w") as file:
+        for number, entry in enumerate(np.asarray(values, np.float64)):
+            file.write(", " if number else "[")
+            file.write(json.dumps((entry if decimals is None else entry.round(decimals)).tolist()))
+        file.write("]")
 
 
 def _read(path: Path, shape: tuple[int, ...], dtype) -> np.ndarray:

@@ -142,15 +142,19 @@ def _make_folder(out: str | Path) -> Path:
     return Path(out)
 
 
-def claim_folder(path: Path, settings: dict[str, Any]) -> None:
-    """Write the settings of a split, or check that those there are the same."""
+def claim_folder(path: Path, settings: dict[str, Any], what: str = "a corpus") -> None:
+    """Write the settings of what a folder is to hold, or check that those there are the same.
+
+    Raises:
+        InputError: they are others; `what` names what the folder holds.
+    """
     if path.exists():
         found = read_json_object(path, "out")
         names = sorted(set(found) | set(settings))
         different = [f"{name} {found.get(name)!r}, not {settings.get(name)!r}" for name in names
                      if found.get(name) != settings.get(name)]  # fmt: skip
         if different:
-            raise InputError(f"out: {path.parent} holds a corpus with {'; '.join(different)}: take another folder")
+            raise InputError(f"out: {path.parent} holds {what} with {'; '.join(different)}: take another folder")
         return
     with replace_file(path) as temporary:
         temporary.write_text(json.dumps(settings, indent=2) + "\n")

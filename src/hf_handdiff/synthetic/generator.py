@@ -1,6 +1,6 @@
 """One sample of the synthetic corpus from its seed and index, and nothing else."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -18,7 +18,7 @@ from hf_handdiff.synthetic.hand_mesh import RenderHand
 from hf_handdiff.synthetic.hard_lights import back_lighting, coloured_lighting, hard_lighting
 from hf_handdiff.synthetic.mesh import Mesh
 from hf_handdiff.synthetic.occluders import Occlusion, draw_patches
-from hf_handdiff.synthetic.placement import Placement, sample_placement
+from hf_handdiff.synthetic.placement import Frame, Placement, sample_placement
 from hf_handdiff.synthetic.plan import ScenePlan, sample_plan
 from hf_handdiff.synthetic.rasterizer import project_points
 from hf_handdiff.synthetic.renderer import VisibilityBuffer, render
@@ -42,6 +42,7 @@ MEAN_IRRADIANCE = 1.25
 MIN_VISIBLE_SHARE = 0.1
 MIN_UNHIDDEN_SHARE, VIEW_TRIES = 0.35, 5  # by what the hand holds and touches and by its own arm
 BACK_LIGHT_GAIN, LOW_LIGHT_GAIN = (0.25, 0.8), (0.06, 0.35)
+CROP = Frame(IMAGE_SIZE, IMAGE_SIZE)
 
 
 @dataclass
@@ -50,13 +51,16 @@ class SceneSample:
 
     row: one of CORPUS_FEATURES; meshes: all that was rendered, in camera axes, the hand first (none may be
     left where there is no hand); covered (H, W) bool: pixels that a flat patch hides; kinds: what the image came out
-    as, of `plan.KINDS`, none where there is no hand.
+    as, of `plan.KINDS`, none where there is no hand; buffer: what each pixel sees, None where there is no hand; held:
+    the mesh of what the hand holds.
     """
 
     row: dict
     meshes: list[Mesh]
     covered: np.ndarray
     kinds: tuple[str, ...] = ()
+    buffer: VisibilityBuffer | None = None
+    held: Mesh | None = None
 
 
 def generate_sample(seed: int, index: int, assets: SceneAssets) -> dict:
@@ -76,7 +80,7 @@ def generate_scene(seed: int, index: int, assets: SceneAssets) -> SceneSample:
     plan = sample_plan(rng) if has_hand else ScenePlan()
     lighting, background = light_and_background(assets, plan, rng)
     if has_hand:
-        sample, image = _sample_with_hand(assets, assets.poses(seed, index), plan, lighting, background, rng)
+        sample, image = sample_with_hand(assets, assets.poses(seed, index), plan, lighting, background, rng, rng)
     else:
         sample, image = _sample_without_hand(assets, lighting, background, rng)
     picture = apply_camera_effects(image, rng, low_light=plan.light == "low")
@@ -140,24 +144,43 @@ class _Scene:
     meshes: list[Mesh]
     view: str
     touched: bool
-    surface: bool
+    surface: bool = False
 
 
-def _sample_with_hand(
+def sample_with_hand(
     assets: SceneAssets,
     poses: SamplePoses,
     plan: ScenePlan,
     lighting: Lighting,
     background: np.ndarray,
     rng: np.random.Generator,
+    behind: np.random.Generator | None,
+    frame: Frame = CROP,
 ) -> tuple[SceneSample, np.ndarray]:
-    hand = assets.hand
-    scene = _compose(assets, poses, plan, rng)
+    """A hand as `plan` wants it, drawn over `background` (S, S, 3) float32: its scene and the image (S, S, 3) float32.
+
+    The hand, what it touches and what hides it, and the camera are drawn from `rng`: two calls that differ in light and
+    background alone show the same hand. The row has no image yet and no sample_id.
+
+    Args:
+        assets: of the split.
+        poses: that the sample may use.
+        plan: what it is to show; its light is that of `lighting` already.
+        lighting: in camera axes.
+        background: seen behind everything.
+        rng: see above.
+        behind: draws the body or the surface behind the hand; None: there is neither.
+        frame: where in the picture the hand lies, and by which camera.
+    """
+    hand, size = assets.hand, frame.size
+    scene = _compose(assets, poses, plan, rng, frame)
+    if behind is not None:
+        _put_behind(hand, scene, size, behind)
     instance, placement, meshes = scene.instance, scene.placement, scene.meshes
     hidden = plan.subject == "hidden" or plan.also_hidden
     occlusion = Occlusion()
     if hidden:
-        occlusion = sample_occlusion(hand, instance, poses.other, assets.split, placement, IMAGE_SIZE, rng)
+        occlusion = sample_occlusion(hand, instance, poses.other, assets.split, placement, size, rng)
     row = hand_labels(assets, instance, placement)
     moving_rng = rng if plan.moving and not scene.surface else None
     own_vertices = instance.meshes[0].points[: hand.num_hand_vertices]
@@ -165,22 +188,25 @@ def _sample_with_hand(
 
     def draw() -> tuple[np.ndarray, np.ndarray, VisibilityBuffer, float]:
         image, buffer, covered = _draw(assets, meshes, placement, occlusion, lighting, background, moving_rng)
-        share = visible_share(hand, vertices, placement.intrinsics_px, buffer, 0, IMAGE_SIZE, covered)
+        share = visible_share(hand, vertices, placement.intrinsics_px, buffer, 0, size, covered)
         return image, covered, buffer, share
 
     image, covered, buffer, share = draw()
     if share < MIN_VISIBLE_SHARE and hidden:
         occlusion, hidden = Occlusion(), False
         image, covered, buffer, share = draw()
-    visible = joint_visibility(hand, row["joints_m"], placement.intrinsics_px, buffer, 0, IMAGE_SIZE, covered)
+    visible = joint_visibility(hand, row["joints_m"], placement.intrinsics_px, buffer, 0, size, covered)
     row["keypoints_visible"] = visible.tolist()
     row["visible_share"] = share
     kinds = _kinds(plan, scene, hidden, moving_rng is not None)
-    return SceneSample(row, meshes + occlusion.meshes, covered, kinds), image
+    held = meshes[len(instance.meshes) - 1] if instance.holds else None
+    return SceneSample(row, meshes + occlusion.meshes, covered, kinds, buffer, held), image
 
 
-def _compose(assets: SceneAssets, poses: SamplePoses, plan: ScenePlan, rng: np.random.Generator) -> _Scene:
-    """The hand, what touches it, the camera and what is behind."""
+def _compose(
+    assets: SceneAssets, poses: SamplePoses, plan: ScenePlan, rng: np.random.Generator, frame: Frame
+) -> _Scene:
+    """The hand, what touches it and the camera; nothing is behind it yet."""
     hand = assets.hand
     pose = poses.closed if plan.closed else poses.own
     instance = sample_hand(hand, pose, assets.split, rng, plan=plan, grip_pose=poses.grip)
@@ -190,17 +216,22 @@ def _compose(assets: SceneAssets, poses: SamplePoses, plan: ScenePlan, rng: np.r
         touching = touching_hand(hand, instance, poses.other, assets.split, rng)
         own = own + contact_meshes(*touching) if touching else own
     vertices, arm = np.split(own[0].points, [hand.num_hand_vertices])
-    placement, meshes, view = _place(hand, vertices, arm, own, plan, rng)
-    if touching and coarse_visible_share(hand, meshes, placement.intrinsics_px, IMAGE_SIZE) < MIN_UNHIDDEN_SHARE:
+    placement, meshes, view = _place(hand, vertices, arm, own, plan, rng, frame)
+    if touching and coarse_visible_share(hand, meshes, placement.intrinsics_px, frame.size) < MIN_UNHIDDEN_SHARE:
         touching, meshes = None, place_meshes(instance.meshes, placement)
-    surface = bool(rng.random() < SURFACE_SHARE)
-    if surface:
-        everything = np.concatenate([mesh.points for mesh in meshes]) if touching else meshes[0].points
+    return _Scene(instance, placement, meshes, view, touching is not None)
+
+
+def _put_behind(hand: RenderHand, scene: _Scene, size: int, rng: np.random.Generator) -> None:
+    """Add a surface behind the hand to `scene`, or the body that its arm belongs to, in place; or neither."""
+    meshes = scene.meshes
+    scene.surface = bool(rng.random() < SURFACE_SHARE)
+    if scene.surface:
+        everything = np.concatenate([mesh.points for mesh in meshes]) if scene.touched else meshes[0].points
         meshes.append(random_surface(everything, rng))
     else:
         arm_end = meshes[0].points[-1]
-        meshes += random_body(meshes[0].points[: hand.num_hand_vertices], arm_end, placement, IMAGE_SIZE, rng)
-    return _Scene(instance, placement, meshes, view, touching is not None, surface)
+        meshes += random_body(meshes[0].points[: hand.num_hand_vertices], arm_end, scene.placement, size, rng)
 
 
 def _place(
@@ -210,21 +241,26 @@ def _place(
     own: list[Mesh],
     plan: ScenePlan,
     rng: np.random.Generator,
+    frame: Frame,
 ) -> tuple[Placement, list[Mesh], str]:
     """A camera that the hand's own arm, what it holds and a hand that touches it leave enough to see, if one of
     VIEW_TRIES does; the meshes `own` before it; and the view: an everyday one where the planned one shows too little.
     """
     tries = VIEW_TRIES if len(own) > 1 and plan != ScenePlan() else 1
+    camera = frame.window_intrinsics_px()
     most = -1.0
     for view in [plan.view] * tries + ["everyday"] * (tries > 1):
-        placement = sample_placement(vertices, arm, IMAGE_SIZE, rng, view)
+        placement = sample_placement(vertices, arm, frame.window_px, rng, view, camera)
         meshes = place_meshes(own, placement)
-        share = coarse_visible_share(hand, meshes, placement.intrinsics_px, IMAGE_SIZE)
+        share = coarse_visible_share(hand, meshes, placement.intrinsics_px, frame.window_px)
         if share > most:
             most, best = share, (placement, meshes, view)
         if share > MIN_UNHIDDEN_SHARE:
             break
-    return best
+    placement, meshes, view = best
+    if camera is not None:
+        placement = replace(placement, intrinsics_px=frame.intrinsics_px)
+    return placement, meshes, view
 
 
 def _kinds(plan: ScenePlan, scene: _Scene, hidden: bool, moving: bool) -> tuple[str, ...]:
@@ -258,7 +294,8 @@ def _draw(
     )
     if moving_rng is not None:
         drawn = (buffer.face_ids >= 0).astype(np.float32)
-        covered = drawn.reshape(IMAGE_SIZE, SUPERSAMPLING, IMAGE_SIZE, SUPERSAMPLING).mean((1, 3))
+        size = len(background)
+        covered = drawn.reshape(size, SUPERSAMPLING, size, SUPERSAMPLING).mean((1, 3))
         image = blur_moving(image, background, covered, moving_rng)
     return image, buffer, draw_patches(image, occlusion.patches)
 

@@ -29,6 +29,28 @@ class Placement:
     translation_m: np.ndarray
 
 
+@dataclass(frozen=True)
+class Frame:
+    """A square picture of `size` px, of which a square window of `window_px` px frames the hand.
+
+    corner_px: the window's top left corner (x, y) in the picture; intrinsics_px (3, 3) of the picture; None: drawn,
+    which takes a window that is the whole picture.
+    """
+
+    size: int
+    window_px: int
+    corner_px: tuple[int, int] = (0, 0)
+    intrinsics_px: np.ndarray | None = None
+
+    def window_intrinsics_px(self) -> np.ndarray | None:
+        """The camera (3, 3) of the window's own pixels; None: to be drawn."""
+        if self.intrinsics_px is None:
+            return None
+        window = self.intrinsics_px.copy()
+        window[:2, 2] -= self.corner_px
+        return window
+
+
 def random_rotation(rng: np.random.Generator) -> np.ndarray:
     """A uniformly random rotation (3, 3), from a uniform unit quaternion."""
     w, x, y, z = (q := rng.normal(size=4)) / np.linalg.norm(q)
@@ -113,17 +135,22 @@ def sample_intrinsics(
 
 
 def sample_placement(
-    vertices: np.ndarray, arm: np.ndarray, image_size: int, rng: np.random.Generator, view: str = "everyday"
+    vertices: np.ndarray,
+    arm: np.ndarray,
+    image_size: int,
+    rng: np.random.Generator,
+    view: str = "everyday",
+    intrinsics_px: np.ndarray | None = None,
 ) -> Placement:
     """Turn the hand `vertices` (V, 3), wrist at 0, and set it so that its box takes a sampled share of the
     image.
 
     Views where the person's own arm, of points `arm` (A, 3), would stand between the camera and the hand
-    are drawn again. view: as `ScenePlan` has it.
+    are drawn again. view: as `ScenePlan` has it. intrinsics_px (3, 3): the camera's, drawn where there is None.
     """
     depth_share = OWN_ARM_DEPTH_SHARE if view == "from_arm" else ARM_DEPTH_SHARE
     for _ in range(MAX_TRIES):
-        placement = _draw_placement(vertices, image_size, rng, view)
+        placement = _draw_placement(vertices, image_size, rng, view, intrinsics_px)
         if not arm_in_the_way(vertices, arm, placement, image_size, depth_share):
             break
     return placement
@@ -148,10 +175,14 @@ def arm_in_the_way(
     return bool(((pixels > -margin) & (pixels < image_size + margin)).all(1).any())
 
 
-def _draw_placement(vertices: np.ndarray, image_size: int, rng: np.random.Generator, view: str) -> Placement:
+def _draw_placement(
+    vertices: np.ndarray, image_size: int, rng: np.random.Generator, view: str, intrinsics_px: np.ndarray | None
+) -> Placement:
     rotation = sample_rotation(rng, view)
     along = view in ("from_arm", "from_tips")
-    intrinsics = sample_intrinsics(image_size, rng, ALONG_FIELD_OF_VIEW_DEG if along else FIELD_OF_VIEW_DEG)
+    intrinsics = intrinsics_px
+    if intrinsics is None:
+        intrinsics = sample_intrinsics(image_size, rng, ALONG_FIELD_OF_VIEW_DEG if along else FIELD_OF_VIEW_DEG)
     span = np.clip(rng.normal(0.58, 0.1), *SPAN) if rng.random() < 0.6 else rng.uniform(*SPAN)
     span = min(span, ALONG_SPAN) if along else span
     margin = 0.5 * (1.0 - span) + (rng.uniform(0.0, 0.35) if rng.random() < BORDER_CUT_SHARE else 0.0)

@@ -1,12 +1,7 @@
 """Writing a synthetic corpus: Parquet shards made by worker processes, resumable, in any order."""
 
-import multiprocessing
-import os
-import queue
-import signal
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 
 from tqdm import tqdm
@@ -15,10 +10,10 @@ from hf_handdiff.data.shards import SHARD_ROWS, claim_folder, count_shards, shar
 from hf_handdiff.files import remove_leftovers
 from hf_handdiff.synthetic.card import write_card
 from hf_handdiff.synthetic.kinds import write_kinds
+from hf_handdiff.synthetic.processes import run_jobs
 
 PROGRESS_ROWS = 10
 GENERATOR_VERSION = 5
-WAIT_S = 1.0
 
 
 def write_corpus(
@@ -77,29 +72,19 @@ def write_corpus(
     jobs = [job for job in every_job if not job[0].exists()]
     total, todo = (sum(stop - start for _, _, start, stop in some) for some in (every_job, jobs))
     with tqdm(total=total, initial=total - todo, unit="sample", disable=not progress) as bar:
-        if min(num_workers, len(jobs)) > 1:
-            _run_workers(jobs, split, min(num_workers, len(jobs)), bar)
-        elif jobs:  # for one shard it is not worth starting a process
-            _work(iter(jobs), split, bar.update)
+        run_jobs(partial(_work, split), jobs, todo, num_workers, bar)
     if jobs or not (out / "README.md").exists():
         write_card(out)
     return out
 
 
-def _work(jobs, split: str, report) -> None:
+def _work(split: str, jobs: Iterable[tuple], report: Callable[[int], None]) -> None:
     """Make the shards of `jobs`, telling `report` how many rows were made since it was last told."""
-    import torch
-
     from hf_handdiff.synthetic.assets import SceneAssets
 
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        assets = SceneAssets.load(split)
-        for job in jobs:
-            _write_shard(*job, assets, report)
-    finally:
-        torch.set_num_threads(threads)
+    assets = SceneAssets.load(split)
+    for job in jobs:
+        _write_shard(*job, assets, report)
 
 
 def _write_shard(path: Path, seed: int, start: int, stop: int, assets, report) -> None:
@@ -115,67 +100,3 @@ def _write_shard(path: Path, seed: int, start: int, stop: int, assets, report) -
             report((index - start) % PROGRESS_ROWS + 1)
     write_kinds(path, kinds)
     write_rows(path, rows)
-
-
-def _worker(jobs, split: str, messages) -> None:
-    """A worker process: takes shards from the queue `jobs` until there are none."""
-    try:
-        _work(iter(jobs.get, None), split, messages.put)
-    except Exception as error:  # told to the parent, which raises it
-        messages.put(f"{type(error).__name__}: {error}")
-        raise
-
-
-@contextmanager
-def _without_ctrl_c() -> Iterator[None]:
-    """Processes that are started within never see Ctrl-C, which a terminal sends to all: their parent ends them."""
-    if threading.current_thread() is not threading.main_thread():  # others may not change it
-        yield
-        return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
-
-
-def _run_workers(jobs: list, split: str, num_workers: int, bar: tqdm) -> None:
-    """Share `jobs` out to processes of one thread each; raises RuntimeError when one of them fails."""
-    context = multiprocessing.get_context("spawn")
-    todo, messages = context.Queue(), context.Queue()
-    for job in [*jobs, *[None] * num_workers]:
-        todo.put(job)
-    threads = {name: os.environ.get(name) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")}
-    os.environ.update(dict.fromkeys(threads, "1"))
-    processes = [context.Process(target=_worker, args=(todo, split, messages), daemon=True) for _ in range(num_workers)]
-    try:
-        with _without_ctrl_c():
-            for process in processes:
-                process.start()
-    finally:
-        for name, value in threads.items():
-            os.environ.pop(name) if value is None else os.environ.update({name: value})
-    left = sum(stop - start for _, _, start, stop in jobs)
-    try:
-        while left:
-            try:
-                message = messages.get(timeout=WAIT_S)
-            except queue.Empty:
-                if all(not process.is_alive() for process in processes):
-                    raise RuntimeError(
-                        "the workers ended before the corpus was complete: run again to carry on"
-                    ) from None
-                continue
-            if isinstance(message, str):
-                raise RuntimeError(f"a worker failed: {message}")
-            left -= message
-            bar.update(message)
-        for process in processes:
-            process.join()
-    finally:
-        for process in processes:
-            if process.is_alive():
-                process.terminate()
-            process.join()
-    if any(process.exitcode for process in processes):
-        raise RuntimeError("a worker failed after its last row: run again to carry on")
