@@ -22,9 +22,12 @@ class HandModelConfig(PreTrainedConfig):
 
     Attributes:
         former_model_type: of files that were saved before all types began with "handdiff_"; None: there are none.
+        restricted_by: hands and data sets ("MANO", "FreiHAND", "HO3D v3") that the weights were learned from and whose
+            terms govern them; cards tell these. None: none that is known.
     """
 
     former_model_type: ClassVar[str | None] = None
+    restricted_by: list[str] | tuple[str, ...] | None = None
 
     @classmethod
     def get_config_dict(cls, pretrained_model_name_or_path, **kwargs):
