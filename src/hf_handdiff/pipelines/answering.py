@@ -92,10 +92,9 @@ class AnsweringPipeline(StoredPipeline):
         autoencoder = getattr(self, "mesh_autoencoder", None)
         given = topology_digest(hand.faces.cpu())
         if autoencoder is not None and autoencoder.topology != given:
-            its = (
-                "the open hand's, which need no file" if autoencoder.topology == _open_topology() else "another hand's"
-            )
-            raise InputError(f"hand: expected a hand with the topology of the checkpoint's meshes, which are {its}")
+            is_open = autoencoder.topology == _open_topology()
+            its = "that of the open hand: leave the file out" if is_open else "that of another file"
+            raise InputError(f"hand: expected a hand with the topology of the checkpoint's meshes, {its}")
         self._hand_layer = hand.eval()
 
     @classmethod
