@@ -19,10 +19,10 @@ _DATA_SETS = {
 """Data sets whose importers the package has, by how their names begin, and where their terms stand."""
 
 _INSIDE = (
-    "Inside are weights that were learned from samples of the hand, posed at random, and a linear reader of joints that "
-    "was fitted to such samples. Not inside are arrays of the hand's file: no template, triangles, blend shapes, skinning "
-    "weights or joint regressor. Who wants triangles, or fitted answers, gets that file from its owners under their "
-    "licence"
+    "Inside are weights that were learned from samples of the hand, posed at random, and a linear reader of joints "
+    "that was fitted to such samples. Not inside are arrays of the hand's file: no template, triangles, blend shapes, "
+    "skinning weights or joint regressor. Who wants triangles, or fitted answers, gets that file from its owners under "
+    "their licence"
 )
 
 
