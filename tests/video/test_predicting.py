@@ -18,6 +18,7 @@ from hf_handdiff.errors import InputError
 from hf_handdiff.files import replace_file
 from hf_handdiff.hand.fit_motion import fit_motion
 from hf_handdiff.hand.fitting import posed_hand
+from hf_handdiff.models.base import HandModel
 from hf_handdiff.video import tracking
 from hf_handdiff.video.following import HandTracker, follow_hands
 from hf_handdiff.video.reading import VideoReader
@@ -101,10 +102,14 @@ def test_the_glb_moves_as_the_lines_say(clip, checkpoint, hand_layer, tmp_path, 
     np.testing.assert_allclose(again, glb.skinned_vertices("hand_0_left", 0.1), atol=1e-4)
 
 
-def test_a_video_of_an_unknown_hand_has_no_glb(clip, pipeline, tmp_path, every_crop_is_a_hand, capsys):
+def test_a_video_of_another_hand_needs_its_file(clip, pipeline, tmp_path, every_crop_is_a_hand, capsys):
     other = copy.deepcopy(pipeline)
     other.mesh_autoencoder.faces.copy_(other.mesh_autoencoder.faces.flip(0))
     other.save_pretrained(tmp_path / "other")
+    assert predict(clip[0], tmp_path / "none", tmp_path / "other", "--aggregation", "mean") == 1
+    assert "--hand: expected the file of the hand" in capsys.readouterr().err
+    # an earlier version kept its triangles: enough to draw it, not to pose it
+    HandModel.save_pretrained(other.mesh_autoencoder, tmp_path / "other" / "mesh_autoencoder")
     assert predict(clip[0], tmp_path / "out", tmp_path / "other", "--aggregation", "mean") == 0
     assert {file.name for file in (tmp_path / "out").iterdir()} == {"clip.jsonl", "clip.mp4"}
     assert "clip.{jsonl, mp4}" in capsys.readouterr().out

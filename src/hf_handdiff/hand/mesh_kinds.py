@@ -51,7 +51,10 @@ def mesh_of_truth(vertices: np.ndarray, joints: np.ndarray, layer: HandLayer | N
     name = mesh_of_points(vertices, joints)
     if name == OPEN_HAND or layer is None:
         return name
-    return mesh_of_layer(layer) if agrees_with_joints(layer.mesh_to_joints.cpu(), vertices, joints) else OTHER
+    own = mesh_of_layer(layer)
+    if agrees_with_joints(layer.mesh_to_joints.cpu(), vertices, joints):
+        return own
+    return OTHER if name == own else name
 
 
 def known_faces(faces: Any) -> np.ndarray:
