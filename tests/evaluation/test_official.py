@@ -144,7 +144,7 @@ def test_the_truth_is_told_by_the_hand_that_is_given(mano_file, hands, rows, han
 
 
 def test_fingertips_belong_to_the_hand_model(mano_file, tmp_path):
-    """Ring 555 and little 672 in MANO's mesh, as FreiHAND annotates them; 554 and 671 in the open hand, even in a file."""
+    """Ring 555 and little 672 in MANO's mesh, as FreiHAND has them; 554 and 671 in the open hand, also of a file."""
     mano, ours = load_mano_layer(mano_file), HandLayer.open_hand()
     in_a_file = load_mano_layer(write_mano_file(tmp_path / "MANO_RIGHT.pkl"))
     assert mano.tip_vertices.tolist() == [744, 320, 443, 555, 672]

@@ -244,6 +244,7 @@ def test_cards_say_what_one_may_do_with_the_weights(recipe, mano_file):
     licences = card.text.split("## Licences")[1]
     assert "learned from MANO's hand" in licences and "learned from [FreiHAND]" in licences
     assert "Not inside are arrays of the hand's file" in licences and "open hand: built from" not in licences
+    assert "The images are synthetic" not in card.text  # FreiHAND's are not
     stage = json.loads((recipe / "stage1" / "model" / "config.json").read_text())
     assert stage["restricted_by"] == ["FreiHAND", "MANO"]
     text = str(training_card("stage1", {"hand": mano_file.name}, {}, "someone/part", terms=stage["restricted_by"]))

@@ -111,7 +111,8 @@ def pipeline_card(
         training: Markdown on how the weights were trained, where no template says it.
         datasets: Hub ids of what it was trained on.
         base_model: Hub id of the weights that training began with.
-        synthetic: whether it was trained and measured on renders alone.
+        synthetic: whether it was trained and measured on renders alone; not so where a network's config names a data
+            set (`restricted_by`).
 
     Returns:
         The card, whose metadata huggingface_hub has read back.
@@ -149,7 +150,7 @@ def pipeline_card(
         num_vertices=num_vertices,
         terms=licence_text(terms),
         training=training,
-        synthetic=synthetic,
+        synthetic=synthetic and not set(terms) - {MANO, OTHER, USERS_HAND},
         sets=sets,
         accuracy=figures.markdown_table(*figures.accuracy_rows(sets)) if sets else "",
         calibration=figures.markdown_table(*figures.calibration_rows(sets)) if sets else "",

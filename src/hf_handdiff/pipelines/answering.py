@@ -69,11 +69,10 @@ class AnsweringPipeline(StoredPipeline):
     def mesh_faces(self) -> torch.Tensor | None:
         """The triangles (F, 3) int64 of the meshes; None of a user's hand that was not given to `use_hand`.
 
-        A checkpoint holds the open hand's alone.
+        A checkpoint holds the open hand's alone; a pipeline without meshes knows none.
         """
-        chosen = getattr(self, "_hand_layer", None)
-        faces = (self.mesh_autoencoder if chosen is None else chosen).faces.cpu()
-        return faces if len(faces) else None
+        known = getattr(self, "_hand_layer", None) or getattr(self, "mesh_autoencoder", None)
+        return known.faces.cpu() if known is not None and len(known.faces) else None
 
     def use_hand(self, hand: HandLayer | str) -> None:
         """Answer with another right hand than the open one: a layer, or the path of a MANO file.
