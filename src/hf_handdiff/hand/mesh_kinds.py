@@ -1,20 +1,23 @@
 """Whose vertices a mesh has: the open hand's, or those of a hand whose file the user has.
 
 A hand's triangles are its topology.  Those of the open hand may be kept anywhere; those of a user's file, such as
-MANO_RIGHT.pkl, stay in that file, and what must recognise them keeps a digest.
+MANO_RIGHT.pkl, stay in that file, and what must recognise them keeps a digest.  Nothing heavy is
+imported: a push asks here too.
 """
 
 from __future__ import annotations
 
 import hashlib
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from hf_handdiff.errors import InputError
-from hf_handdiff.hand.layer import HandLayer
 from hf_handdiff.hand.open_hand import agrees_with_joints, load_open_hand_arrays, mesh_of_faces, mesh_of_points
 from hf_handdiff.hand.topology import OPEN_HAND, OTHER, USERS_HAND
+
+if TYPE_CHECKING:
+    from hf_handdiff.hand.layer import HandLayer
 
 
 def topology_digest(faces: Any) -> str:

@@ -1,7 +1,7 @@
 """The learned latent space of hand meshes: vertices -> a few latent tokens -> vertices."""
 
-import os
 import re
+from contextlib import contextmanager
 
 import torch
 from huggingface_hub.dataclasses import strict
@@ -171,22 +171,17 @@ class MeshAutoencoder(HandModel):
         """The digest of the triangles of the meshes, see `hand.mesh_kinds.topology_digest`."""
         return topology_digest(self.faces.cpu()) if self.config.hand == OPEN else self.config.topology
 
-    def save_pretrained(self, save_directory: str | os.PathLike, *args, state_dict: dict | None = None, **kwargs):
-        """Save as [`HandModel`] does; triangles that are not the open hand's are left out, see above.
-
-        Args:
-            save_directory: the folder.
-            *args: those of `HandModel.save_pretrained`, as are `state_dict` and `kwargs`.
-        """
+    @contextmanager
+    def what_is_saved(self, state_dict):
+        """As of [`HandModel`]; triangles that are not the open hand's are left out, see the class."""
         if not self._holds_a_users_triangles():
-            return super().save_pretrained(save_directory, *args, state_dict=state_dict, **kwargs)
+            yield state_dict
+            return
         faces, hand = self.faces, (self.config.hand, self.config.topology)
         try:
             self.config.hand, self.config.topology = FILE, topology_digest(faces.cpu())
             self.faces = faces[:0].clone()
-            if state_dict is not None:
-                state_dict = {name: self.faces if name == "faces" else value for name, value in state_dict.items()}
-            return super().save_pretrained(save_directory, *args, state_dict=state_dict, **kwargs)
+            yield None if state_dict is None else {**state_dict, "faces": self.faces}
         finally:
             self.faces, (self.config.hand, self.config.topology) = faces, hand
 
