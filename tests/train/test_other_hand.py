@@ -13,6 +13,7 @@ import pytest
 import stage1
 import stage2
 import torch
+from ablations.models import VertexSpace
 from earlier_checkpoints import save_with_triangles
 from PIL import Image
 from safetensors.numpy import load_file
@@ -190,6 +191,13 @@ def test_without_the_file_meshes_are_sampled_and_what_needs_triangles_asks_for_i
     write_glb(tmp_path / "hand.glb", again.mean_vertices[0], again.faces)
     pipe.save_pretrained(tmp_path / "again", variant="fp16")  # the hand that was given does not go with it
     assert load_file(tmp_path / "again" / "mesh_autoencoder" / "model.fp16.safetensors")["faces"].size == 0
+
+
+def test_the_vertex_space_of_the_ablations_holds_no_triangles_either(recipe, tmp_path):
+    autoencoder = MeshAutoencoder.from_pretrained(recipe / "autoencoder" / "model")
+    VertexSpace.of_hands(torch.randn(9, 778, 3), autoencoder).save(tmp_path)
+    assert load_file(tmp_path / VertexSpace.FILE)["faces"].shape == (0, 3)
+    assert VertexSpace.load(tmp_path).topology == autoencoder.topology
 
 
 def test_predict_takes_the_file_and_the_side(recipe, mano_file, tmp_path, capsys):
