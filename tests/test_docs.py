@@ -50,7 +50,8 @@ def check_script(words: list[str]) -> None:
     script = ROOT / script_of(words)
     source = script.read_text()
     if "from handdiff_training.loop import" in source:
-        source += (ROOT / "train" / "handdiff_training" / "flags.py").read_text()
+        shared = ("flags.py", "hands.py") if "handdiff_training.hands import" in source else ("flags.py",)
+        source += "".join((ROOT / "train" / "handdiff_training" / name).read_text() for name in shared)
     for word in words:
         if word.startswith("--"):
             named = (f'"{word}"', f'"{word[2:]}"')  # the second: flags that are added in a loop over names

@@ -112,7 +112,7 @@ def test_mano_is_read_with_its_file_and_not_without(layer, tmp_path, capsys):
     path = tmp_path / "photo.json"
     path.write_text(record_as_json(record))
     assert export(path, "--out", tmp_path / "hand.bvh") == 1
-    assert "give its file with --hand-model" in capsys.readouterr().err
+    assert "give its file with --hand" in capsys.readouterr().err
     assert export(path, "--out", tmp_path / "hand.bvh", "--hand-model", tmp_path / "MANO_RIGHT.npz") == 0
 
 
@@ -148,6 +148,6 @@ def test_what_is_no_answer_is_one_sentence(layer, tmp_path, capsys):
     assert export(tmp_path / "missing.json", "--out", tmp_path / "hand.bvh") == 1
     assert export(tmp_path / "missing.npz", "--out", tmp_path / "hand.bvh") == 1
     assert export(tmp_path / "missing.jsonl", "--out", tmp_path / "hand.bvh") == 1
-    assert export(good, "--out", tmp_path / "hand.bvh", "--hand-model", tmp_path / "text.npz") == 1
+    assert export(good, "--out", tmp_path / "hand.bvh", "--hand", tmp_path / "text.npz") == 1
     assert all(line.startswith("handdiff: error: ") for line in capsys.readouterr().err.splitlines())
     assert not list(tmp_path.glob("hand.*b*"))

@@ -23,6 +23,7 @@ from hf_handdiff import (
     MeshAutoencoder,
     MeshLatentDenoiser,
 )
+from hf_handdiff.hub.terms import terms_of_folder
 from hf_handdiff.pipelines.schedulers import default_scheduler
 
 
@@ -63,6 +64,9 @@ def main(argv=None):
     save_aside(Path(args.out), pipeline.save_pretrained)
     size = sum(file.stat().st_size for file in Path(args.out).rglob("*") if file.is_file())
     print(f"{args.out}: {size / 1e6:.1f} MB")
+    terms = terms_of_folder(Path(args.out))
+    if terms:
+        print(f"learned from {', '.join(terms)}: their terms govern the weights, and the card of a push says so")
 
 
 if __name__ == "__main__":

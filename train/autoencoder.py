@@ -7,14 +7,13 @@ The first is short and starts from the bundled weights; the second is a real tra
 """
 
 import torch
-from handdiff_training.flags import BUNDLED, argument_parser, load_model, or_none, parse, run
+from handdiff_training.flags import argument_parser, load_model, or_none, parse, run
+from handdiff_training.hands import add_hand_flag, check_autoencoder, load_hand
 from handdiff_training.loop import train
 from handdiff_training.pictures import mesh_sheet
 from handdiff_training.posed_hands import PosedHands
 
-from hf_handdiff.hand import HandLayer
-from hf_handdiff.hand.mano_layer import load_mano_layer
-from hf_handdiff.models import MeshAutoencoder, MeshAutoencoderConfig
+from hf_handdiff.models import MeshAutoencoder
 
 
 class AutoencoderTask:
@@ -23,10 +22,11 @@ class AutoencoderTask:
     real_training = "accelerate launch train/autoencoder.py --config train/configs/autoencoder.yaml"
 
     def __init__(self, args):
-        layer = load_mano_layer(args.mano_file) if args.mano_file else HandLayer.open_hand()
+        layer = load_hand(args)
         self.hands = PosedHands(layer)
         if args.init_from:
             self.model = load_model(MeshAutoencoder, args.init_from, "init_from")
+            check_autoencoder(layer, self.model, "init_from")
         else:
             self.model = self._new_model(layer, args)
         # Unseen by training: its generators are seeded differently (see loop.step_generator).
@@ -34,15 +34,7 @@ class AutoencoderTask:
 
     def _new_model(self, layer, args):
         """One that begins as the principal components of many hands."""
-        config = MeshAutoencoderConfig(
-            num_vertices=layer.num_vertices,
-            num_faces=len(layer.faces),
-            latent_tokens=args.latent_tokens,
-            latent_channels=args.latent_channels,
-        )
-        model = MeshAutoencoder(config)
-        model.faces.copy_(layer.faces)
-        model.joint_regressor.copy_(layer.mesh_to_joints)
+        model = MeshAutoencoder.of_hand(layer, latent_tokens=args.latent_tokens, latent_channels=args.latent_channels)
         start = self.hands.vertices(args.principal_component_samples, torch.Generator().manual_seed(1))
         model.start_from_principal_components(start)
         return model
@@ -89,13 +81,11 @@ def main(argv=None):
     """Parse the flags and train."""
     parser = argument_parser(__doc__, "autoencoder")
     parser.add_argument("--init_from", type=or_none, help="a MeshAutoencoder to go on from: folder, Hub id or bundled")
-    parser.add_argument("--mano_file", help="train for MANO_RIGHT.pkl (yours, by its licence) instead of the open hand")
+    add_hand_flag(parser)
     parser.add_argument("--latent_tokens", type=int, default=24)
     parser.add_argument("--latent_channels", type=int, default=4)
     parser.add_argument("--principal_component_samples", type=int, default=6000)
     args = parse(parser, argv)
-    if args.mano_file and args.init_from == BUNDLED:
-        parser.error("--mano_file: the bundled autoencoder is that of the open hand; give --init_from none with it")
     torch.manual_seed(args.seed)
     return train(AutoencoderTask(args), args)
 

@@ -15,6 +15,7 @@ import argparse
 import torch
 from handdiff_training.conditions import ConditionData
 from handdiff_training.flags import argument_parser, load_model, or_none, parse, run, set_network_size
+from handdiff_training.hands import add_hand_flag, load_hand
 from handdiff_training.loop import train
 from handdiff_training.pictures import skeleton_sheet
 from handdiff_training.posed_hands import PosedHands
@@ -22,7 +23,6 @@ from handdiff_training.small_corpus import conditions_source
 from handdiff_training.synthetic_views import synthetic_views
 
 from hf_handdiff.evaluation.metrics import pa_error
-from hf_handdiff.hand import HandLayer
 from hf_handdiff.hand.topology import JOINT_PARENTS
 from hf_handdiff.models import JointDenoiser, JointDenoiserConfig
 from hf_handdiff.pipelines.sampling import sample_joints
@@ -38,7 +38,7 @@ class Stage1Task:
 
     def __init__(self, args):
         self.args = args
-        self.hands = PosedHands(HandLayer.open_hand())
+        self.hands = PosedHands(load_hand(args))
         self.scheduler = default_scheduler()
         if args.init_from:
             self.model = load_model(JointDenoiser, args.init_from, "init_from")
@@ -123,6 +123,7 @@ def main(argv=None):
     """Parse the flags and train."""
     parser = argument_parser(__doc__, "stage1")
     add = parser.add_argument
+    add_hand_flag(parser)
     add("--hidden_size", type=int, help="of a new network; default: 704")
     add("--num_blocks", type=int, help="of a new network; default: 4")
     add(

@@ -19,6 +19,7 @@ import torch
 from ablations.models import MeshRegressor, VertexSpace, sample_variant
 from handdiff_training.conditions import ConditionData, Conditions
 from handdiff_training.flags import argument_parser, load_model, or_none, parse, run, set_network_size
+from handdiff_training.hands import add_hand_flag, check_autoencoder, check_meshes, load_hand
 from handdiff_training.joint_sources import JOINT_SOURCES, JointSource
 from handdiff_training.loop import step_generator, train
 from handdiff_training.pictures import skeleton_sheet
@@ -27,7 +28,6 @@ from handdiff_training.small_corpus import conditions_source
 from handdiff_training.synthetic_views import synthetic_views
 
 from hf_handdiff.evaluation.metrics import pa_error
-from hf_handdiff.hand import HandLayer
 from hf_handdiff.models import JointDenoiser, MeshAutoencoder, MeshLatentDenoiser, MeshLatentDenoiserConfig
 from hf_handdiff.models.mesh_latent_denoiser import ImageConditions
 from hf_handdiff.pipelines.sampling import empty_conditions, sample_joints
@@ -49,10 +49,13 @@ class Stage2Task:
         self.stage1 = load_model(JointDenoiser, args.joint_denoiser, "joint_denoiser").eval().requires_grad_(False)
         self.autoencoder = load_model(MeshAutoencoder, args.mesh_autoencoder, "mesh_autoencoder")
         self.autoencoder.eval().requires_grad_(False)
-        self.hands = PosedHands(HandLayer.open_hand())
+        self.hands = PosedHands(load_hand(args))
+        check_autoencoder(self.hands.layer, self.autoencoder, "mesh_autoencoder")
         source = conditions_source(args.conditions)
         self.conditions = ConditionData(source, "train")
         self.unseen = ConditionData(source, "validation")
+        looked_at = self.conditions.first(20)
+        check_meshes(self.hands.layer, looked_at.vertices, looked_at.joints, "conditions")
         self.joints = JointSource(
             args.joint_source,
             self.stage1,
@@ -219,6 +222,7 @@ def parse_flags(argv=None):
     """The flags of this script."""
     parser = argument_parser(__doc__, "stage2")
     add = parser.add_argument
+    add_hand_flag(parser)
     add("--conditions", default="corpora/conditions", help="folder of encode_corpus.py, Hub id, or small")
     add("--joint_denoiser", default="runs/stage1/model", help="frozen stage 1: folder, Hub id or bundled")
     add("--mesh_autoencoder", default="runs/autoencoder/model", help="frozen: folder, Hub id or bundled")

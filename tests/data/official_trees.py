@@ -25,6 +25,26 @@ def write_mano_file(path):
     return write_mano_pickle(path, np.arange(778))
 
 
+def write_other_mano_file(path):
+    """A MANO_RIGHT.pkl of another hand than the open one: other vertex numbers, another shape, and pose blend shapes.
+
+    Vertices at the fingertips have MANO's numbers; the others are shuffled, and so is what belongs to them.
+    """
+    arrays, random = load_open_hand_arrays(), np.random.default_rng(0)
+    tips = {744: 744, 320: 320, 443: 443, 555: 554, 672: 671}  # MANO's -> the open hand's
+    order = np.full(778, -1)
+    order[list(tips)] = list(tips.values())
+    order[order < 0] = random.permutation(np.setdiff1d(np.arange(778), list(tips.values())))
+    content = {name: np.array(arrays[name])[order] for name in ("v_template", "shapedirs", "posedirs", "weights")}
+    content["J_regressor"] = np.array(arrays["J_regressor"])[:, order]
+    content["f"] = np.argsort(order)[arrays["f"]].astype(np.uint32)
+    content |= {name: np.array(arrays[name]) for name in ("kintree_table", "hands_mean")}
+    content["v_template"] = 1.07 * content["v_template"] + np.float32([0.0957, 0.0064, 0.0062])
+    content["posedirs"] = random.normal(0, 5e-4, content["posedirs"].shape).astype(np.float32)
+    path.write_bytes(pickle.dumps(content, 2))
+    return path
+
+
 @dataclass
 class Hands:
     """Posed hands in OpenCV camera axes: pose relative to the flat hand, points in metres."""

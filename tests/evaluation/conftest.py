@@ -9,7 +9,7 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "data"))
 from official_runs import NUM_EVALUATION, import_tree, make_tree
-from official_trees import make_hands, write_mano_file
+from official_trees import make_hands, write_other_mano_file
 
 NUM_ROWS = 64
 
@@ -48,7 +48,8 @@ def rows(hand_layer):
 
 @pytest.fixture(scope="session")
 def mano_file(tmp_path_factory):
-    return write_mano_file(tmp_path_factory.mktemp("mano") / "MANO_RIGHT.pkl")
+    """Of another hand than the open one."""
+    return write_other_mano_file(tmp_path_factory.mktemp("mano") / "MANO_RIGHT.pkl")
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from official_runs import NUM_EVALUATION, Known, official_truth, run
-from official_trees import MANO_ORDER, OPENGL, make_hands
+from official_trees import MANO_ORDER, OPENGL, make_hands, write_mano_file
 
 from hf_handdiff.errors import InputError
 from hf_handdiff.evaluation.batches import collate
@@ -26,6 +26,7 @@ from hf_handdiff.evaluation.protocol import CHUNK_SIZE, read_answers, run_protoc
 from hf_handdiff.evaluation.settings import EvaluationSettings
 from hf_handdiff.hand.layer import HandLayer
 from hf_handdiff.hand.mano_layer import load_mano_layer
+from hf_handdiff.hand.mesh_kinds import mesh_of_layer, mesh_of_truth
 from hf_handdiff.hand.open_hand import mesh_of_faces, mesh_of_points
 from hf_handdiff.hand.topology import MANO, OPEN_HAND
 
@@ -126,11 +127,28 @@ def test_the_meshes_of_hand_models_are_told_apart(hand_layer, rows):
     assert mesh_of_points(vertices[:500], joints) == "other"
 
 
-def test_fingertips_belong_to_the_hand_model(mano_file):
-    """Ring 555 and little 672 in MANO's mesh, as FreiHAND annotates them; 554 and 671 in the open hand."""
+def test_the_truth_is_told_by_the_hand_that_is_given(mano_file, hands, rows, hand_layer, tmp_path):
+    """A file in MANO's format may hold the open hand: its meshes are the open hand's."""
+    theirs = hands[1].vertices[0], hands[1].joints[0]
+    ours = rows[0]["vertices_m"], rows[0]["joints_m"]
+    layer = load_mano_layer(mano_file)
+    in_a_file = load_mano_layer(write_mano_file(tmp_path / "MANO_RIGHT.pkl"))
+    assert mesh_of_layer(layer) == MANO and mesh_of_layer(in_a_file) == OPEN_HAND
+    assert mesh_of_truth(*theirs) == mesh_of_truth(*theirs, layer) == mesh_of_truth(*theirs, hand_layer) == MANO
+    for given in (None, layer, hand_layer, in_a_file):
+        assert mesh_of_truth(*ours, given) == OPEN_HAND
+    third = theirs[0][::-1], theirs[1]  # as many vertices as the hand that is given, in other places
+    assert mesh_of_truth(*third) == MANO and mesh_of_truth(*third, layer) == "other"
+    sizes = {"predictor": "a", "data": "b", "split": "c", "num_hypotheses": 1}
+    assert not EvaluationSettings(**sizes, predicted_mesh="other", true_mesh="other").same_vertices
+
+
+def test_fingertips_belong_to_the_hand_model(mano_file, tmp_path):
+    """Ring 555 and little 672 in MANO's mesh, as FreiHAND has them; 554 and 671 in the open hand, also of a file."""
     mano, ours = load_mano_layer(mano_file), HandLayer.open_hand()
+    in_a_file = load_mano_layer(write_mano_file(tmp_path / "MANO_RIGHT.pkl"))
     assert mano.tip_vertices.tolist() == [744, 320, 443, 555, 672]
-    assert ours.tip_vertices.tolist() == [744, 320, 443, 554, 671]
-    for layer in (mano, ours):
+    assert ours.tip_vertices.tolist() == in_a_file.tip_vertices.tolist() == [744, 320, 443, 554, 671]
+    for layer in (mano, ours, in_a_file):
         read = layer.mesh_to_joints[[4, 8, 12, 16, 20]]
         assert read.argmax(1).tolist() == layer.tip_vertices.tolist() and (read.max(1).values == 1).all()

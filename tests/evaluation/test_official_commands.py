@@ -1,18 +1,24 @@
 """`handdiff evaluate` on official corpora, on incomplete ones, and beside the MediaPipe baseline."""
 
 import json
+import re
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
-from official_runs import NUM_EVALUATION, evaluate, official_truth, write_rows
+import torch
+from official_runs import NUM_EVALUATION, evaluate, import_tree, make_tree, official_truth, write_rows
+from official_trees import make_hands, write_mano_file
 
+from hf_handdiff import CascadedHandPipeline
 from hf_handdiff.evaluation.official import (
     HO3D,
     official_scores,
 )
+from hf_handdiff.hand.mano_layer import load_mano_layer
 from hf_handdiff.hand.topology import MANO, OPEN_HAND
+from hf_handdiff.models import MeshAutoencoder
 
 
 def test_evaluate_on_an_official_corpus(checkpoint, corpora, trees, tmp_path, capsys):
@@ -31,18 +37,42 @@ def test_evaluate_on_an_official_corpus(checkpoint, corpora, trees, tmp_path, ca
     assert "Official scores (HO3D v2)" in (tmp_path / "report.md").read_text()
 
 
-def test_a_checkpoint_of_another_mesh_is_compared_vertex_by_vertex(tiny_pipeline, corpora, tmp_path, capsys):
-    faces = tiny_pipeline.mesh_autoencoder.faces
-    faces.copy_(faces.flip(0))
-    tiny_pipeline.save_pretrained(tmp_path / "mano")
-    faces.copy_(faces.flip(0))  # other tests share the pipeline
-    run = (tmp_path / "mano", corpora["freihand"])
-    assert evaluate(*run, tmp_path / "refused", "--split", "evaluation") == 1  # there is no such hand to fit
-    assert "aggregation: 'fitted' (and fit) expects the hand" in capsys.readouterr().err
-    assert evaluate(*run, tmp_path / "out", "--split", "evaluation", "--aggregation", "mean") == 0
+@pytest.fixture(scope="module")
+def checkpoint_of_mano(tiny_pipeline, mano_file, tmp_path_factory):
+    """The same networks, with meshes of the hand in `mano_file`."""
+    autoencoder = MeshAutoencoder.of_hand(load_mano_layer(mano_file), encoder_hidden_size=32)
+    parts = {**tiny_pipeline.components, "mesh_autoencoder": autoencoder.eval()}
+    folder = tmp_path_factory.mktemp("mano") / "checkpoint"
+    CascadedHandPipeline(**parts).save_pretrained(folder)
+    return folder
+
+
+def test_a_checkpoint_of_another_mesh_is_compared_vertex_by_vertex(
+    checkpoint_of_mano, corpora, mano_file, tmp_path, capsys
+):
+    run = (checkpoint_of_mano, corpora["freihand"])
+    assert evaluate(*run, tmp_path / "refused", "--split", "evaluation", "--aggregation", "mean") == 1
+    assert "--hand: expected the file of the hand" in capsys.readouterr().err
+    assert evaluate(*run, tmp_path / "out", "--split", "evaluation", "--hand", mano_file) == 0
     results = json.loads((tmp_path / "out" / "results.json").read_text())
     assert results["accuracy"]["pa_mpvpe_mm"] == pytest.approx(results["official"]["scores"]["pa_mpvpe_mm"], abs=1e-3)
+    assert results["best_of"]["1"]["prior_pa_mpvpe_mm"] > 0
     assert results["settings"]["predicted_mesh"] == MANO == results["settings"]["true_mesh"]
+    assert re.search(r"hand MANO_RIGHT.pkl [0-9a-f]{8}", results["settings"]["options"])
+
+
+def test_an_official_corpus_of_the_open_hand_is_compared_vertex_by_vertex(checkpoint, tmp_path, capsys):
+    """The layout is the data set's; whose vertices the meshes have is told by the meshes."""
+    path = write_mano_file(tmp_path / "MANO_RIGHT.pkl")
+    with torch.no_grad():
+        hands = make_hands(1, path), make_hands(2, path, seed=1)
+    corpus = import_tree("ho3d", make_tree("ho3d", tmp_path / "tree", hands), tmp_path / "corpus")
+    assert evaluate(checkpoint, corpus, tmp_path / "out", "--split", "evaluation", "--hand", path) == 0
+    assert "not MANO's" not in capsys.readouterr().out
+    results = json.loads((tmp_path / "out" / "results.json").read_text())
+    assert results["settings"]["predicted_mesh"] == OPEN_HAND == results["settings"]["true_mesh"]
+    assert results["official"]["same_vertices"] and results["best_of"]["1"]["prior_pa_mpvpe_mm"] > 0
+    assert results["accuracy"]["pa_mpvpe_mm"] == pytest.approx(results["official"]["scores"]["pa_mpvpe_mm"], abs=1e-3)
 
 
 @pytest.mark.parametrize("name", ["freihand", "ho3d"])

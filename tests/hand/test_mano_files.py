@@ -16,7 +16,7 @@ from hf_handdiff.hand.mano_files import RefusedPickleError, load_mano_file, read
 from hf_handdiff.hand.mano_layer import load_mano_layer
 from hf_handdiff.hand.open_hand import OPEN_HAND_PATH, load_open_hand_arrays
 from hf_handdiff.hand.poses import sample_poses
-from hf_handdiff.hand.topology import FINGERTIPS, MANO_FINGERTIP_VERTICES, NUM_JOINTS
+from hf_handdiff.hand.topology import FINGERTIP_VERTICES, FINGERTIPS, MANO_FINGERTIP_VERTICES, NUM_JOINTS
 
 
 def mano_arrays() -> dict:
@@ -105,20 +105,24 @@ def test_reads_plain_numpy_and_scipy_pickles(tmp_path, protocol):
     assert np.array_equal(read["v_template"], mano_arrays()["v_template"])
 
 
-def test_layer_from_a_pickle_fits_its_own_joint_reader(tmp_path):
-    layer = load_mano_layer(write_pickle(tmp_path / "MANO_RIGHT.pkl", mano_arrays(), 2))
+@pytest.mark.parametrize(("topology", "its_tips"), [("other", MANO_FINGERTIP_VERTICES), ("open", FINGERTIP_VERTICES)])
+def test_layer_from_a_pickle_fits_its_own_joint_reader(tmp_path, topology, its_tips):
+    """Its fingertips are where MANO has them; those of the open hand in MANO's format where the open hand has them."""
+    arrays = mano_arrays()
+    arrays["f"] = arrays["f"] if topology == "open" else arrays["f"][::-1].copy()
+    layer = load_mano_layer(write_pickle(tmp_path / "MANO_RIGHT.pkl", arrays, 2))
     open_hand = HandLayer.open_hand()
     posed, same = (hand(torch.zeros(1, 16, 3), torch.ones(1, 10)) for hand in (layer, open_hand))
     tips = list(FINGERTIPS)
     inner = [joint for joint in range(NUM_JOINTS) if joint not in tips]
     assert torch.equal(posed.joints[:, inner], same.joints[:, inner])
-    mano_tips = list(MANO_FINGERTIP_VERTICES.values())
-    assert torch.equal(posed.joints[:, tips], posed.vertices[:, mano_tips])
+    tip_vertices = list(its_tips.values())
+    assert torch.equal(posed.joints[:, tips], posed.vertices[:, tip_vertices])
     assert torch.allclose(layer.mesh_to_joints.sum(1), torch.ones(21), atol=1e-5)
     posed = open_hand(sample_poses(50, torch.Generator().manual_seed(0)), torch.zeros(50, 10))
     difference = layer.read_joints(posed.vertices) - open_hand.read_joints(posed.vertices)
     assert difference[:, inner].norm(dim=-1).max() < 0.5e-3  # m; fitted to other draws of the pose sampler
-    assert torch.allclose(layer.read_joints(posed.vertices)[:, tips], posed.vertices[:, mano_tips])
+    assert torch.allclose(layer.read_joints(posed.vertices)[:, tips], posed.vertices[:, tip_vertices])
 
 
 def test_layer_from_npz_is_the_open_hand():

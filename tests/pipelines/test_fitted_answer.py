@@ -231,13 +231,16 @@ def test_commands_fit_with_the_hand_that_is_given(other_topology, photo, tmp_pat
     path = write_hand(tmp_path / "MANO_RIGHT.npz", other_topology.mesh_autoencoder.faces)
     words = ["predict", str(tmp_path / "photo.png"), "--out", str(tmp_path / "out"), "--write", "json"]
     words += ["--num-hypotheses", "2", "--checkpoint", str(tmp_path / "checkpoint")]
-    assert main([*words, "--hand-model", str(path)]) == 0
+    assert main([*words, "--hand", str(path), "--hand", "right"]) == 0
     record = json.loads((tmp_path / "out" / "photo.json").read_text())
     parameters = [torch.tensor([record[name]]) for name in PARAMETERS]
     hand = posed_hand(load_mano_layer(path), *parameters, "right")
     np.testing.assert_allclose(hand.vertices[0], record["mean_vertices_m"], atol=1e-5)
-    assert main([*words, "--hand-model", str(write_hand(tmp_path / "open.npz"))]) != 0
-    assert "--hand-model: expected a hand with the topology of the checkpoint's meshes" in capsys.readouterr().err
+    for flag in ("--hand", "--hand-model"):  # the second is its former name
+        assert main([*words, flag, str(write_hand(tmp_path / "open.npz"))]) != 0
+        assert "--hand: expected a hand with the topology of the checkpoint's meshes" in capsys.readouterr().err
+    assert main(words) != 0
+    assert "--hand: expected the file of the hand that the checkpoint's meshes are of" in capsys.readouterr().err
 
 
 def test_answers_with_the_users_hand_are_rigged(other_topology, photo, tmp_path):

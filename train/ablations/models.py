@@ -6,9 +6,11 @@ For research only: checkpoints of the package hold neither.
 from pathlib import Path
 
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from hf_handdiff.hand.mesh_kinds import is_open_topology, topology_digest
 from hf_handdiff.models import MeshAutoencoder, MeshLatentDenoiser, MeshLatentDenoiserConfig
 from hf_handdiff.models.mesh_latent_denoiser import ImageConditions
 from hf_handdiff.pipelines.sampling import sample_meshes
@@ -21,32 +23,46 @@ class VertexSpace(nn.Module):
         mean: (V, 3) m.
         scale: () m, one for all coordinates, so that these have about unit variance.
         joint_regressor: (21, V).
-        faces: (F, 3) int64.
+        faces: (F, 3) int64; empty of a user's hand, as in the autoencoder.
+        topology: the digest of the triangles, as in the autoencoder.
     """
 
     FILE = "vertex_space.safetensors"
 
-    def __init__(self, mean: torch.Tensor, scale: torch.Tensor, joint_regressor: torch.Tensor, faces: torch.Tensor):
+    def __init__(
+        self,
+        mean: torch.Tensor,
+        scale: torch.Tensor,
+        joint_regressor: torch.Tensor,
+        faces: torch.Tensor,
+        topology: str,
+    ):
         super().__init__()
         self.mean = nn.Parameter(mean, requires_grad=False)
         self.scale = nn.Parameter(scale, requires_grad=False)
         self.register_buffer("joint_regressor", joint_regressor)
         self.register_buffer("faces", faces)
+        self.topology = topology
 
     @classmethod
     def of_hands(cls, vertices: torch.Tensor, autoencoder: MeshAutoencoder) -> "VertexSpace":
         """With mean and scale of `vertices` (N, V, 3) m; joints and faces are those of `autoencoder`."""
         mean, scale = vertices.mean(0), (vertices - vertices.mean(0)).square().mean().sqrt()
-        return cls(mean, scale, autoencoder.joint_regressor.clone(), autoencoder.faces.clone())
+        faces = autoencoder.faces if is_open_topology(autoencoder.faces.cpu()) else autoencoder.faces[:0]
+        return cls(mean, scale, autoencoder.joint_regressor.clone(), faces.clone(), autoencoder.topology)
 
     @classmethod
     def load(cls, folder) -> "VertexSpace":
         """What `save` wrote into `folder`."""
-        return cls(**load_file(Path(folder) / cls.FILE))
+        path = Path(folder) / cls.FILE
+        tensors = load_file(path)
+        with safe_open(path, "pt") as file:
+            kept = (file.metadata() or {}).get("topology")
+        return cls(**tensors, topology=kept or topology_digest(tensors["faces"]))
 
     def save(self, folder) -> None:
         """Write it beside the network."""
-        save_file(self.state_dict(), Path(folder) / self.FILE)
+        save_file(self.state_dict(), Path(folder) / self.FILE, metadata={"topology": self.topology})
 
     @property
     def latent_shape(self) -> tuple[int, int]:

@@ -3,6 +3,7 @@
 import tempfile
 
 import torch
+from handdiff_training.hands import load_hand
 
 from ablations.models import MeshRegressor, VertexSpace, sample_variant
 from hf_handdiff import CascadedHandPipeline, MeshLDMPipeline
@@ -12,6 +13,7 @@ from hf_handdiff.evaluation.protocol import run_protocol
 from hf_handdiff.evaluation.results import Results
 from hf_handdiff.evaluation.settings import EvaluationSettings
 from hf_handdiff.evaluation.summary import summarise
+from hf_handdiff.evaluation.true_mesh import hand_of_pipeline, mesh_of_data, mesh_of_pipeline
 from hf_handdiff.models import HandImageEncoder, JointDenoiser, MeshAutoencoder, MeshLatentDenoiser
 from hf_handdiff.pipelines.base import HandPipeline
 from hf_handdiff.pipelines.schedulers import default_scheduler
@@ -55,6 +57,7 @@ def load_pipeline(args, folder, image_encoder: HandImageEncoder, steps: tuple[in
             **parts, joint_denoiser=stage1, joint_scheduler=default_scheduler(), num_inference_steps=steps[0]
         )
     pipeline.set_progress_bar_config(disable=True)
+    pipeline.use_hand(load_hand(args))
     return pipeline
 
 
@@ -86,9 +89,11 @@ def score(pipeline: HandPipeline, corpus, label: str, args) -> Results:
 
     steps = [pipeline.config.get(name) for name in ("num_inference_steps", "num_mesh_inference_steps")]
     options = " and ".join(str(number) for number in steps if number) + " steps"
-    settings = EvaluationSettings("ablation", label, "", count, args.sampling_seed, options)
+    layer = hand_of_pipeline(pipeline)
+    meshes = {"predicted_mesh": mesh_of_pipeline(pipeline), "true_mesh": mesh_of_data(corpus, {}, layer)}
+    settings = EvaluationSettings("ablation", label, "", count, args.sampling_seed, options, **meshes)
     with tempfile.TemporaryDirectory() as chunks:
         scores = run_protocol(
-            predict, corpus, settings, chunks, num_samples=args.score_samples, prior=sample_prior_baseline()
+            predict, corpus, settings, chunks, num_samples=args.score_samples, prior=sample_prior_baseline(layer)
         )
     return summarise(scores, settings)

@@ -7,6 +7,7 @@ from tqdm.auto import tqdm
 from handdiff_training.conditions import Conditions, write_conditions
 from handdiff_training.image_batches import CorpusBatches
 from handdiff_training.loop import step_generator
+from handdiff_training.terms import data_terms, model_terms
 from hf_handdiff.camera import crop_to_pixels, view_from_keypoints
 from hf_handdiff.data.augmentation import FRAMING, augment_batch
 from hf_handdiff.errors import InputError
@@ -101,6 +102,9 @@ def encode_split(
     if len(rows) == 0:
         raise InputError(f"--skip: expected fewer than the {len(batches)} rows of {corpus}, got {skip}")
     settings = {"passes": passes, "skip": skip, "estimates": estimates, "seed": seed, "batch_size": batch_size}
+    restricted_by = sorted({*data_terms(corpus, split), *model_terms(image_encoder)})
+    if restricted_by:
+        settings["restricted_by"] = restricted_by
     with write_conditions(out, out_split or split, **settings) as writer:
         for number, start in enumerate(tqdm(range(0, len(rows), batch_size), unit="batch")):
             raw = batches.rows(rows[start : start + batch_size])

@@ -30,6 +30,7 @@ from torch.utils.data import DataLoader, Dataset
 from tqdm.auto import tqdm
 
 from handdiff_training.flags import is_quick_start
+from handdiff_training.terms import training_terms
 from hf_handdiff.errors import InputError, StorageError, first_line
 from hf_handdiff.files import held_folder, remove_leftovers, replace_file, replace_folder
 from hf_handdiff.hub.errors import why_not_written
@@ -197,6 +198,8 @@ def train(task: Task, args: argparse.Namespace) -> dict[str, float]:
     bar.close()
     accelerator.wait_for_everyone()
     if accelerator.is_main_process:
+        if hasattr(task.model, "config"):
+            task.model.config.restricted_by = training_terms(task, args)
         with _averaged(ema, parameters):
             save_aside(output / "model", lambda folder: task.save(accelerator.unwrap_model(model), folder))
         with replace_file(output / "results.json") as file:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from hf_handdiff.errors import InputError
+from hf_handdiff.pipelines.defaults import HANDEDNESS
 
 DETECTORS = ("builtin", "mediapipe")
 
@@ -58,10 +60,37 @@ def add_device_argument(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", metavar="NAME", help="cpu, cuda, ... (default: a GPU if there is one)")
 
 
-def add_hand_model_argument(parser: argparse.ArgumentParser) -> None:
-    """Add `--hand-model`."""
-    parser.add_argument(
-        "--hand-model",
-        metavar="FILE",
-        help="MANO_RIGHT.pkl, if the meshes are MANO's (default: the open hand)",
-    )
+class _HandAction(argparse.Action):
+    """Of `--hand`: a side goes to `hand`, a file's path to `hand_model`."""
+
+    def __call__(self, parser, namespace, value, option_string=None):
+        if value in HANDEDNESS:
+            namespace.hand = value
+        elif Path(value).is_file():
+            namespace.hand_model = value
+        else:
+            raise argparse.ArgumentError(
+                self,
+                f"expected left, right or the file of a hand, such as MANO_RIGHT.pkl; there is no '{value}'",
+            )
+
+
+def add_hand_argument(parser: argparse.ArgumentParser, with_side: bool = False) -> None:
+    """Add `--hand`, which sets `hand_model` to a file, and `--hand-model`, its former name.
+
+    Args:
+        parser: of a command.
+        with_side: the command also asks which hand it is: `--hand` takes a side too, which sets `hand`. Given twice, it
+            takes both.
+    """
+    file_help = "MANO_RIGHT.pkl, if the checkpoint's meshes are MANO's (default: the open hand)"
+    if with_side:
+        parser.add_argument(
+            "--hand",
+            action=_HandAction,
+            metavar="left|right|FILE",
+            help=f"which hand it is (default: what the detector says, else right); or, given once more, {file_help}",
+        )
+    else:
+        parser.add_argument("--hand", dest="hand_model", metavar="FILE", help=file_help)
+    parser.add_argument("--hand-model", dest="hand_model", help=argparse.SUPPRESS)

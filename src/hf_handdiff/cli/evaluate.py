@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from hf_handdiff.evaluation.scores import Scores
     from hf_handdiff.evaluation.settings import EvaluationSettings
 
-_ROWS_LOOKED_AT = 50  # to tell whose meshes a data set has
-
 
 # -- arguments ---------------------------------------------------------------------------------------------
 
@@ -143,6 +141,7 @@ def _evaluate_share(arguments: argparse.Namespace, share: ProcessShare) -> int:
     from hf_handdiff.evaluation.measures import PA_JOINT_ERROR
     from hf_handdiff.evaluation.prior import sample_prior_baseline
     from hf_handdiff.evaluation.summary import summarise
+    from hf_handdiff.evaluation.true_mesh import hand_of_pipeline, mesh_of_data
     from hf_handdiff.files import make_writable_folder
 
     dataset, made_by = _load_data(arguments)
@@ -154,12 +153,13 @@ def _evaluate_share(arguments: argparse.Namespace, share: ProcessShare) -> int:
     predict = pipeline_predictor(
         pipeline, arguments.num_hypotheses, arguments.aggregation, arguments.true_keypoints, **options
     )
-    settings = _settings(arguments, checkpoint, options, pipeline, _true_mesh(dataset, made_by))
+    layer = hand_of_pipeline(pipeline)
+    settings = _settings(arguments, checkpoint, options, pipeline, mesh_of_data(dataset, made_by, layer))
     make_writable_folder(arguments.out)
     out = Path(arguments.out)
     run = {"num_samples": arguments.num_samples, "batch_size": arguments.batch_size}
     scores = protocol.run_protocol(
-        predict, dataset, settings, out, prior=sample_prior_baseline(), answers_for=layout, share=share, **run
+        predict, dataset, settings, out, prior=sample_prior_baseline(layer), answers_for=layout, share=share, **run
     )
     if not share.is_main:
         return 0
@@ -214,15 +214,20 @@ def _load_baseline(name: str | None) -> Any:
     return load_baseline(name)
 
 
+def _file_name_and_digest(path: str) -> str:
+    content = Path(path).read_bytes()
+    return f"{Path(path).name} {hashlib.sha256(content).hexdigest()[:8]}"
+
+
 def _settings(
     arguments: argparse.Namespace, checkpoint: str, options: dict[str, Any], pipeline: Any, true_mesh: str | None
 ) -> EvaluationSettings:
     from hf_handdiff.evaluation.settings import EvaluationSettings
-    from hf_handdiff.hand.open_hand import mesh_of_faces
+    from hf_handdiff.evaluation.true_mesh import mesh_of_pipeline
 
     shown = {**options, "aggregation": arguments.aggregation}
     shown["true_keypoints"] = arguments.true_keypoints or None
-    shown["hand_model"] = arguments.hand_model and Path(arguments.hand_model).name
+    shown["hand"] = arguments.hand_model and _file_name_and_digest(arguments.hand_model)
     return EvaluationSettings(
         predictor=checkpoint_digest(checkpoint),
         data=data_digest(arguments.data),
@@ -230,31 +235,9 @@ def _settings(
         num_hypotheses=arguments.num_hypotheses,
         seed=arguments.seed,
         options=", ".join(f"{name} {value}" for name, value in shown.items() if value is not None),
-        predicted_mesh=mesh_of_faces(pipeline.mesh_autoencoder.faces.cpu().numpy()),
+        predicted_mesh=mesh_of_pipeline(pipeline),
         true_mesh=true_mesh,
     )
-
-
-def _true_mesh(dataset: Any, made_by: dict[str, Any]) -> str | None:
-    """Whose vertices the meshes of a data set have; None where its first rows have none."""
-    import numpy as np
-
-    from hf_handdiff.evaluation.row_reading import RowReader
-    from hf_handdiff.hand.open_hand import mesh_of_points
-    from hf_handdiff.hand.topology import MANO, OPEN_HAND
-
-    if "data_set" in made_by:  # an importer's
-        return MANO
-    if made_by.get("generator") == "hf_handdiff.synthetic":
-        return OPEN_HAND
-    columns = ["has_hand", "joints_m", "vertices_m"]
-    if not set(columns) <= set(dataset.column_names or columns):
-        return None
-    rows = dataset.select_columns(columns).with_format("numpy")
-    for row in RowReader(rows).rows(0, _ROWS_LOOKED_AT):
-        if row["has_hand"] and np.isfinite(row["vertices_m"]).all():
-            return mesh_of_points(row["vertices_m"], row["joints_m"])
-    return None
 
 
 def _write_answer(

@@ -29,7 +29,7 @@ def run_export(arguments: argparse.Namespace) -> int:
     from hf_handdiff.export.onnx_files import export_pipeline
 
     checkpoint = arguments.checkpoint or DEFAULT_CHECKPOINT
-    pipeline = load_pipeline(checkpoint, "cpu")
+    pipeline = load_pipeline(checkpoint, "cpu", needs_hand=False)
     for path in export_pipeline(pipeline, arguments.out, checkpoint_digest(checkpoint)):
         print(f"{path}: {path.stat().st_size / 2**20:.1f} MiB")
     return 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from hf_handdiff.cli.arguments import add_hand_model_argument, whole_number
+from hf_handdiff.cli.arguments import add_hand_argument, whole_number
 from hf_handdiff.errors import InputError
 
 _FORMATS = ("bvh", "glb")
@@ -28,7 +28,7 @@ def add_export_rig_parser(subparsers) -> None:
         metavar="N",
         help="the hand of a video, by its number (default: the only one)",
     )
-    add_hand_model_argument(parser)
+    add_hand_argument(parser)
     parser.set_defaults(run=run_export_rig)
 
 
@@ -70,4 +70,4 @@ def _layer(path: str | None):
     try:
         return load_mano_layer(path)
     except (OSError, ValueError) as error:
-        raise InputError(f"--hand-model: {first_line(error)}") from None
+        raise InputError(f"--hand: {first_line(error)}") from None

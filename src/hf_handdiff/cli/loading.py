@@ -16,15 +16,15 @@ class CheckpointError(InputError):
 
 
 def load_pipeline(
-    checkpoint: str | None = None, device: str | None = None, hand_model: str | None = None
+    checkpoint: str | None = None, device: str | None = None, hand_model: str | None = None, needs_hand: bool = True
 ) -> CascadedHandPipeline:
     """Load the cascade without progress bars, for a command.
 
     Args:
         checkpoint: folder or Hub repository; None is the checkpoint that comes with the package.
         device: where the networks run; None: a GPU if there is one.
-        hand_model: file of the right hand that answers are fitted with, if the checkpoint's meshes are not the open
-            hand's.
+        hand_model: file of the right hand that the checkpoint's meshes are of, if that is not the open hand.
+        needs_hand: whether the command draws, writes or fits meshes, for which it needs the triangles of a user's hand.
 
     Raises:
         CheckpointError: one line that says what is wrong with the checkpoint, the device or the hand.
@@ -53,7 +53,12 @@ def load_pipeline(
         try:
             pipeline.use_hand(hand_model)
         except InputError as error:
-            raise CheckpointError(f"--hand-model: {str(error).removeprefix('hand: ')}") from error
+            raise CheckpointError(f"--hand: {str(error).removeprefix('hand: ')}") from error
+    if needs_hand and pipeline.mesh_faces is None:
+        raise CheckpointError(
+            "--hand: expected the file of the hand that the checkpoint's meshes are of, such as MANO_RIGHT.pkl; the "
+            "checkpoint does not hold its triangles"
+        )
     return pipeline
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from hf_handdiff.cli.arguments import (
     add_checkpoint_argument,
     add_device_argument,
-    add_hand_model_argument,
+    add_hand_argument,
     whole_number,
 )
 
@@ -18,7 +18,7 @@ from hf_handdiff.cli.arguments import (
 def add_pipeline_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what decides a pipeline and its numbers."""
     add_checkpoint_argument(parser)
-    add_hand_model_argument(parser)
+    add_hand_argument(parser)
     add_device_argument(parser)
     parser.add_argument(
         "--num-inference-steps",

@@ -16,13 +16,12 @@ from hf_handdiff.cli.arguments import (
     DETECTORS,
     add_checkpoint_argument,
     add_device_argument,
-    add_hand_model_argument,
+    add_hand_argument,
     checked,
     whole_number,
 )
 from hf_handdiff.cli.predict.hand_arguments import (
     add_detect_every_argument,
-    add_hand_argument,
     add_intrinsics_argument,
     add_sampling_arguments,
 )
@@ -81,8 +80,7 @@ def add_stream_parser(subparsers) -> None:
     )
     parser.add_argument("--max-hands", type=whole_number(1), metavar="N", help="the most hands that are followed")
     add_checkpoint_argument(parser)
-    add_hand_model_argument(parser)
-    add_hand_argument(parser)
+    add_hand_argument(parser, with_side=True)
     place = parser.add_mutually_exclusive_group()
     place.add_argument(
         "--box",

@@ -18,7 +18,6 @@ from hf_handdiff.evaluation import metrics
 from hf_handdiff.evaluation.batches import HandBatch, Prediction
 from hf_handdiff.evaluation.official import F_SCORE_THRESHOLDS_M
 from hf_handdiff.evaluation.prior import PriorBaseline
-from hf_handdiff.hand.topology import OPEN_HAND
 from hf_handdiff.pipelines.aggregation import aggregate
 
 
@@ -163,8 +162,8 @@ class Comparison:
 
     @cached_property
     def prior_vertices(self) -> Tensor | None:
-        """(B, N, V, 3) m, of as many random hands, where the truth has the open hand's vertices."""
-        if self._prior_hands is None or self.true_vertices is None or self.true_mesh not in (OPEN_HAND, None):
+        """(B, N, V, 3) m, of as many random hands, where the truth has their vertices."""
+        if self._prior_hands is None or self.true_vertices is None or self.true_mesh not in (self.prior.mesh, None):
             return None
         vertices = self._prior_hands[1]
         return vertices if vertices.shape[-2] == self.true_vertices.shape[-2] else None

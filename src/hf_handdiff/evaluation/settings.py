@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from hf_handdiff.hand.topology import OTHER
+
 BEST_OF = (1, 5, 10, 20, 50)
 
 
@@ -18,8 +20,8 @@ class EvaluationSettings:
         num_hypotheses: N.
         seed: of the hypotheses and of the prior control.
         options: whatever else the predictor was given.
-        predicted_mesh, true_mesh: whose vertices prediction and truth have, `topology.OPEN_HAND` or another name;
-            None: not known, and taken for the other's.
+        predicted_mesh, true_mesh: whose vertices prediction and truth have, `topology.OPEN_HAND` or another name
+            of a mesh there; None: not known, and taken for the other's.
     """
 
     predictor: str
@@ -34,7 +36,9 @@ class EvaluationSettings:
     @property
     def same_vertices(self) -> bool:
         """Whether predicted and true meshes can be compared vertex by vertex."""
-        return self.predicted_mesh == self.true_mesh or None in (self.predicted_mesh, self.true_mesh)
+        if None in (self.predicted_mesh, self.true_mesh):
+            return True
+        return self.predicted_mesh == self.true_mesh != OTHER
 
     def best_of(self) -> list[int]:
         """The n of best-of-n that this run can tell."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from hf_handdiff.hand.mesh_kinds import known_faces
 from hf_handdiff.hand.open_hand import mesh_of_faces
 from hf_handdiff.hand.topology import OPEN_HAND
 from hf_handdiff.hand.wrist_frame import wrist_frame
@@ -112,8 +113,12 @@ def parameter_fields(output: Mapping[str, Any], index: int) -> dict[str, Any]:
 
 
 def outward_faces(faces: np.ndarray, handedness: str) -> np.ndarray:
-    """The triangles (F, 3) of a pipeline's output, counter-clockwise from outside for a hand of that side."""
-    faces = np.asarray(faces)
+    """The triangles (F, 3) of a pipeline's output, counter-clockwise from outside for a hand of that side.
+
+    Raises:
+        InputError: there are none, see `known_faces`.
+    """
+    faces = known_faces(faces)
     return faces[:, ::-1] if handedness == "left" else faces
 
 

@@ -106,7 +106,7 @@ def _check_vertices(rig: HandRig, vertices: Any, path: Path) -> None:
     if told.shape != posed.shape or not np.linalg.norm(told - posed, axis=-1).max() <= _LARGEST_DISTANCE_M:
         raise InputError(
             f"input: the parameters of '{path}' do not give its vertices: they are another hand's; give its file with "
-            "--hand-model"
+            "--hand"
         )
 
 

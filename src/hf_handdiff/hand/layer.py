@@ -18,6 +18,7 @@ from torch import nn
 
 from hf_handdiff.hand.open_hand import load_open_hand_arrays
 from hf_handdiff.hand.topology import (
+    FINGERTIP_VERTICES,
     MANO_FINGERTIP_VERTICES,
     MANO_PARENTS,
     MANO_TO_JOINTS,
@@ -103,10 +104,13 @@ class HandLayer(nn.Module):
         """A layer from arrays under MANO's names (``v_template``, ``shapedirs``, ``f``, ...).
 
         Args:
-            arrays: MANO's arrays; ``tips`` names other fingertip vertices than MANO's, as the open hand's do.
+            arrays: MANO's arrays; ``tips`` names other fingertip vertices than MANO's, as the open hand's do.  Without
+                it they are MANO's, or the open hand's if the triangles are.
             mesh_to_joints: ``(21, V)``; without it ``arrays["mesh_to_joints"]`` is taken.
         """
-        tips = arrays.get("tips", tuple(MANO_FINGERTIP_VERTICES.values()))
+        is_open = np.array_equal(arrays["f"], load_open_hand_arrays()["f"])
+        tips = FINGERTIP_VERTICES if is_open else MANO_FINGERTIP_VERTICES
+        tips = arrays.get("tips", tuple(tips.values()))
         return cls(
             template=arrays["v_template"],
             shape_directions=np.asarray(arrays["shapedirs"])[..., :NUM_SHAPE],

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from hf_handdiff.hand.topology import MANO, OPEN_HAND
+from hf_handdiff.hand.topology import MANO, OPEN_HAND, OTHER
 
 ASSETS = Path(__file__).parent / "assets"
 
@@ -50,11 +50,12 @@ def load_open_hand_arrays(resolution: str = "standard") -> dict[str, np.ndarray]
 
 
 _LARGEST_MEAN_DISTANCE_M = 0.005
-"""Between annotated joints and those that the open hand's regressor reads off its own meshes: 0.4 mm on average."""
+"""Between annotated joints and those that a hand's regressor reads off its own meshes: 0.4 mm on average for the open
+hand."""
 
 
 def mesh_of_faces(faces: np.ndarray) -> str:
-    """Whose vertices a mesh with these triangles has: `topology.OPEN_HAND`, `topology.MANO`, or "other".
+    """Whose vertices a mesh with these triangles has: `topology.OPEN_HAND`, `topology.MANO` or `topology.OTHER`.
 
     MANO's triangles may not be kept in this package: any others of as many vertices and triangles count as MANO's.
 
@@ -64,7 +65,7 @@ def mesh_of_faces(faces: np.ndarray) -> str:
     ours, faces = load_open_hand_arrays()["f"], np.asarray(faces)
     if np.array_equal(faces, ours):
         return OPEN_HAND
-    return MANO if faces.shape == ours.shape and faces.max() == ours.max() else "other"
+    return MANO if faces.shape == ours.shape and faces.max() == ours.max() else OTHER
 
 
 def mesh_of_points(vertices: np.ndarray, joints: np.ndarray) -> str:
@@ -75,10 +76,24 @@ def mesh_of_points(vertices: np.ndarray, joints: np.ndarray) -> str:
         joints: ``(21, 3)`` metres, the same frame.
 
     Returns:
-        `topology.OPEN_HAND`, `topology.MANO`, or "other" where the number of vertices is neither's.
+        `topology.OPEN_HAND`, `topology.MANO`, or `topology.OTHER` where the number of vertices is neither's.
     """
     regressor = load_open_hand_arrays()["mesh_to_joints"]
     if len(vertices) != regressor.shape[1]:
-        return "other"
-    distance = np.linalg.norm(regressor @ np.asarray(vertices, np.float64) - joints, axis=-1).mean()
-    return OPEN_HAND if distance <= _LARGEST_MEAN_DISTANCE_M else MANO
+        return OTHER
+    return OPEN_HAND if agrees_with_joints(regressor, vertices, joints) else MANO
+
+
+def agrees_with_joints(mesh_to_joints: np.ndarray, vertices: np.ndarray, joints: np.ndarray) -> bool:
+    """Whether vertices are those of the hand that `mesh_to_joints` was fitted to: the joints read off them are right.
+
+    Args:
+        mesh_to_joints: ``(21, V)``, a hand layer's.
+        vertices: ``(W, 3)`` metres.
+        joints: ``(21, 3)`` metres, the same frame.
+    """
+    reader = np.asarray(mesh_to_joints, np.float64)
+    if len(vertices) != reader.shape[1]:
+        return False
+    distance = np.linalg.norm(reader @ np.asarray(vertices, np.float64) - np.asarray(joints), axis=-1)
+    return bool(distance.mean() <= _LARGEST_MEAN_DISTANCE_M)

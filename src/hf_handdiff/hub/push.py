@@ -169,11 +169,13 @@ def push_checkpoint(
 
     Raises:
         InputError: `results.json` or the metadata of README.md cannot be used, or a file is a link, or tells a path of
-            this machine or a token.
+            this machine or a token, or holds the triangles of a hand that may not be passed on.
         StorageError: see `push_files`.
     """
     from hf_handdiff.hub.cards import pipeline_card
+    from hf_handdiff.hub.terms import refuse_users_triangles
 
+    refuse_users_triangles(folder)
     files: dict[str, Path | bytes] = {**folder_files(folder), **(more_files or {})}
     repo_id = prepare_repository(repo_id, private=private, token=token, revision=revision)
     if "README.md" not in files:

@@ -13,6 +13,8 @@ from hf_handdiff.files import replace_file
 from hf_handdiff.hub.checkpoints import BUNDLED, is_hub_id
 from hf_handdiff.hub.public import public_flags
 from hf_handdiff.hub.push import folder_files, prepare_repository, push_files, read_results, refuse_link
+from hf_handdiff.hub.terms import config_terms, refuse_users_triangles
+from hf_handdiff.json_files import read_json_object
 
 CONFIG_FILE = "training_config.yaml"
 # as TensorBoard names them: time, host, process, number
@@ -72,12 +74,15 @@ def push_run(
     for path in (config_file, output / "results.json", output / "model", output / "logs"):
         refuse_link(path, path.name)
     config = public_flags(yaml.safe_load(config_file.read_text()))  # an old run's may hold paths
+    refuse_users_triangles(output / "model")
     files: dict[str, Path | bytes] = dict(folder_files(output / "model"))
     files |= {f"logs/{path}": file for path, file in _event_files(output / "logs").items()}
     files |= {CONFIG_FILE: _as_yaml(config).encode(), "results.json": output / "results.json"}
     script = config.pop("script")
+    model_config = output / "model" / "config.json"
+    terms = config_terms(read_json_object(model_config, "model", "of a network", finite=False))
     repo_id = prepare_repository(repo_id, private=private, token=token)
-    card = training_card(script, config, results, repo_id, base=_base_model(script, config))
+    card = training_card(script, config, results, repo_id, base=_base_model(script, config), terms=terms)
     files["README.md"] = str(card).encode()
     return push_files(files, repo_id, commit_message, token=token, source=output)
 

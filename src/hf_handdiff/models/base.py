@@ -1,6 +1,8 @@
 """What the models and their configurations share."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import ClassVar
 
 import torch
@@ -22,9 +24,12 @@ class HandModelConfig(PreTrainedConfig):
 
     Attributes:
         former_model_type: of files that were saved before all types began with "handdiff_"; None: there are none.
+        restricted_by: hands and data sets ("MANO", "FreiHAND", "HO3D v3") that the weights were learned from and whose
+            terms govern them; cards tell these. None: none that is known.
     """
 
     former_model_type: ClassVar[str | None] = None
+    restricted_by: list[str] | tuple[str, ...] | None = None
 
     @classmethod
     def get_config_dict(cls, pretrained_model_name_or_path, **kwargs):
@@ -123,7 +128,11 @@ class HandModel(PreTrainedModel):
         """
         if push_to_hub:
             kwargs.setdefault("repo_id", os.path.basename(os.path.abspath(save_directory)))
-        with saving(save_directory) as folder, hub_errors("repo_id", kwargs.get("repo_id", ""), writing=True):
+        with (
+            saving(save_directory) as folder,
+            hub_errors("repo_id", kwargs.get("repo_id", ""), writing=True),
+            self.what_is_saved(state_dict) as state_dict,
+        ):
             return super().save_pretrained(
                 folder,
                 is_main_process=is_main_process,
@@ -133,6 +142,17 @@ class HandModel(PreTrainedModel):
                 variant=variant,
                 **kwargs,
             )
+
+    @contextmanager
+    def what_is_saved(self, state_dict: dict | None) -> Iterator[dict | None]:
+        """While a model is being saved: it is as its files are to be, and the weights to save instead of its own.
+
+        For models of which something stays out of every file.
+
+        Args:
+            state_dict: weights that the caller wants saved instead, or None.
+        """
+        yield state_dict
 
     def push_to_hub(self, repo_id: str, **kwargs) -> str:
         """Push weights and config to the Hub repository `repo_id` in one commit.

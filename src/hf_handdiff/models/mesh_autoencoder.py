@@ -1,11 +1,18 @@
 """The learned latent space of hand meshes: vertices -> a few latent tokens -> vertices."""
 
+import re
+from contextlib import contextmanager
+
 import torch
 from huggingface_hub.dataclasses import strict
 from torch import nn
 
 from hf_handdiff.errors import InputError
+from hf_handdiff.hand.layer import HandLayer
+from hf_handdiff.hand.mesh_kinds import is_open_topology, topology_digest
 from hf_handdiff.models.base import HandModel, HandModelConfig
+
+OPEN, FILE = "open", "file"
 
 
 @strict
@@ -28,9 +35,13 @@ class MeshAutoencoderConfig(HandModelConfig):
         vertex_scale: metres per unit of the network's input and output.
         latent_mean: `latent_tokens * latent_channels` means of the raw latent over training meshes.
         latent_std: their standard deviations. Diffusion sees (raw - mean) / std; training writes both.
+        hand: "open": the triangles are stored; "file": the meshes are those of a hand whose file the user has, such as
+            MANO_RIGHT.pkl, and its triangles are not stored.
+        topology: of a "file" hand, `hand.mesh_kinds.topology_digest` of its triangles, by which its file is recognised.
 
     Raises:
-        InputError: the ladder does not reach the vertices, or has not one entry less than its channels.
+        InputError: the ladder does not reach the vertices, or has not one entry less than its channels; `hand` is
+            neither of the two, or a "file" hand has no digest.
     """
 
     model_type = "handdiff_mesh_autoencoder"
@@ -47,6 +58,8 @@ class MeshAutoencoderConfig(HandModelConfig):
     vertex_scale: float | int = 0.07
     latent_mean: list[float] | None = None
     latent_std: list[float] | None = None
+    hand: str = "open"
+    topology: str | None = None
 
     def __post_init__(self, **kwargs):
         super().__post_init__(**kwargs)
@@ -59,6 +72,11 @@ class MeshAutoencoderConfig(HandModelConfig):
             raise InputError(
                 "config: ladder must end at num_vertices and ladder_channels must have one entry more than "
                 f"ladder, got ladder={self.ladder}, ladder_channels={self.ladder_channels}"
+            )
+        if self.hand != OPEN and (self.hand != FILE or not re.fullmatch("[0-9a-f]{64}", self.topology or "")):
+            raise InputError(
+                f'config: hand must be "{OPEN}", or "{FILE}" with a SHA-256 as topology, got hand={self.hand!r}, '
+                f"topology={self.topology!r}"
             )
 
 
@@ -91,6 +109,12 @@ class MeshAutoencoder(HandModel):
 
     It also carries what belongs to the mesh's topology: `faces` (F, 3) and `joint_regressor` (21, V), so that a
     checkpoint can be of any hand model.
+
+    What is stored of a hand that may not be passed on, as MANO may not: of its arrays none. `faces` is empty (0, 3) and
+    the config has a digest of the triangles, by which the pipelines recognise the file that its user gives them
+    (`use_hand`). `joint_regressor` is not the file's regressor of rest joints: it was fitted to posed samples
+    (`hand.mesh_joints`), as the weights were. `save_pretrained` writes no triangles but the open hand's, whoever put
+    others into `faces`; checkpoints of earlier versions that hold them are read as they are.
     """
 
     config_class = MeshAutoencoderConfig
@@ -117,12 +141,52 @@ class MeshAutoencoder(HandModel):
         for branch_end in (self.encode_residual[-1], self.to_vertices):  # both branches begin at zero
             nn.init.zeros_(branch_end.weight)
             nn.init.zeros_(branch_end.bias)
-        self.register_buffer("faces", torch.zeros(config.num_faces, 3, dtype=torch.int64))
+        stored_faces = config.num_faces if config.hand == OPEN else 0
+        self.register_buffer("faces", torch.zeros(stored_faces, 3, dtype=torch.int64))
         self.register_buffer("joint_regressor", torch.zeros(config.num_joints, config.num_vertices))
         self.post_init()
 
     def _init_weights(self, module):
         """Keep PyTorch's own initialisation: the constructor sets what differs."""
+
+    @classmethod
+    def of_hand(cls, layer: HandLayer, **config) -> "MeshAutoencoder":
+        """A new autoencoder for the meshes of a hand.
+
+        Args:
+            layer: the hand; its `mesh_to_joints` is stored: of a user's file it must be a fitted one.
+            **config: further fields of [`MeshAutoencoderConfig`].
+        """
+        is_open = is_open_topology(layer.faces.cpu())
+        kind = {"hand": OPEN} if is_open else {"hand": FILE, "topology": topology_digest(layer.faces.cpu())}
+        sizes = {"num_vertices": layer.num_vertices, "num_faces": len(layer.faces)}
+        model = cls(MeshAutoencoderConfig(**{**sizes, **kind, **config}))
+        model.joint_regressor.copy_(layer.mesh_to_joints)
+        if is_open:
+            model.faces.copy_(layer.faces)
+        return model
+
+    @property
+    def topology(self) -> str:
+        """The digest of the triangles of the meshes, see `hand.mesh_kinds.topology_digest`."""
+        return topology_digest(self.faces.cpu()) if self.config.hand == OPEN else self.config.topology
+
+    @contextmanager
+    def what_is_saved(self, state_dict):
+        """As of [`HandModel`]; triangles that are not the open hand's are left out, see the class."""
+        if not self._holds_a_users_triangles():
+            yield state_dict
+            return
+        faces, hand = self.faces, (self.config.hand, self.config.topology)
+        try:
+            self.config.hand, self.config.topology = FILE, topology_digest(faces.cpu())
+            self.faces = faces[:0].clone()
+            yield None if state_dict is None else {**state_dict, "faces": self.faces}
+        finally:
+            self.faces, (self.config.hand, self.config.topology) = faces, hand
+
+    def _holds_a_users_triangles(self) -> bool:
+        return len(self.faces) > 0 and bool(self.faces.any()) and not is_open_topology(self.faces.cpu())
 
     @property
     def latent_shape(self) -> tuple[int, int]:

@@ -10,6 +10,7 @@ from hf_handdiff.camera import fit_translation
 from hf_handdiff.errors import InputError, first_line
 from hf_handdiff.hand.layer import HandLayer
 from hf_handdiff.hand.mano_layer import load_mano_layer
+from hf_handdiff.hand.mesh_kinds import topology_digest
 from hf_handdiff.hub.pipeline_storage import StoredPipeline
 from hf_handdiff.pipelines.aggregation import aggregate, calibrated_std, region_radius, spread, visibility_weights
 from hf_handdiff.pipelines.defaults import MEANS
@@ -57,15 +58,27 @@ class AnsweringPipeline(StoredPipeline):
         if chosen is not None:
             return chosen
         autoencoder, layer = getattr(self, "mesh_autoencoder", None), open_hand()
-        if autoencoder is None or torch.equal(autoencoder.faces.cpu(), layer.faces):
+        if autoencoder is None or autoencoder.topology == _open_topology():
             return layer
         raise InputError(
             "aggregation: 'fitted' (and fit) expects the hand that the checkpoint's meshes are of; give its file to "
-            "pipe.use_hand('MANO_RIGHT.pkl') or to --hand-model, or choose another aggregation"
+            "pipe.use_hand('MANO_RIGHT.pkl') or to --hand, or choose another aggregation"
         )
 
+    @property
+    def mesh_faces(self) -> torch.Tensor | None:
+        """The triangles (F, 3) int64 of the meshes; None of a user's hand that was not given to `use_hand`.
+
+        A checkpoint holds the open hand's alone; a pipeline without meshes knows none.
+        """
+        known = getattr(self, "_hand_layer", None) or getattr(self, "mesh_autoencoder", None)
+        return known.faces.cpu() if known is not None and len(known.faces) else None
+
     def use_hand(self, hand: HandLayer | str) -> None:
-        """Fit answers with another right hand than the open one: a layer, or the path of a MANO file.
+        """Answer with another right hand than the open one: a layer, or the path of a MANO file.
+
+        A checkpoint of such a hand needs it for fitted answers and for whatever draws or writes triangles. Nothing of
+        it goes into a checkpoint that is saved.
 
         Raises:
             InputError: its topology is not that of the checkpoint's meshes, or the file is no hand.
@@ -76,8 +89,11 @@ class AnsweringPipeline(StoredPipeline):
             except (OSError, ValueError) as error:
                 raise InputError(f"hand: {first_line(error)}") from error
         autoencoder = getattr(self, "mesh_autoencoder", None)
-        if autoencoder is not None and not torch.equal(autoencoder.faces.cpu(), hand.faces):
-            raise InputError("hand: expected a hand with the topology of the checkpoint's meshes, got another one")
+        given = topology_digest(hand.faces.cpu())
+        if autoencoder is not None and autoencoder.topology != given:
+            is_open = autoencoder.topology == _open_topology()
+            its = "that of the open hand: leave the file out" if is_open else "that of another file"
+            raise InputError(f"hand: expected a hand with the topology of the checkpoint's meshes, {its}")
         self._hand_layer = hand.eval()
 
     @classmethod
@@ -152,7 +168,7 @@ class AnsweringPipeline(StoredPipeline):
             joint_std=self._joint_std(joints, calibrated, None if encoding is None else encoding.scores),
             joint_std_calibrated=calibrated,
             translation=translation,
-            faces=None if vertices is None else self.mesh_autoencoder.faces.cpu().clone(),
+            faces=None if vertices is None or self.mesh_faces is None else self.mesh_faces.clone(),
             handedness=request.handedness,
             image_indices=request.image_indices,
             boxes=request.boxes,
@@ -197,6 +213,11 @@ class AnsweringPipeline(StoredPipeline):
         if scores is None or "visibility" not in calibration:
             return std
         return std * (visibility_weights(scores) @ torch.tensor(calibration["visibility"]))[:, None]
+
+
+@lru_cache
+def _open_topology() -> str:
+    return topology_digest(open_hand().faces.cpu())
 
 
 @lru_cache

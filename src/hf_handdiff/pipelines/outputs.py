@@ -36,7 +36,8 @@ class HandPipelineOutput(BaseOutput):
         keypoint_agreement: (B,) 0..1: share of the keypoints that the caller gave that lie where the encoder sees them;
             NaN where it had no image or found the keypoints itself.
         faces: (F, 3) int64 vertex indices, counter-clockwise from outside for a right hand; a left hand is its
-            mirror image, so reverse each triangle (`faces[:, ::-1]`) where the winding matters.
+            mirror image, so reverse each triangle (`faces[:, ::-1]`) where the winding matters. None where the
+            checkpoint's meshes are of a hand of the user's (MANO's) that was not given to `use_hand`.
         handedness: "left" or "right", one an image.
         crops: (B, 3) centre x, centre y and side in px of the square that the networks saw.
         image_indices: (B,) int64, with `boxes="detect"`: which of the images each hand was found in, else None.

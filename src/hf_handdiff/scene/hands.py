@@ -12,6 +12,7 @@ import torch
 
 from hf_handdiff.camera import photo_intrinsics
 from hf_handdiff.errors import InputError
+from hf_handdiff.hand.mesh_kinds import known_faces
 from hf_handdiff.images import ImageInput, load_image
 from hf_handdiff.pipelines.defaults import HAND_LENGTH_RANGE_M
 from hf_handdiff.pipelines.metric_size import hand_lengths
@@ -183,7 +184,7 @@ def make_scene(
         output.metric_scale is not None and any(output.metric_scale[row] != 1.0 for row in numbers)
     )
     common = _common_lengths(lengths, hand_length_m, one_person)
-    closed = ClosedFaces.of(np.asarray(output.faces), output.mean_vertices.shape[1])
+    closed = ClosedFaces.of(known_faces(output.faces), output.mean_vertices.shape[1])
     answers = [
         answer_of(output, row, float(length / own), closed)
         for row, length, own in zip(numbers, common, lengths, strict=True)

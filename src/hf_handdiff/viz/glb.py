@@ -9,6 +9,7 @@ import numpy as np
 
 from hf_handdiff.errors import InputError
 from hf_handdiff.files import replace_file
+from hf_handdiff.hand.mesh_kinds import known_faces
 from hf_handdiff.viz.colors import (
     ANSWER_COLOR,
     HYPOTHESIS_COLOR,
@@ -59,10 +60,10 @@ def write_glb(
         The path.
 
     Raises:
-        InputError: the arrays do not belong together, or hold NaN, or the rig is not the answer's.
+        InputError: the arrays do not belong together, or hold NaN, or the rig is not the answer's, or `faces` is None.
     """
     vertices = np.asarray(vertices, dtype=np.float64)
-    faces = np.asarray(faces, dtype=np.int64)
+    faces = known_faces(faces).astype(np.int64)
     hypotheses = np.zeros((0, *vertices.shape)) if hypotheses is None else np.asarray(hypotheses, np.float64)
     _check_meshes(vertices, faces, hypotheses)
 

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from hf_handdiff import camera
+from hf_handdiff.hand.mesh_kinds import known_faces
 
 
 @dataclass
@@ -76,7 +77,7 @@ def place_prediction(
     return PlacedHand(
         vertices=mean_vertices + translations[0],
         joints=mean_joints + translations[0],
-        faces=np.asarray(output.faces).astype(np.int64),
+        faces=known_faces(output.faces).astype(np.int64),
         intrinsics=intrinsics,
         hypotheses=hypotheses + of_hypotheses[:, None],
         joint_std=_array(output.joint_std[index]),

@@ -11,13 +11,12 @@ from hf_handdiff.cli.arguments import (
     DETECTORS,
     add_checkpoint_argument,
     add_device_argument,
-    add_hand_model_argument,
+    add_hand_argument,
     checked,
     whole_number,
 )
 from hf_handdiff.cli.predict.hand_arguments import (
     add_detect_every_argument,
-    add_hand_argument,
     add_intrinsics_argument,
     add_sampling_arguments,
 )
@@ -47,7 +46,6 @@ def add_predict_parser(subparsers) -> None:
     parser.add_argument("images", nargs="+", metavar="IMAGE", help="image files, videos, or folders of them")
     parser.add_argument("--out", required=True, metavar="DIR", type=Path, help="folder of the results")
     add_checkpoint_argument(parser)
-    add_hand_model_argument(parser)
     _add_hand_arguments(parser)
     _add_sampling_arguments(parser)
     parser.add_argument(
@@ -81,7 +79,7 @@ def add_predict_parser(subparsers) -> None:
 
 def _add_hand_arguments(parser: argparse.ArgumentParser) -> None:
     """Which hands there are, and the camera."""
-    add_hand_argument(parser)
+    add_hand_argument(parser, with_side=True)
     place = parser.add_mutually_exclusive_group()
     place.add_argument(
         "--box",

@@ -6,16 +6,7 @@ import argparse
 
 from hf_handdiff.cli.arguments import checked, whole_number
 from hf_handdiff.cli.predict.settings import check_intrinsics
-from hf_handdiff.pipelines.defaults import AGGREGATIONS, HANDEDNESS
-
-
-def add_hand_argument(parser: argparse.ArgumentParser) -> None:
-    """Add `--hand`."""
-    parser.add_argument(
-        "--hand",
-        choices=HANDEDNESS,
-        help="which hand it is (default: what the detector says, else right)",
-    )
+from hf_handdiff.pipelines.defaults import AGGREGATIONS
 
 
 def add_intrinsics_argument(parser: argparse.ArgumentParser) -> None:

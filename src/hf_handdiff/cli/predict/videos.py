@@ -17,6 +17,7 @@ from hf_handdiff.errors import InputError
 from hf_handdiff.export.hand_tracks import HandTracks
 from hf_handdiff.export.records import frame_record, record_as_json
 from hf_handdiff.files import replace_file
+from hf_handdiff.hand.mesh_kinds import known_faces
 from hf_handdiff.video.following import HandTracker, follow_hands
 from hf_handdiff.video.reading import Frame, VideoReader
 from hf_handdiff.video.sequence import SmoothHand
@@ -61,7 +62,7 @@ def predict_video(
     video_out, lines_out = with_suffix(stem, "mp4"), with_suffix(stem, "jsonl")
     if video_out.exists() and video_out.samefile(path):
         raise InputError(f"--out: expected another folder than that of '{path}', which would be overwritten")
-    faces = pipeline.mesh_autoencoder.faces.cpu().numpy()
+    faces = known_faces(pipeline.mesh_faces)
     tracker = HandTracker(
         pipeline,
         detector,
