@@ -357,17 +357,22 @@ class HandImageEncoder(HandModel):
         elif frame is not None:
             output = self._encode_square(frame.crop(pixel_values), frame)
         else:
-            frame = self.framing.decode(self.framing(pixel_values))
-            for _ in range(self.config.refinement_steps):
-                frame = frame_around_keypoints(frame.from_square(self._landmarks(frame.crop(pixel_values))))
+            frame = self.find_frame(pixel_values)
             output = self._encode_square(frame.crop(pixel_values), frame)
         return output.to_tuple() if return_dict is False else output
+
+    def find_frame(self, pixel_values: torch.Tensor) -> HandFrame:
+        """The turned squares of crops (B, 3, S, S) in which `forward` looks for good."""
+        frame = self.framing.decode(self.framing(pixel_values))
+        for _ in range(self.config.refinement_steps):
+            frame = frame_around_keypoints(frame.from_square(self._landmarks(frame.crop(pixel_values))))
+        return frame
 
     def _features(self, squares: torch.Tensor) -> tuple[list[torch.Tensor], torch.Tensor]:
         """The backbone's maps and pooled features of squares (B, 3, S, S) RGB in 0..1, black where there is nothing."""
         mean, std = self.config.image_mean, self.config.image_std
         if any(mean) or any(value != 1 for value in std):
-            squares = (squares - squares.new_tensor(mean).view(3, 1, 1)) / squares.new_tensor(std).view(3, 1, 1)
+            squares = (squares - _each_channel(mean, squares)) / _each_channel(std, squares)
         return self.backbone(squares)
 
     def _landmarks(self, squares: torch.Tensor) -> torch.Tensor:
@@ -429,6 +434,11 @@ class HandImageEncoder(HandModel):
             keypoint_descriptors=descriptors,
             side_logit=side_logit,
         )
+
+
+def _each_channel(values: Sequence[float], like: torch.Tensor) -> torch.Tensor:
+    """Three numbers as (3, 1, 1), made on the device of `like`."""
+    return torch.cat([like.new_full((1, 1, 1), value) for value in values])
 
 
 def _turn_back(joints: torch.Tensor, frame: HandFrame) -> torch.Tensor:
