@@ -4,8 +4,8 @@ import torch
 from huggingface_hub.dataclasses import strict
 from torch import nn
 
-from hf_handdiff.errors import InputError
 from hf_handdiff.devices import to_device
+from hf_handdiff.errors import InputError
 from hf_handdiff.models.base import HandModel, HandModelConfig
 
 

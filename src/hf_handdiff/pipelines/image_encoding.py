@@ -206,14 +206,16 @@ def image_conditions(
     """
     own = encoded.keypoints.detach().float()
     keypoints_px, crops, intrinsics, view = to_device((keypoints_px, crops, intrinsics, view), own.device)
-    places = camera.pixels_to_crop(keypoints_px, crops)
-    places = torch.where(torch.isfinite(places), places, own)
-    features = image_encoder.sample_features(encoded, places.to(encoded.frame.centre.dtype))
+    with torch.autocast(own.device.type, enabled=False):
+        places = camera.pixels_to_crop(keypoints_px, crops)
+        places = torch.where(torch.isfinite(places), places, own)
+        features = image_encoder.sample_features(encoded, places.to(encoded.frame.centre.dtype))
+        joints = _encoder_joints(encoded, crops, intrinsics, view)
     return ImageConditions(
         has_image=torch.ones(len(own), device=own.device),
         point_features=features.float(),
         global_features=encoded.global_features.float(),
-        encoder_joints=_encoder_joints(encoded, crops, intrinsics, view),
+        encoder_joints=joints,
         keypoints=view.points,
         keypoint_scores=view.scores,
         view_scale=view.scale,
