@@ -83,7 +83,8 @@ class Stage2Task:
             num_rows=len(self.images or self.conditions),
             seed=args.seed,
         )
-        start = synthetic_views(self.hands, 6000, torch.Generator().manual_seed(1), with_vertices=True)
+        begins = not args.init_from and args.start == "joint_denoiser"
+        start = self._many_hands() if begins or args.space == "vertices" else None
         # In the latent loss each dimension counts as much as it moves the vertices.
         self.space, self.latent_weight = self.autoencoder, _latent_weight(self.autoencoder)
         if args.space == "vertices":
@@ -109,6 +110,9 @@ class Stage2Task:
     def may_leave_parameters_unused(self) -> bool:
         """Backbones of others have parameters that a map does not depend on; heads, where nothing supervises them."""
         return self.learns_to_see
+
+    def _many_hands(self):
+        return synthetic_views(self.hands, 6000, torch.Generator().manual_seed(1), with_vertices=True)
 
     def _model(self, args, start):
         """The network: a saved one, or a new one that begins as `--start` says."""

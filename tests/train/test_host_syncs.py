@@ -9,7 +9,7 @@ from handdiff_training import loop
 from host_syncs import DEVICE, counted
 from training_parts import stage2_task
 
-from hf_handdiff.models import HandImageEncoder, JointDenoiser, JointDenoiserConfig
+from hf_handdiff.models import JointDenoiser, JointDenoiserConfig
 from hf_handdiff.pipelines.sampling import sample_joints
 from hf_handdiff.pipelines.schedulers import default_scheduler
 
