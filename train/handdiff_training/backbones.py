@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import torch
-from transformers import AutoBackbone, AutoConfig, PreTrainedModel
+from transformers import MODEL_FOR_BACKBONE_MAPPING, AutoBackbone, AutoConfig, PreTrainedConfig, PreTrainedModel
 
 from handdiff_training.flags import BUNDLED, load_model
 from hf_handdiff.errors import InputError, first_line
@@ -57,9 +57,10 @@ def _backbone(source: str, fields: dict) -> PreTrainedModel:
         raise InputError(f"{expected}, a folder without a config.json")
     try:
         to_backbone_config(AutoConfig.from_pretrained(source))  # refuses what is no backbone
+        config = AutoConfig.from_pretrained(source, **fields)
         if folder.is_dir() and not any(any(folder.glob(pattern)) for pattern in _WEIGHTS):
-            return AutoBackbone.from_config(AutoConfig.from_pretrained(source, **fields))
-        return _pretrained(source, fields)
+            return AutoBackbone.from_config(config)
+        return _pretrained(source, config)
     except InputError as error:
         raise InputError(f"--backbone: {str(error).removeprefix('backbone_config: ')}") from error
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, IndexError) as error:
@@ -67,9 +68,13 @@ def _backbone(source: str, fields: dict) -> PreTrainedModel:
         raise InputError(f"--backbone {source}{levels} cannot be used: {first_line(error)}") from error
 
 
-def _pretrained(source: str, fields: dict) -> PreTrainedModel:
-    """A saved backbone; weights that are of another model would leave it random, with no more than a warning."""
-    backbone, found = AutoBackbone.from_pretrained(source, dtype=torch.float32, output_loading_info=True, **fields)
+def _pretrained(source: str, config: PreTrainedConfig) -> PreTrainedModel:
+    """A saved backbone; weights that are of another model would leave it random, with no more than a warning.
+
+    By its own class: `AutoBackbone.from_pretrained` looks for folders on the Hub.
+    """
+    network = MODEL_FOR_BACKBONE_MAPPING[type(config)]
+    backbone, found = network.from_pretrained(source, config=config, dtype=torch.float32, output_loading_info=True)
     if 2 * len(found["missing_keys"]) > len(backbone.state_dict()):
         raise ValueError(f"its weights are not those of a {type(backbone).__name__}")
     return backbone
