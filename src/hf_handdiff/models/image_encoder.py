@@ -24,7 +24,7 @@ from transformers.utils import ModelOutput
 
 from hf_handdiff.errors import InputError
 from hf_handdiff.models.base import HandModel, HandModelConfig, he_initialization
-from hf_handdiff.models.hand_framing import NUM_KEYPOINTS, HandFrame, HandFramingNet, frame_around_keypoints
+from hf_handdiff.models.hand_framing import NUM_KEYPOINTS, HandFrame, HandFramingNet, frame_around_keypoints, turned
 from hf_handdiff.models.hand_landmark_backbone import (
     TRUNK_CHANNELS,
     TRUNK_STRIDE,
@@ -443,7 +443,7 @@ def _each_channel(values: Sequence[float], like: torch.Tensor) -> torch.Tensor:
 
 def _turn_back(joints: torch.Tensor, frame: HandFrame) -> torch.Tensor:
     """Joints (B, K, 3) of the upright square, turned about z as they are in the crop."""
-    return torch.cat([joints[..., :2] @ frame.turn, joints[..., 2:]], dim=-1)
+    return torch.cat([turned(joints[..., :2], frame.turn), joints[..., 2:]], dim=-1)
 
 
 def _sample(feature_map: torch.Tensor, keypoints: torch.Tensor) -> torch.Tensor:
