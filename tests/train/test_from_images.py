@@ -4,9 +4,12 @@ import math
 from functools import partialmethod
 
 import assemble
+import encode_corpus
+import numpy as np
 import pytest
 import stage2
 import torch
+from datasets import load_dataset
 from handdiff_training import loop
 from handdiff_training.encoder_loss import LossWeights, encoder_loss, seen_in_squares
 from handdiff_training.encoding import framing_of
@@ -237,3 +240,20 @@ def test_images_without_a_hand_are_left_out(tiny_parts):
     rows = {int(row) for seed in range(5) for row in task.batch(8, step_generator(seed, 0, 0)).row}
     has_hand = CorpusBatches(tiny_parts.corpus, "train").column("has_hand")
     assert not all(has_hand) and all(has_hand[row] for row in rows)
+
+
+def test_a_corpus_without_meshes_is_refused(tiny_parts, tmp_path):
+    """Before training, and while the cache is made; not by a loss that is not a number."""
+    rows = load_dataset(str(tiny_parts.corpus), split="train")
+    nothing = np.full((778, 3), np.nan, np.float32)
+    rows = rows.map(lambda row: {"vertices_m": nothing}, features=rows.features, load_from_cache_file=False)
+    rows.to_parquet(tmp_path / "corpus" / "train-00000-of-00001.parquet")
+    flags = [*TINY, *stage2_flags(tiny_parts, False), "--corpus", str(tmp_path / "corpus")]
+    for make in (
+        lambda: stage2.main([*flags, "--output_dir", str(tmp_path / "run")]),
+        lambda: encode_corpus.main(["--corpus", str(tmp_path / "corpus"), "--out", str(tmp_path / "out")]),
+    ):
+        with pytest.raises(
+            InputError, match=r"--corpus: expected a mesh \(vertices_m\) of every hand, got none in row"
+        ):
+            make()

@@ -148,7 +148,7 @@ def encode_split(
     settings = {"passes": passes, "skip": skip, "estimates": estimates, "seed": seed, "batch_size": batch_size}
     with write_conditions(out, out_split or split, **settings) as writer:
         for number, start in enumerate(tqdm(range(0, len(rows), batch_size), unit="batch")):
-            raw = batches.rows(rows[start : start + batch_size])
+            raw = batches.with_meshes(rows[start : start + batch_size])
             generator = step_generator(seed, number, 0)
             seen = augment_batch(raw, generator, framing_of(image_encoder))
             writer.add(conditions_of_batch(image_encoder, seen, generator, half, estimates))

@@ -17,6 +17,7 @@ from hf_handdiff.models import HandImageEncoder, MeshLatentDenoiser
 from hf_handdiff.models.image_encoder import HandImageEncoderOutput
 
 UNSEEN_BATCH = 64
+_PROBED = 16
 _LOSS_WEIGHTS = LossWeights(presence=0.0, side=0.0)  # every crop shows a hand, and a right one
 
 
@@ -46,7 +47,7 @@ class ImageHands:
         estimates: see `conditions_of_batch`.
 
     Raises:
-        InputError: the corpus cannot be used, or shows no hand.
+        InputError: the corpus cannot be used, shows no hand, or has hands without meshes.
     """
 
     def __init__(self, corpus: str, image_encoder: HandImageEncoder, estimates: bool):
@@ -55,6 +56,8 @@ class ImageHands:
         self._with_hand = torch.tensor(self._seen.column("has_hand")).nonzero()[:, 0]
         if len(self._with_hand) == 0:
             raise InputError(f"--corpus: expected images of hands, got {corpus} without one")
+        self._seen.with_meshes(self._with_hand[:_PROBED])  # others are looked at as they are drawn
+        self._unseen.with_meshes(range(min(_PROBED, len(self._unseen))))
         self._augmentation = framing_of(image_encoder)
         self._estimates = estimates
 
@@ -64,7 +67,7 @@ class ImageHands:
     def sample(self, count: int, generator: torch.Generator) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
         """Augmented crops of rows drawn with replacement, all of which show a hand, and the rows (count,)."""
         rows = self._with_hand[torch.randint(len(self._with_hand), (count,), generator=generator)]
-        return augment_batch(self._seen.rows(rows), generator, self._augmentation), rows
+        return augment_batch(self._seen.with_meshes(rows), generator, self._augmentation), rows
 
     def conditions(
         self,
@@ -88,7 +91,7 @@ class ImageHands:
         for number, start in enumerate(range(0, len(self._unseen), UNSEEN_BATCH)):
             rows = np.arange(start, min(start + UNSEEN_BATCH, len(self._unseen)))
             generator = step_generator(0, number, 0)
-            crops = augment_batch(self._unseen.rows(rows), generator, self._augmentation)
+            crops = augment_batch(self._unseen.with_meshes(rows), generator, self._augmentation)
             parts.append(conditions_of_batch(image_encoder, crops, generator, estimates=self._estimates))
             found += len(parts[-1].joints)
             if found >= count:
