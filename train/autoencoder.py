@@ -13,6 +13,7 @@ from handdiff_training.loop import train
 from handdiff_training.pictures import mesh_sheet
 from handdiff_training.posed_hands import PosedHands
 
+from hf_handdiff.devices import to_device
 from hf_handdiff.models import MeshAutoencoder
 
 
@@ -52,11 +53,11 @@ class AutoencoderTask:
 
     def loss(self, model, batch, generator):
         """Mean vertex distance plus that of the joints, mm."""
-        batch = batch.to(next(model.parameters()).device)
+        batch = to_device(batch, next(model.parameters()).device)
         error_mm = 1000 * (model(batch).float() - batch)
         vertex_mm = error_mm.norm(dim=-1).mean()
         joint_mm = self.model.joints_from_vertices(error_mm).norm(dim=-1).mean()
-        return vertex_mm + 0.5 * joint_mm, {"vertex_mm": vertex_mm.item(), "joint_mm": joint_mm.item()}
+        return vertex_mm + 0.5 * joint_mm, {"vertex_mm": vertex_mm.detach(), "joint_mm": joint_mm.detach()}
 
     def validate(self, model):
         """Vertex and joint errors on unseen poses and shapes."""

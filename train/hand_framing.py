@@ -11,18 +11,20 @@ Without a flag it trains shortly, from the bundled encoder on a small corpus.
 import numpy as np
 import torch
 from handdiff_training.cpu_depthwise import use_quick_backward
+from handdiff_training.encoding import framing_of
 from handdiff_training.flags import argument_parser, load_model, needed, parse, run
 from handdiff_training.image_batches import CorpusBatches
 from handdiff_training.loop import train
 from handdiff_training.small_corpus import corpus_source
 from PIL import Image, ImageDraw
 
-from hf_handdiff.data.augmentation import FRAMING, augment_batch
+from hf_handdiff.data.augmentation import augment_batch
+from hf_handdiff.devices import to_device
 from hf_handdiff.models.hand_framing import HandFrame, HandFramingNet, frame_around_keypoints
 from hf_handdiff.models.image_encoder import HandImageEncoder
 
 
-def framing_loss(raw: torch.Tensor, batch: dict[str, torch.Tensor]) -> tuple[torch.Tensor, dict[str, float]]:
+def framing_loss(raw: torch.Tensor, batch: dict[str, torch.Tensor]) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
     """Shift in sides of the true square, log of the side, and the angle, which counts less the more the palm is
     foreshortened (seen end-on, a hand has no direction in the picture); and the coarse keypoints.
 
@@ -44,7 +46,7 @@ def framing_loss(raw: torch.Tensor, batch: dict[str, torch.Tensor]) -> tuple[tor
     values = {"shift": shift, "scale": scale, "turn": turn, "coarse": coarse}
     terms = {name: (value * has_hand).sum() / total for name, value in values.items()}
     loss = 2.0 * terms["shift"] + 2.0 * terms["scale"] + terms["turn"] + 4.0 * terms["coarse"]
-    return loss, {name: value.item() for name, value in terms.items()}
+    return loss, {name: value.detach() for name, value in terms.items()}
 
 
 class HandFramingTask:
@@ -77,12 +79,12 @@ class HandFramingTask:
     def batch(self, batch_size, generator):
         """Rows drawn with replacement, in crops of any turn, tight and loose, and as whole images."""
         index = torch.randint(len(self.corpus), (batch_size,), generator=generator)
-        return augment_batch(self.corpus.rows(index), generator, FRAMING)
+        return augment_batch(self.corpus.rows(index), generator, framing_of(self.encoder))
 
     def loss(self, model, batch, generator):
         """See `framing_loss`."""
         device = next(model.parameters()).device
-        batch = {name: value.to(device) for name, value in batch.items()}
+        batch = to_device(batch, device)
         pixels = batch["pixel_values"].contiguous(memory_format=torch.channels_last)
         return framing_loss(model(pixels), batch)
 
@@ -91,7 +93,7 @@ class HandFramingTask:
         generator = torch.Generator().manual_seed(20240607)
         angles, shifts, scales = [], [], []
         for rows in self.unseen.in_order():
-            batch = augment_batch(rows, generator, FRAMING)
+            batch = augment_batch(rows, generator, framing_of(self.encoder))
             found, truth = model.decode(model(batch["pixel_values"])), frame_around_keypoints(batch["keypoints"])
             hand = batch["has_hand"]
             difference = found.angle - truth.angle

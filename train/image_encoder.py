@@ -4,6 +4,11 @@
     accelerate launch train/image_encoder.py --config train/configs/image_encoder.yaml --corpus CORPUS \
         --initial checkpoints/image_encoder_initial
 
+`--backbone` makes a new encoder on any backbone of transformers instead, whose framing pass is trained after it:
+
+    accelerate launch train/image_encoder.py --config train/configs/image_encoder.yaml --corpus CORPUS \
+        --backbone facebook/dinov2-small --backbone_levels 3 6 9 12 --pretrained_lr_factor 0.1
+
 A share of every batch are photos (`--photos`, a corpus of label_photos.py), no source of them more than its cap. With
 `--mirrored_share` a share of the hands is mirrored, and a head learns to tell their side.
 
@@ -13,10 +18,12 @@ are not forgotten. Without a flag it trains shortly, from the bundled encoder on
 """
 
 import argparse
+import dataclasses
 from pathlib import Path
 
 import numpy as np
 import torch
+from handdiff_training.backbones import encoder_on_backbone, use_gradient_checkpointing
 from handdiff_training.cpu_depthwise import use_quick_backward
 from handdiff_training.encoder_loss import LossWeights, encoder_loss, view_joints
 from handdiff_training.encoding import with_new_head
@@ -26,7 +33,8 @@ from handdiff_training.loop import save_aside, train
 from handdiff_training.small_corpus import corpus_source
 from PIL import Image, ImageDraw
 
-from hf_handdiff.data.augmentation import FRAMED, augment_batch, centre_crop_batch
+from hf_handdiff.data.augmentation import FRAMED, AugmentationConfig, augment_batch, centre_crop_batch
+from hf_handdiff.devices import to_device
 from hf_handdiff.evaluation.metrics import pa_error
 from hf_handdiff.hand.topology import BONES
 from hf_handdiff.models.image_encoder import HandImageEncoder
@@ -45,7 +53,12 @@ class ImageEncoderTask:
     def __init__(self, args):
         self.args = args
         self.weights = LossWeights()
-        self.model = load_model(HandImageEncoder, args.initial, "initial")  # its filters lie as it computes fastest
+        if args.backbone:
+            self.model = encoder_on_backbone(args.backbone, args.backbone_levels, args.image_size)
+        else:
+            self.model = load_model(HandImageEncoder, args.initial, "initial")  # its filters lie as it computes fastest
+        self.may_leave_parameters_unused = self.model.config.backbone_config is not None
+        self.augmentation = dataclasses.replace(FRAMED, size=self.model.config.image_size)
         corpus = corpus_source(args.corpus)
         self.corpus = CorpusBatches(corpus, "train")
         self.unseen = CorpusBatches(corpus, args.validation_split, limit=args.num_validation_images)
@@ -57,6 +70,8 @@ class ImageEncoderTask:
             self.photo_odds = capped_odds(self.photos.column("source"), args.photo_source_cap)
         if args.mirrored_share and self.model.side_head is None:
             self.model = self._with_side_head(self.model)
+        if args.gradient_checkpointing:
+            use_gradient_checkpointing(self.model)
         self.model.framing.requires_grad_(False)  # the framing pass is trained by itself: hand_framing.py
         if args.quick_cpu_backward:
             use_quick_backward(self.model)
@@ -90,26 +105,26 @@ class ImageEncoderTask:
         """Rows of renders and photos, drawn with replacement, augmented."""
         num_photos = round(batch_size * self.args.photo_share) if self.photos else 0
         index = torch.randint(len(self.corpus), (batch_size - num_photos,), generator=generator)
-        renders = augment_batch(self.corpus.rows(index), generator, FRAMED)
+        renders = augment_batch(self.corpus.rows(index), generator, self.augmentation)
         if num_photos:
             chosen = self.photos.rows(torch.multinomial(self.photo_odds, num_photos, True, generator=generator))
-            renders = _joined(renders, _augmented_photos(chosen, generator))
+            renders = _joined(renders, _augmented_photos(chosen, generator, self.augmentation))
         return _some_mirrored(renders, self.args.mirrored_share, generator) if self.args.mirrored_share else renders
 
     def loss(self, model, batch, generator):
         """See `encoder_loss`."""
         device = next(model.parameters()).device
-        batch = {name: value.to(device) for name, value in batch.items()}
+        batch = to_device(batch, device)
         pixels = batch["pixel_values"].contiguous(memory_format=torch.channels_last)
-        loss, terms = encoder_loss(model(pixels, framed=True), batch, self.weights)
-        return loss, {name: value.item() for name, value in terms.items()}
+        return encoder_loss(model(pixels, framed=True), batch, self.weights)
 
     def validate(self, model):
         """Figures on upright crops and on crops at any angle of images that are never trained on."""
         figures = {}
-        upright = [centre_crop_batch(rows, upright=True) for rows in self.unseen.in_order()]
+        size = self.augmentation.size
+        upright = [centre_crop_batch(rows, size, upright=True) for rows in self.unseen.in_order()]
         generator = torch.Generator().manual_seed(20240607)
-        augmented = [augment_batch(rows, generator, FRAMED) for rows in self.unseen.in_order()]
+        augmented = [augment_batch(rows, generator, self.augmentation) for rows in self.unseen.in_order()]
         for name, batches in (("plain", upright), ("augmented", augmented)):
             outputs = [self._answer(model, batch) for batch in batches]
             truth = {key: torch.cat([batch[key] for batch in batches]) for key in batches[0] if key != "pixel_values"}
@@ -121,7 +136,8 @@ class ImageEncoderTask:
             picture = keypoint_sheet(batches[0], outputs[0]["keypoints"])
         if self.photos:
             generator = torch.Generator().manual_seed(20240607)
-            batches = [_augmented_photos(rows, generator) for rows in self.unseen_photos.in_order()]
+            photos = self.unseen_photos.in_order()
+            batches = [_augmented_photos(rows, generator, self.augmentation) for rows in photos]
             answers = [self._answer(model, batch) for batch in batches]
             figures |= photo_figures(batches, [answer["keypoints"] for answer in answers])
             if model.side_head is not None:
@@ -154,9 +170,11 @@ def capped_odds(sources: list[str], cap: int) -> torch.Tensor:
     return torch.tensor([min(1.0, cap / sources.count(source)) for source in sources])
 
 
-def _augmented_photos(rows: dict, generator: torch.Generator) -> dict[str, torch.Tensor]:
+def _augmented_photos(
+    rows: dict, generator: torch.Generator, augmentation: AugmentationConfig
+) -> dict[str, torch.Tensor]:
     """Rows of a corpus of photos as `encoder_loss` takes them."""
-    batch = augment_batch(rows, generator, FRAMED)
+    batch = augment_batch(rows, generator, augmentation)
     no_size = torch.zeros(len(batch["has_hand"]), dtype=torch.bool)
     return {**batch, "keypoint_weight": rows["keypoint_weight"], "is_metric": no_size}
 
@@ -238,12 +256,37 @@ def keypoint_sheet(batch: dict[str, torch.Tensor], estimate: torch.Tensor, colum
     return sheet
 
 
+def _check_start(args, parser) -> None:
+    """One start alone, and what belongs to a new encoder with it alone."""
+    if args.backbone and args.initial:
+        parser.error("--backbone: makes a new encoder in place of --initial; give --initial none with it")
+    if not (args.backbone or args.initial):
+        parser.error("--initial or --backbone is needed, on the command line or in the file of --config")
+    for flag in ("backbone_levels", "image_size"):
+        if getattr(args, flag) is not None and not args.backbone:
+            parser.error(f"--{flag}: expected with --backbone; the encoder of --initial has its own")
+    args.image_size = args.image_size or 224
+
+
 def main(argv=None):
     """Parse the flags and train."""
     parser = argument_parser(__doc__, "image_encoder")
     add = parser.add_argument
     add("--corpus", help="folder of Parquet shards, Hub id, or small")
-    add("--initial", help="encoder to start from: folder (see scripts/convert_hand_landmark.py), Hub id or bundled")
+    add(
+        "--initial",
+        type=or_none,
+        help="encoder to start from: folder (see scripts/convert_hand_landmark.py), Hub id or bundled; or --backbone",
+    )
+    add(
+        "--backbone",
+        type=or_none,
+        help="new encoder on a backbone of transformers: folder, of a config.json alone for random weights, or Hub id",
+    )
+    add("--backbone_levels", nargs="+", metavar="LEVEL", help="its feature maps that are fused, fine to coarse: names "
+        "or numbers; default: those of its configuration")  # fmt: skip
+    add("--image_size", type=int, help="side of the crops of a new encoder in px; default: 224")
+    add("--gradient_checkpointing", action="store_true", help="of such a backbone: less memory, more time")
     add("--photos", type=or_none, help="corpus of label_photos.py; default: none")
     add("--photo_share", type=float, default=0.3, help="share of photos in a batch")
     add(
@@ -266,7 +309,8 @@ def main(argv=None):
         help="see cpu_depthwise.py; for CPUs with bfloat16 units",
     )
     args = parse(parser, argv)
-    needed(args, parser, "corpus", "initial")
+    needed(args, parser, "corpus")
+    _check_start(args, parser)
     torch.manual_seed(args.seed)
     return train(ImageEncoderTask(args), args)
 

@@ -12,14 +12,15 @@ Without a flag it trains shortly, from the bundled encoder on a small corpus.
 
 import numpy as np
 import torch
-from handdiff_training.encoding import with_new_head
+from handdiff_training.encoding import framing_of, with_new_head
 from handdiff_training.flags import argument_parser, load_model, needed, parse, run
 from handdiff_training.image_batches import CorpusBatches
 from handdiff_training.loop import step_generator, train
 from handdiff_training.small_corpus import corpus_source
 from tqdm.auto import tqdm
 
-from hf_handdiff.data.augmentation import FRAMING, augment_batch, whole_image_batch
+from hf_handdiff.data.augmentation import augment_batch, whole_image_batch
+from hf_handdiff.devices import to_device
 from hf_handdiff.models import HandImageEncoder
 from hf_handdiff.models.keypoint_distribution import KeypointDistribution
 
@@ -63,9 +64,9 @@ class KeypointDistributionTask:
     def loss(self, model, batch, generator):
         """Negative log-likelihood a hand."""
         device = next(model.parameters()).device
-        descriptors, errors = (values.to(device) for values in batch)
+        descriptors, errors = to_device(batch, device)
         loss = -model(descriptors).log_likelihood(errors).mean()
-        return loss, {"likelihood": -loss.item()}
+        return loss, {"likelihood": -loss.detach()}
 
     def validate(self, model):
         """Likelihood and what the regions hold on plain images that are never trained on."""
@@ -98,7 +99,10 @@ def errors_of(encoder, corpus: CorpusBatches, rows: np.ndarray, seed: int, augme
     descriptors, errors = [], []
     for number, start in enumerate(tqdm(range(0, len(rows), _ROWS), unit="batch", desc="encoding")):
         raw = corpus.rows(rows[start : start + _ROWS])
-        batch = augment_batch(raw, step_generator(seed, number, 0), FRAMING) if augmented else whole_image_batch(raw)
+        if augmented:
+            batch = augment_batch(raw, step_generator(seed, number, 0), framing_of(encoder))
+        else:
+            batch = whole_image_batch(raw, encoder.config.image_size)
         hands = batch["has_hand"]
         pixels = batch["pixel_values"][hands].contiguous(memory_format=torch.channels_last)
         encoded = encoder(pixels.to(encoder.device, encoder.dtype))

@@ -22,13 +22,14 @@ from handdiff_training.posed_hands import PosedHands
 from handdiff_training.small_corpus import conditions_source
 from handdiff_training.synthetic_views import synthetic_views
 
+from hf_handdiff.devices import to_device
 from hf_handdiff.evaluation.metrics import pa_error
 from hf_handdiff.hand.topology import JOINT_PARENTS
 from hf_handdiff.models import JointDenoiser, JointDenoiserConfig
 from hf_handdiff.pipelines.sampling import sample_joints
 from hf_handdiff.pipelines.schedulers import default_scheduler
 
-_PARENTS = list(JOINT_PARENTS[1:])  # of each joint but the wrist
+_PARENTS = torch.tensor(JOINT_PARENTS[1:])  # of each joint but the wrist
 
 
 class Stage1Task:
@@ -72,18 +73,19 @@ class Stage1Task:
     def loss(self, model, batch, generator):
         """Mean squared error of the clean joints: its minimiser is the posterior mean that DDIM assumes."""
         config, device = self.model.config, next(model.parameters()).device
-        points, scores, scale, middle, joints = (field.to(device) for field in batch)
+        points, scores, scale, middle, joints = to_device(batch, device)
         clean = joints / config.joint_scale
         size = len(clean)
         times = torch.randint(self.scheduler.config.num_train_timesteps, (size,), generator=generator)
-        noise = torch.randn(clean.shape, generator=generator).to(device)
+        noise = torch.randn(clean.shape, generator=generator)
         conditioned = torch.rand(size, generator=generator) >= self.args.condition_dropout
-        noisy = self.scheduler.add_noise(clean, noise, times.to(device))
-        predicted = model(noisy, times.to(device), points, scores, scale, conditioned.to(device), middle).float()
+        times, noise, conditioned, parents = to_device((times, noise, conditioned, _PARENTS), device)
+        noisy = self.scheduler.add_noise(clean, noise, times)
+        predicted = model(noisy, times, points, scores, scale, conditioned, middle).float()
         error = predicted - clean
-        bones = (error[:, 1:] - error[:, _PARENTS]).square().mean()
+        bones = (error[:, 1:] - error[:, parents]).square().mean()
         loss = error.square().mean() + self.args.bone_weight * bones
-        return loss, {"joint_mm": 1000 * config.joint_scale * error.norm(dim=-1).mean().item()}
+        return loss, {"joint_mm": 1000 * config.joint_scale * error.detach().norm(dim=-1).mean()}
 
     def validate(self, model):
         """PA error of single samples, the mean of 20 and the best of 20, on synthetic views and on real conditions."""

@@ -94,7 +94,7 @@ def crop_squares(
         neighbouring pixels apart.
     """
     count, channels, height, width = images.shape
-    extent = torch.stack([side.new_tensor(width), side.new_tensor(height)])
+    extent = torch.stack([side.new_full((), width), side.new_full((), height)])
     turn = rotation_2d(angle)
     with torch.autocast(device_type=images.device.type, enabled=False):
         # from positions in the square to positions in the image, both in -1..1
@@ -190,7 +190,14 @@ def project(points: torch.Tensor, intrinsics: torch.Tensor) -> torch.Tensor:
 def rays_of_pixels(points_px: torch.Tensor, intrinsics: torch.Tensor) -> torch.Tensor:
     """(B, K, 2) px, (B, 3, 3) px -> (B, K, 3) rays with z = 1 in the camera frame."""
     homogeneous = torch.cat([points_px, torch.ones_like(points_px[..., :1])], dim=-1)
-    return homogeneous @ torch.linalg.inv(intrinsics).transpose(-1, -2)
+    return homogeneous @ inverse_of(intrinsics).transpose(-1, -2)
+
+
+def inverse_of(matrices: torch.Tensor) -> torch.Tensor:
+    """Inverses (..., 3, 3), as `torch.linalg.inv` gives them, without a look at whether there is one: on a GPU that
+    look waits for all that was asked of it before. Cameras of callers are checked where they come in.
+    """
+    return torch.linalg.inv_ex(matrices)[0]
 
 
 @dataclass
@@ -233,7 +240,7 @@ def view_to_pixels(points: torch.Tensor, view: KeypointView, intrinsics: torch.T
 def view_jacobian(points_px: torch.Tensor, view: KeypointView, intrinsics: torch.Tensor) -> torch.Tensor:
     """Derivatives (B, K, 2, 2) of `pixels_to_view` at points (B, K, 2) px; at the middle of those that are NaN."""
     finite = torch.isfinite(points_px).all(-1, keepdim=True)
-    inverse = torch.linalg.inv(intrinsics)
+    inverse = inverse_of(intrinsics)
     turned = rays_of_pixels(torch.where(finite, points_px, 0.0), intrinsics) @ view.rotation.transpose(-1, -2)
     turned = torch.where(finite, turned, torch.tensor([0.0, 0.0, 1.0]).to(turned))
     depth = turned[..., 2:].clamp_min(1e-3)
@@ -296,12 +303,18 @@ def upright_angle(points: torch.Tensor, seen: torch.Tensor | None = None) -> tor
     the knuckles is above the wrist; 0 where the wrist or all knuckles are not `seen` (B, 21).
     """
     seen = torch.ones(points.shape[:2], dtype=torch.bool, device=points.device) if seen is None else seen
-    weight = seen[:, KNUCKLES].to(points.dtype)[..., None]
-    knuckles = (points[:, KNUCKLES] * weight).sum(1) / weight.sum(1).clamp_min(1.0)
+    knuckles_seen = _knuckles_of(seen)
+    weight = knuckles_seen.to(points.dtype)[..., None]
+    knuckles = (_knuckles_of(points) * weight).sum(1) / weight.sum(1).clamp_min(1.0)
     x, y = (knuckles - points[:, WRIST]).unbind(-1)
-    known = seen[:, WRIST] & seen[:, KNUCKLES].any(-1) & (x.square() + y.square() > 1e-12)
+    known = seen[:, WRIST] & knuckles_seen.any(-1) & (x.square() + y.square() > 1e-12)
     angle = torch.atan2(-x, -y)
     return torch.where(known, angle, 0.0)
+
+
+def _knuckles_of(values: torch.Tensor) -> torch.Tensor:
+    """(B, 21, ...) -> (B, 4, ...), without a list of places that would have to be sent to a GPU."""
+    return torch.stack([values[:, place] for place in KNUCKLES], dim=1)
 
 
 def _upright_roll(tangents: torch.Tensor, seen: torch.Tensor) -> torch.Tensor:

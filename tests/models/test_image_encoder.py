@@ -178,3 +178,12 @@ def test_wrong_input_is_refused_by_name(model):
 def test_impossible_configs_are_refused_by_name(field):
     with pytest.raises(ValueError, match=next(iter(field))):
         HandImageEncoderConfig(**field)
+
+
+def test_squares_and_crops_map_into_each_other_to_the_hundredth_of_a_pixel_under_autocast():
+    generator = torch.Generator().manual_seed(0)
+    points = torch.rand(4, 21, 2, generator=generator)
+    frame = HandFrame(torch.rand(4, 2, generator=generator), torch.ones(4), torch.rand(4, generator=generator))
+    with torch.autocast("cpu", torch.bfloat16):
+        back = frame.from_square(frame.to_square(points))
+    assert back.dtype == torch.float32 and (back - points).abs().max() < 0.01 / 224

@@ -16,3 +16,12 @@ def fresh_accelerator():
     AcceleratorState._reset_state(reset_partial_state=True)
     PartialState._reset_state()
     yield
+
+
+@pytest.fixture(scope="session")
+def tiny_parts(tmp_path_factory):
+    """See `training_parts.make_parts`."""
+    pytest.importorskip("numba")
+    from training_parts import make_parts
+
+    return make_parts(tmp_path_factory.mktemp("parts"))

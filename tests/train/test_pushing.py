@@ -51,10 +51,12 @@ def test_a_run_is_pushed_with_card_config_logs_and_results(hub, tmp_path):
         assert socket.gethostname() not in path.split("/")[-1].split("."), path
     for path in (tmp_path / "run").rglob("*"):  # nor in what stays here: a tracker may send it elsewhere
         assert path.is_dir() or str(tmp_path).encode() not in path.read_bytes(), path
+    (tmp_path / "run" / "image_encoder").mkdir()  # as stage 2 leaves it, where an encoder learned with it
+    (tmp_path / "run" / "image_encoder" / "config.json").write_text("{}")
     again = hub.handdiff(tmp_path / "home", "push", tmp_path / "run", "ann/again")
     assert again.returncode == 0, again.stderr
     other = hub.repository("ann/again")
-    assert set(other.files(other.resolve("main"))) == set(files)
+    assert set(other.files(other.resolve("main"))) == {*files, "image_encoder/config.json"}
 
 
 def test_a_full_disk_keeps_the_model_that_was_there(tmp_path):

@@ -10,6 +10,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from hf_handdiff.devices import to_device
 from hf_handdiff.hand.mesh_kinds import is_open_topology, topology_digest
 from hf_handdiff.models import MeshAutoencoder, MeshLatentDenoiser, MeshLatentDenoiserConfig
 from hf_handdiff.models.mesh_latent_denoiser import ImageConditions
@@ -140,11 +141,12 @@ def sample_variant(model, space, scheduler, noise, joints, conditions: ImageCond
         num_steps: denoising steps.
 
     Returns:
-        Vertices (B, N, V, 3) m, wrist-relative, and joints (B, N, 21, 3) m; N is 1 for a regressor.
+        Vertices (B, N, V, 3) m, wrist-relative, and joints (B, N, 21, 3) m, where the networks are; N is 1 for a
+        regressor.
     """
     if not isinstance(model, MeshRegressor):
         return sample_meshes(model, space, scheduler, noise, joints, conditions, num_steps)
     parameter = next(model.parameters())
-    vertices = space.decode(model(conditions.to(parameter.device, parameter.dtype))).float().cpu()
-    joints = space.joint_regressor.float().cpu() @ vertices
+    vertices = space.decode(model(to_device(conditions, parameter.device).to(parameter.dtype))).float()
+    joints = space.joint_regressor.float() @ vertices
     return (vertices - joints[:, :1])[:, None], (joints - joints[:, :1])[:, None]

@@ -25,7 +25,8 @@ class RegressorPipeline(MeshLDMPipeline):
     def sample_meshes(self, joints, encoding, seeds, num_hypotheses, num_steps, *others):
         """Vertices (B, 1, V, 3) and joints (B, 1, 21, 3), m, view frame."""
         network, space = self.mesh_latent_denoiser, self.mesh_autoencoder
-        return sample_variant(network, space, self.mesh_scheduler, None, None, encoding.conditions, num_steps)
+        found = sample_variant(network, space, self.mesh_scheduler, None, None, encoding.conditions, num_steps)
+        return tuple(values.cpu() for values in found)
 
 
 def load_pipeline(args, folder, image_encoder: HandImageEncoder, steps: tuple[int, int]) -> HandPipeline:

@@ -6,7 +6,7 @@ reads, streams and pushes like any other.
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import numpy as np
@@ -53,6 +53,33 @@ class Conditions:
     vertices: torch.Tensor
     visible: torch.Tensor
     row: torch.Tensor | None = None
+
+    def first(self, count: int) -> "Conditions":
+        """The first rows, at most `count`."""
+        cut = {name: None if value is None else value[:count] for name, value in _columns(self).items()}
+        return _conditions(cut)
+
+
+def joined(one: Conditions, other: Conditions, order: torch.Tensor | None = None) -> Conditions:
+    """The rows of both, those of `one` first, or as `order` (B,) says."""
+    added = _columns(other)
+    columns = {
+        name: None if value is None or added[name] is None else torch.cat([value, added[name]])
+        for name, value in _columns(one).items()
+    }
+    if order is not None:
+        columns = {name: None if value is None else value[order] for name, value in columns.items()}
+    return _conditions(columns)
+
+
+def _columns(conditions: Conditions) -> dict[str, torch.Tensor | None]:
+    own = {name: value for name, value in vars(conditions).items() if name != "image"}
+    return {**vars(conditions.image), **own}
+
+
+def _conditions(columns: dict[str, torch.Tensor | None]) -> Conditions:
+    image = {field.name: columns.pop(field.name) for field in fields(ImageConditions)}
+    return Conditions(ImageConditions(**image), **columns)
 
 
 class ConditionData:

@@ -3,12 +3,26 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import wraps
 
 import torch
 import torch.nn.functional as F
 
 from hf_handdiff.camera import rays_of_pixels, rotation_to_axis
+from hf_handdiff.data.augmentation import crop_intrinsics
+from hf_handdiff.models.hand_framing import HandFrame
 from hf_handdiff.models.image_encoder import HandImageEncoderOutput
+
+
+def without_autocast(function):
+    """A function of an encoder's output that computes in float32: eight bits tell neither pixels nor millimetres."""
+
+    @wraps(function)
+    def in_full(output, *others):
+        with torch.autocast(output.keypoints.device.type, enabled=False):
+            return function(output, *others)
+
+    return in_full
 
 
 @dataclass(frozen=True)
@@ -38,6 +52,7 @@ class LossWeights:
     heatmap_std: float = 0.03
 
 
+@without_autocast
 def encoder_loss(
     output: HandImageEncoderOutput, batch: dict[str, torch.Tensor], weights: LossWeights
 ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
@@ -74,6 +89,37 @@ def encoder_loss(
         terms["side"] = _mean(sides, batch["has_hand"].float())
     total = sum(getattr(weights, name) * value for name, value in terms.items())
     return total, {name: value.detach() for name, value in terms.items()}
+
+
+@without_autocast
+def seen_in_squares(
+    output: HandImageEncoderOutput, batch: dict[str, torch.Tensor]
+) -> tuple[HandImageEncoderOutput, dict[str, torch.Tensor]]:
+    """What `encoder_loss` takes, of crops in which the encoder looked at squares of its own choice.
+
+    Args:
+        output: of crops (B, 3, S, S), which need not be framed.
+        batch: of `augment_batch`, with labels in the crops.
+
+    Returns:
+        The output and the batch as they are if the squares of `output.frame` are the crops.
+    """
+    frame = HandFrame(*(value.detach().float() for value in vars(output.frame).values()))
+    size, turn = batch["pixel_values"].shape[-1], frame.turn
+    keypoints = frame.to_square(batch["keypoints"])
+    in_square = ((keypoints >= 0) & (keypoints <= 1)).all(dim=-1)
+    rotation = F.pad(turn, (0, 1, 0, 1))
+    rotation[:, 2, 2] = 1.0
+    intrinsics = crop_intrinsics(batch["intrinsics_px"], turn, size * frame.centre, size * frame.side, size)
+    labels = {
+        "keypoints": keypoints,
+        "keypoints_visible": batch["keypoints_visible"] & in_square,
+        "joints_m": batch["joints_m"] @ rotation.transpose(1, 2),
+        "intrinsics_px": intrinsics,
+    }
+    points = {name: frame.to_square(output[name]) for name in ("keypoints", "initial_keypoints")}
+    joints = output.joints.float() @ rotation.transpose(1, 2)
+    return HandImageEncoderOutput(**{**output, **points, "joints": joints}), {**batch, **labels}
 
 
 def joint_errors(found: torch.Tensor, truth: torch.Tensor, is_metric: torch.Tensor) -> torch.Tensor:

@@ -1,4 +1,6 @@
-"""The frozen image encoder: running it over a corpus, and giving it a further head."""
+"""What the image encoder says of the images of a corpus, as conditions; and giving it a further head."""
+
+import dataclasses
 
 import numpy as np
 import torch
@@ -9,9 +11,11 @@ from handdiff_training.image_batches import CorpusBatches
 from handdiff_training.loop import step_generator
 from handdiff_training.terms import data_terms, model_terms
 from hf_handdiff.camera import crop_to_pixels, view_from_keypoints
-from hf_handdiff.data.augmentation import FRAMING, augment_batch
+from hf_handdiff.data.augmentation import FRAMING, AugmentationConfig, augment_batch
+from hf_handdiff.devices import to_device
 from hf_handdiff.errors import InputError
 from hf_handdiff.models import HandImageEncoder
+from hf_handdiff.models.image_encoder import HandImageEncoderOutput
 from hf_handdiff.models.joint_denoiser import score_of_noise
 from hf_handdiff.pipelines.image_encoding import image_conditions
 
@@ -30,36 +34,77 @@ def conditions_of_batch(
     To learn from, they get those draws that hit the truth, but for the noise that each point has by itself: what is
     likely, given points, is learned from right points. With `estimates` the estimates are kept, for networks that get
     one estimate an image and have to learn by themselves how it errs.
+
+    The batch may be on the CPU; the answer is on the encoder's device.
     """
-    batch = {name: value[batch["has_hand"]] for name, value in batch.items()}
-    parameter = next(image_encoder.parameters())
-    pixels = batch["pixel_values"].to(parameter.device, parameter.dtype)
-    with torch.autocast(parameter.device.type, torch.bfloat16, enabled=half):
-        encoded = image_encoder(pixels.contiguous(memory_format=torch.channels_last))
+    hands = batch["has_hand"]
+    device = next(image_encoder.parameters()).device
+    batch = to_device({name: value[hands] for name, value in batch.items()}, device)
+    with torch.autocast(device.type, torch.bfloat16, enabled=half):
+        encoded = image_encoder(pixels_of(batch, image_encoder))
+    return conditions_of_encoded(image_encoder, encoded, batch, generator, estimates)
+
+
+def pixels_of(batch: dict[str, torch.Tensor], image_encoder: HandImageEncoder) -> torch.Tensor:
+    """The crops (B, 3, S, S) of an augmented batch as the encoder takes them."""
+    dtype = next(image_encoder.parameters()).dtype
+    return batch["pixel_values"].to(dtype).contiguous(memory_format=torch.channels_last)
+
+
+def conditions_of_encoded(
+    image_encoder: HandImageEncoder,
+    encoded: HandImageEncoderOutput,
+    batch: dict[str, torch.Tensor],
+    generator: torch.Generator,
+    estimates: bool = False,
+) -> Conditions:
+    """`conditions_of_batch` of what the encoder has said of crops that all show a hand.
+
+    Gradients reach the encoder through its features and its 3D points alone: 2D points, what is told of their noise,
+    and the view frame, in which the truth is too, are taken as they are.
+
+    Args:
+        image_encoder: the encoder.
+        encoded: its output for B crops.
+        batch: of `augment_batch`, on the encoder's device.
+        generator: on the CPU.
+        estimates: see `conditions_of_batch`.
+
+    Returns:
+        B rows, float32, on the encoder's device.
+    """
     size = batch["pixel_values"].shape[-1]
-    crops = torch.tensor([size / 2, size / 2, size], dtype=torch.float32).expand(len(batch["joints_m"]), 3)
-    keypoints = crop_to_pixels(encoded.keypoints.float().cpu(), crops)
-    scores = encoded.keypoint_scores.float().cpu()
-    if encoded.distribution is not None:
-        noise = encoded.distribution.scaled(crops[:, 2]).noise.float().cpu()  # (B, 21) px
-        if not estimates:
-            keypoints = _as_if_drawn(crop_to_pixels(batch["keypoints"].float(), crops), noise, generator)
-        extent = (keypoints.amax(1) - keypoints.amin(1)).amax(-1, keepdim=True) / 2
-        scores = score_of_noise(noise / extent)
-    view = view_from_keypoints(keypoints, scores, batch["intrinsics_px"])
-    wrist = batch["joints_m"][:, :1]
-    to_view = view.rotation.transpose(-1, -2)
+    truth, intrinsics = batch["joints_m"], batch["intrinsics_px"]
+    crops = torch.stack([truth.new_full((len(truth),), value) for value in (size / 2, size / 2, size)], dim=-1)
+    with torch.no_grad(), torch.autocast(truth.device.type, enabled=False):
+        keypoints = crop_to_pixels(encoded.keypoints.float(), crops)
+        scores = encoded.keypoint_scores.float()
+        if encoded.distribution is not None:
+            noise = encoded.distribution.scaled(crops[:, 2]).noise.float()  # (B, 21) px
+            if not estimates:
+                keypoints = _as_if_drawn(crop_to_pixels(batch["keypoints"].float(), crops), noise, generator)
+            extent = (keypoints.amax(1) - keypoints.amin(1)).amax(-1, keepdim=True) / 2
+            scores = score_of_noise(noise / extent)
+        view = view_from_keypoints(keypoints, scores, intrinsics)
+        wrist, to_view = truth[:, :1], view.rotation.transpose(-1, -2)
+        joints, vertices = ((points - wrist) @ to_view for points in (truth, batch["vertices_m"]))
     return Conditions(
-        image=image_conditions(image_encoder, encoded, keypoints, crops, batch["intrinsics_px"], view),
-        joints=(batch["joints_m"] - wrist) @ to_view,
-        vertices=(batch["vertices_m"] - wrist) @ to_view,
+        image=image_conditions(image_encoder, encoded, keypoints, crops, intrinsics, view),
+        joints=joints,
+        vertices=vertices,
         visible=batch["keypoints_visible"],
     )
 
 
 def _as_if_drawn(truth: torch.Tensor, noise: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
     """True points (B, 21, 2) px with their own noise (B, 21) px."""
-    return truth + noise[..., None] * torch.randn(truth.shape, generator=generator)
+    drawn = to_device(torch.randn(truth.shape, generator=generator), truth.device)
+    return truth + noise[..., None] * drawn
+
+
+def framing_of(image_encoder: HandImageEncoder) -> AugmentationConfig:
+    """`FRAMING` in crops of the encoder's size."""
+    return dataclasses.replace(FRAMING, size=image_encoder.config.image_size)
 
 
 def encode_split(
@@ -107,9 +152,9 @@ def encode_split(
         settings["restricted_by"] = restricted_by
     with write_conditions(out, out_split or split, **settings) as writer:
         for number, start in enumerate(tqdm(range(0, len(rows), batch_size), unit="batch")):
-            raw = batches.rows(rows[start : start + batch_size])
+            raw = batches.with_meshes(rows[start : start + batch_size])
             generator = step_generator(seed, number, 0)
-            seen = augment_batch(raw, generator, FRAMING)
+            seen = augment_batch(raw, generator, framing_of(image_encoder))
             writer.add(conditions_of_batch(image_encoder, seen, generator, half, estimates))
 
 

@@ -117,6 +117,7 @@ def argument_parser(description: str, script: str) -> FlagParser:
     add("--adam_weight_decay", type=float, default=0.01)
     add("--max_grad_norm", type=float, default=1.0)
     add("--mixed_precision", choices=["no", "bf16", "fp16"], default="no")
+    add("--torch_compile", action="store_true", help="compile what computes the most, at the first steps; on a GPU")
     add("--use_ema", action=argparse.BooleanOptionalAction, default=True)
     add("--ema_decay", type=float, default=0.999)
     add("--dataloader_num_workers", type=int, default=0, help="processes that make batches; 0: the training's own")

@@ -28,6 +28,7 @@ class CorpusBatches:
         self, path, split: str, with_vertices: bool = False, limit: int | None = None, more_columns=(), flag="--corpus"
     ):
         columns = [*COLUMNS, *(["vertices_m"] if with_vertices else []), *more_columns]
+        self._flag = flag
         try:
             self._corpus = load_corpus(path, split, columns=columns)
         except (OSError, ValueError) as error:
@@ -42,6 +43,19 @@ class CorpusBatches:
         """Every column as one tensor, row by row as `index` says; images are (B, 3, H, W) uint8."""
         rows = self._rows[np.asarray(index).tolist()]
         return {name: value if torch.is_tensor(value) else torch.stack(list(value)) for name, value in rows.items()}
+
+    def with_meshes(self, index) -> dict[str, torch.Tensor]:
+        """`rows`, all hands of which have a mesh.
+
+        Raises:
+            InputError: one has none, as in the hidden part of an official test set.
+        """
+        batch = self.rows(index)
+        known = torch.isfinite(batch["vertices_m"]).flatten(1).all(1) | ~batch["has_hand"].bool()
+        if not known.all():
+            row = int(np.asarray(index)[(~known).numpy()][0])
+            raise InputError(f"{self._flag}: expected a mesh (vertices_m) of every hand, got none in row {row}")
+        return batch
 
     def column(self, name: str) -> list:
         """One column of all rows."""

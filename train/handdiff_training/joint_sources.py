@@ -3,6 +3,7 @@
 import torch
 
 from handdiff_training.conditions import Conditions
+from hf_handdiff.devices import to_device
 from hf_handdiff.pipelines.sampling import sample_joints
 from hf_handdiff.pipelines.schedulers import default_scheduler
 
@@ -49,7 +50,7 @@ class JointSource:
 
     @torch.no_grad()
     def __call__(self, conditions: Conditions, generator: torch.Generator, device) -> torch.Tensor:
-        """(B, 21, 3) m, wrist-relative, view frame; zeros if no joints are known."""
+        """(B, 21, 3) m, wrist-relative, view frame; zeros if no joints are known. `conditions` are on the device."""
         count = len(conditions.joints)
         # Drawn whatever the kind, so that all that a step draws later is the same for every kind.
         noise = torch.randn(count, 1, 21, 3, generator=generator)[:, 0]
@@ -59,12 +60,15 @@ class JointSource:
         if self.kind == "truth":
             return conditions.joints
         if self.kind == "noised_truth":
-            joints = conditions.joints + self.noise_std[:, None] * noise
+            joints = conditions.joints + to_device(self.noise_std[:, None] * noise, device)
         else:
+            noise = to_device(noise, device)
             if self.kind == "one_sample":
+                self.row_noise = to_device(self.row_noise, device)
                 stored = (conditions.row >= 0)[:, None, None]
                 noise = torch.where(stored, self.row_noise[conditions.row.clamp_min(0)], noise)
             joints = self._samples(conditions, noise, device)
+        truth = to_device(truth, device)
         return torch.where(truth[:, None, None], conditions.joints, joints)
 
     def _samples(self, conditions: Conditions, noise: torch.Tensor, device) -> torch.Tensor:

@@ -21,7 +21,7 @@ from typing import Protocol
 import numpy as np
 import torch
 from accelerate import Accelerator
-from accelerate.utils import ProjectConfiguration, gather_object
+from accelerate.utils import DistributedDataParallelKwargs, ProjectConfiguration, gather_object
 from diffusers.optimization import get_scheduler
 from diffusers.training_utils import EMAModel
 from PIL import Image
@@ -51,11 +51,17 @@ _UNREADABLE = (
     pickle.UnpicklingError,
     SafetensorError,
 )
+_REGULAR = ("logging", "validation", "checkpointing")
 _ASIDE = re.compile(r"(writing|removing)-\d+")
 
 
 class Task(Protocol):
-    """What a script trains."""
+    """What a script trains.
+
+    A task may also have `also_saved`, {name: write(folder)} of models that are saved beside `model`; `networks`, the
+    modules to compile where that is not `model`; and `may_leave_parameters_unused`, True where a loss does not depend
+    on all of the parameters that learn, which several processes must know.
+    """
 
     model: torch.nn.Module
     real_training: str  # the command of a real training, for those who ran a short one
@@ -66,8 +72,11 @@ class Task(Protocol):
     def batch(self, batch_size: int, generator: torch.Generator):
         """One batch on the CPU; all randomness from `generator`. A worker process may call it: it changes nothing."""
 
-    def loss(self, model, batch, generator: torch.Generator) -> tuple[torch.Tensor, dict[str, float]]:
-        """Loss to minimise and figures to log; `model` may be wrapped for several processes."""
+    def loss(self, model, batch, generator: torch.Generator) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        """Loss to minimise and figures () to log, where they were computed: nothing waits for a GPU but the log.
+
+        `model` may be wrapped for several processes.
+        """
 
     def validate(self, model) -> tuple[dict[str, float], Image.Image | None]:
         """Figures on data that is never trained on, and a picture of them."""
@@ -146,6 +155,9 @@ def train(task: Task, args: argparse.Namespace) -> dict[str, float]:
         gradient_accumulation_steps=args.gradient_accumulation_steps,
         log_with=None if args.report_to == "none" else args.report_to,
         project_config=ProjectConfiguration(project_dir=str(output), logging_dir=str(output / "logs")),
+        kwargs_handlers=[
+            DistributedDataParallelKwargs(find_unused_parameters=getattr(task, "may_leave_parameters_unused", False))
+        ],
     )
     repository = None
     if accelerator.is_main_process:
@@ -161,6 +173,9 @@ def train(task: Task, args: argparse.Namespace) -> dict[str, float]:
         num_warmup_steps=args.lr_warmup_steps,
         num_training_steps=args.max_train_steps,
     )
+    if args.torch_compile:
+        for network in getattr(task, "networks", [task.model]):
+            network.compile()  # in place: the names of its weights stay
     model, optimizer = accelerator.prepare(task.model, optimizer)
     parameters = [p for p in task.model.parameters() if p.requires_grad]
     ema = EMAModel(parameters, decay=args.ema_decay, use_ema_warmup=True, power=0.75) if args.use_ema else None
@@ -175,25 +190,30 @@ def train(task: Task, args: argparse.Namespace) -> dict[str, float]:
         _resume(accelerator, output, args.resume_from_checkpoint)
 
     metrics: dict[str, float] = {}
+    watch = _LossWatch(accelerator.device)
     steps = range(*(step * args.gradient_accumulation_steps for step in (progress.step, args.max_train_steps)))
     batches = StepBatches(task, args.train_batch_size, args.seed, accelerator.process_index)
     loader = iter(_loader(batches, steps, args.dataloader_num_workers))
     bar = tqdm(total=args.max_train_steps, initial=progress.step, unit="step", disable=not accelerator.is_main_process)
     while progress.step < args.max_train_steps:
-        figures = _optimiser_step(task, model, optimizer, schedule, accelerator, args, loader)
+        figures = _optimiser_step(task, model, optimizer, schedule, accelerator, args, loader, watch)
         progress.step += 1
         if ema is not None:
             ema.step(parameters)
         bar.update()
+        last = progress.step == args.max_train_steps
+        due = {name: last or progress.step % getattr(args, f"{name}_steps") == 0 for name in _REGULAR}
+        if any(due.values()):
+            watch.check()
         if progress.step % args.logging_steps == 0:
+            figures = _numbers(figures)
             figures["lr"] = schedule.get_last_lr()[-1]
             bar.set_postfix({k: f"{v:.4g}" for k, v in figures.items()})
             accelerator.log(figures, step=progress.step)
-        last = progress.step == args.max_train_steps
-        if (progress.step % args.validation_steps == 0 or last) and accelerator.is_main_process:
+        if due["validation"] and accelerator.is_main_process:
             metrics = _validate(task, accelerator, ema, parameters, output, progress.step)
             bar.write(f"step {progress.step}: " + ", ".join(f"{k} {v:.4g}" for k, v in metrics.items()))
-        if progress.step % args.checkpointing_steps == 0 or last:
+        if due["checkpointing"]:
             _save_checkpoint(accelerator, output, progress.step, args.checkpoints_total_limit)
     bar.close()
     accelerator.wait_for_everyone()
@@ -201,6 +221,8 @@ def train(task: Task, args: argparse.Namespace) -> dict[str, float]:
         if hasattr(task.model, "config"):
             task.model.config.restricted_by = training_terms(task, args)
         with _averaged(ema, parameters):
+            for name, write in getattr(task, "also_saved", {}).items():
+                save_aside(output / name, write)
             save_aside(output / "model", lambda folder: task.save(accelerator.unwrap_model(model), folder))
         with replace_file(output / "results.json") as file:
             file.write_text(json.dumps({"step": progress.step, **metrics}, indent=2))
@@ -224,7 +246,9 @@ def _output_folder(path: str) -> Path:
 
 
 def _say_what_was_made(task: Task, args: argparse.Namespace, output: Path) -> None:
-    print(f"{type(task.model).__name__}: {output / 'model'}, for `from_pretrained`")
+    for name in ("model", *getattr(task, "also_saved", {})):
+        made = json.loads((output / name / "config.json").read_text())["architectures"][0]
+        print(f"{made}: {output / name}, for `from_pretrained`")
     if is_quick_start(args):
         print("This was a short training, to see that all works. A real one (see docs/training.md):")
         print(f"  {task.real_training}")
@@ -246,26 +270,48 @@ def _push(output: Path, repository: str, args: argparse.Namespace) -> None:
         raise StorageError(f"{error}; the run is whole in {output}: `handdiff push {output} {repository}`") from error
 
 
-def _optimiser_step(task, model, optimizer, schedule, accelerator, args, loader) -> dict[str, float]:
-    """One optimiser step over `gradient_accumulation_steps` micro-batches."""
+class _LossWatch:
+    """Adds up the losses where they are computed, and looks at times whether all were finite."""
+
+    def __init__(self, device):
+        self._sum = torch.zeros((), device=device)
+
+    def add(self, loss: torch.Tensor) -> None:
+        """That of a micro-step."""
+        self._sum += loss.detach()
+
+    def check(self) -> None:
+        """Raise a FloatingPointError if one of them since the last check was not finite."""
+        total = self._sum.item()
+        if not math.isfinite(total):
+            raise FloatingPointError(f"the loss is {total}; lower --learning_rate")
+        self._sum.zero_()
+
+
+def _numbers(figures: dict[str, torch.Tensor]) -> dict[str, float]:
+    """Figures () as numbers, brought to the CPU all at once."""
+    return dict(zip(figures, torch.stack([value.float() for value in figures.values()]).tolist(), strict=True))
+
+
+def _optimiser_step(task, model, optimizer, schedule, accelerator, args, loader, watch) -> dict[str, torch.Tensor]:
+    """One optimiser step over `gradient_accumulation_steps` micro-batches; nothing in it waits for a GPU."""
     parameters = [p for p in task.model.parameters() if p.requires_grad]
     model.train()
-    figures: dict[str, float] = {}
+    figures: dict[str, torch.Tensor] = {}
     for _ in range(args.gradient_accumulation_steps):
         batch, state = next(loader)
         generator = torch.Generator().set_state(state)
         with accelerator.accumulate(model):
             with accelerator.autocast():
                 loss, figures = task.loss(model, batch, generator)
-            if not math.isfinite(loss.item()):
-                raise FloatingPointError(f"the loss is {loss.item()}; lower --learning_rate")
+            watch.add(loss)
             accelerator.backward(loss)
             if accelerator.sync_gradients:
                 accelerator.clip_grad_norm_(parameters, args.max_grad_norm)
             optimizer.step()
             optimizer.zero_grad()
     schedule.step()
-    return {"loss": loss.item(), **figures}
+    return {"loss": loss.detach(), **figures}
 
 
 class _averaged:

@@ -17,6 +17,7 @@ from hf_handdiff.hub.terms import config_terms, refuse_users_triangles
 from hf_handdiff.json_files import read_json_object
 
 CONFIG_FILE = "training_config.yaml"
+ENCODER_FOLDER = "image_encoder"
 # as TensorBoard names them: time, host, process, number
 _EVENTS = re.compile(r"(events\.out\.tfevents\.\d+)\..+")
 _FLAGS_FOLDER = re.compile(r"\d+\.\d+")
@@ -48,6 +49,7 @@ def push_run(
 ) -> str:
     """Push a finished run in one commit: the model at the top, `logs/`, `results.json`, the config and the card.
 
+    An image encoder that learned with the model goes with it, into `image_encoder/`.
     Of the logs go TensorBoard's figures and pictures, under names without this machine's; the flags are in the config.
 
     Args:
@@ -71,11 +73,13 @@ def push_run(
         raise InputError(
             f"folder: expected a finished training run with model/, {CONFIG_FILE} and results.json, got {output}"
         )
-    for path in (config_file, output / "results.json", output / "model", output / "logs"):
+    for path in (config_file, output / "results.json", output / "model", output / ENCODER_FOLDER, output / "logs"):
         refuse_link(path, path.name)
     config = public_flags(yaml.safe_load(config_file.read_text()))  # an old run's may hold paths
     refuse_users_triangles(output / "model")
     files: dict[str, Path | bytes] = dict(folder_files(output / "model"))
+    if (output / ENCODER_FOLDER).is_dir():
+        files |= {f"{ENCODER_FOLDER}/{path}": file for path, file in folder_files(output / ENCODER_FOLDER).items()}
     files |= {f"logs/{path}": file for path, file in _event_files(output / "logs").items()}
     files |= {CONFIG_FILE: _as_yaml(config).encode(), "results.json": output / "results.json"}
     script = config.pop("script")
@@ -105,5 +109,5 @@ def _event_files(logs: Path) -> dict[str, Path]:
 def _base_model(script: str, config: dict[str, Any]) -> str | None:
     """What training went on from that others have too: a Hub repository, or `BUNDLED`; None if it was nothing such."""
     flag = {"image_encoder": "initial", "hand_framing": "image_encoder"}.get(script, "init_from")
-    start = config.get(flag)
+    start = config.get(flag) or config.get("backbone")
     return start if isinstance(start, str) and (start == BUNDLED or is_hub_id(start)) else None

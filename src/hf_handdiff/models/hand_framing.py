@@ -38,11 +38,11 @@ class HandFrame:
 
     def to_square(self, points: torch.Tensor) -> torch.Tensor:
         """Points (B, K, 2) in crop units -> units of the square (0..1 across it)."""
-        return (points - self.centre[:, None]) @ self.turn.transpose(1, 2) / self.side[:, None, None] + 0.5
+        return turned(points - self.centre[:, None], self.turn.transpose(1, 2)) / self.side[:, None, None] + 0.5
 
     def from_square(self, points: torch.Tensor) -> torch.Tensor:
         """Points (B, K, 2) in units of the square -> crop units."""
-        return self.side[:, None, None] * (points - 0.5) @ self.turn + self.centre[:, None]
+        return turned(self.side[:, None, None] * (points - 0.5), self.turn) + self.centre[:, None]
 
     def crop(self, images: torch.Tensor, size: int | None = None) -> torch.Tensor:
         """Resample images (B, 3, S, S) so that the squares fill them; what lies outside is black. `size` px a side,
@@ -50,6 +50,12 @@ class HandFrame:
         """
         extent = images.shape[-1]
         return crop_squares(images, extent * self.centre, extent * self.side, self.angle, size or extent)
+
+
+def turned(points: torch.Tensor, turn: torch.Tensor) -> torch.Tensor:
+    """Points (B, K, 2) @ (B, 2, 2), whatever an autocast says: eight bits are half a pixel of a crop."""
+    with torch.autocast(device_type=points.device.type, enabled=False):
+        return points @ turn
 
 
 def frame_around_keypoints(points: torch.Tensor) -> HandFrame:

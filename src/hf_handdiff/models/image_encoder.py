@@ -24,7 +24,7 @@ from transformers.utils import ModelOutput
 
 from hf_handdiff.errors import InputError
 from hf_handdiff.models.base import HandModel, HandModelConfig, he_initialization
-from hf_handdiff.models.hand_framing import NUM_KEYPOINTS, HandFrame, HandFramingNet, frame_around_keypoints
+from hf_handdiff.models.hand_framing import NUM_KEYPOINTS, HandFrame, HandFramingNet, frame_around_keypoints, turned
 from hf_handdiff.models.hand_landmark_backbone import (
     TRUNK_CHANNELS,
     TRUNK_STRIDE,
@@ -357,17 +357,22 @@ class HandImageEncoder(HandModel):
         elif frame is not None:
             output = self._encode_square(frame.crop(pixel_values), frame)
         else:
-            frame = self.framing.decode(self.framing(pixel_values))
-            for _ in range(self.config.refinement_steps):
-                frame = frame_around_keypoints(self.landmarks(pixel_values, frame))
+            frame = self.find_frame(pixel_values)
             output = self._encode_square(frame.crop(pixel_values), frame)
         return output.to_tuple() if return_dict is False else output
+
+    def find_frame(self, pixel_values: torch.Tensor) -> HandFrame:
+        """The turned squares of crops (B, 3, S, S) in which `forward` looks for good."""
+        frame = self.framing.decode(self.framing(pixel_values))
+        for _ in range(self.config.refinement_steps):
+            frame = frame_around_keypoints(self.landmarks(pixel_values, frame))
+        return frame
 
     def _features(self, squares: torch.Tensor) -> tuple[list[torch.Tensor], torch.Tensor]:
         """The backbone's maps and pooled features of squares (B, 3, S, S) RGB in 0..1, black where there is nothing."""
         mean, std = self.config.image_mean, self.config.image_std
         if any(mean) or any(value != 1 for value in std):
-            squares = (squares - squares.new_tensor(mean).view(3, 1, 1)) / squares.new_tensor(std).view(3, 1, 1)
+            squares = (squares - _each_channel(mean, squares)) / _each_channel(std, squares)
         return self.backbone(squares)
 
     def landmarks(self, pixel_values: torch.Tensor, frame: HandFrame) -> torch.Tensor:
@@ -431,9 +436,14 @@ class HandImageEncoder(HandModel):
         )
 
 
+def _each_channel(values: Sequence[float], like: torch.Tensor) -> torch.Tensor:
+    """Three numbers as (3, 1, 1), made on the device of `like`."""
+    return torch.cat([like.new_full((1, 1, 1), value) for value in values])
+
+
 def _turn_back(joints: torch.Tensor, frame: HandFrame) -> torch.Tensor:
     """Joints (B, K, 3) of the upright square, turned about z as they are in the crop."""
-    return torch.cat([joints[..., :2] @ frame.turn, joints[..., 2:]], dim=-1)
+    return torch.cat([turned(joints[..., :2], frame.turn), joints[..., 2:]], dim=-1)
 
 
 def _sample(feature_map: torch.Tensor, keypoints: torch.Tensor) -> torch.Tensor:

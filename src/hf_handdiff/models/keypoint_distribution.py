@@ -78,7 +78,7 @@ class KeypointDistribution:
 
     def log_likelihood(self, error: torch.Tensor) -> torch.Tensor:
         """Of errors (B, 21, 2), up to a constant: (B,)."""
-        factor = torch.linalg.cholesky(self.full_covariance().float())
+        factor, _ = torch.linalg.cholesky_ex(self.full_covariance().float())  # without a look that waits for a GPU
         white = torch.linalg.solve_triangular(factor, error.flatten(1)[..., None].float(), upper=False)
         distance = white.square().sum((1, 2))
         log_volume = factor.diagonal(dim1=1, dim2=2).log().sum(-1)

@@ -7,6 +7,7 @@ import torch
 from huggingface_hub.dataclasses import strict
 from torch import nn
 
+from hf_handdiff.devices import to_device
 from hf_handdiff.errors import InputError
 from hf_handdiff.hand.layer import HandLayer
 from hf_handdiff.hand.mesh_kinds import is_open_topology, topology_digest
@@ -194,8 +195,9 @@ class MeshAutoencoder(HandModel):
         return self.config.latent_tokens, self.config.latent_channels
 
     def _latent_statistics(self, like: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        mean, std = self.config.latent_mean, self.config.latent_std
-        return torch.tensor(mean).to(like).view(self.latent_shape), torch.tensor(std).to(like).view(self.latent_shape)
+        both = torch.tensor([self.config.latent_mean, self.config.latent_std])
+        mean, std = to_device(both, like.device).to(like.dtype).view(2, *self.latent_shape)
+        return mean, std
 
     def encode(self, vertices: torch.Tensor) -> torch.Tensor:
         """(B, V, 3) m, wrist-relative -> normalised latents (B, T, C), about zero mean and unit variance."""

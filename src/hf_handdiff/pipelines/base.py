@@ -61,7 +61,7 @@ class HandPipeline(AnsweringPipeline):
         callback=None,
         device: torch.device | None = None,
     ) -> torch.Tensor:
-        """Stage 1: (B, N, 21, 3) m, view frame."""
+        """Stage 1: (B, N, 21, 3) m, view frame, on the CPU."""
         check_scheduler(self.joint_scheduler, "joint_scheduler")
         shape = (self.joint_denoiser.config.num_joints, 3)
         generators = hypothesis_generators(seeds, num_hypotheses, STAGE_JOINTS)
@@ -84,7 +84,7 @@ class HandPipeline(AnsweringPipeline):
             device=device or self._execution_device,
             generators=generators,
             **self._loop_hooks(STAGE_JOINTS, callback),
-        )
+        ).cpu()
 
     def sample_meshes(
         self,
@@ -98,13 +98,13 @@ class HandPipeline(AnsweringPipeline):
         callback=None,
         device: torch.device | None = None,
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Stage 2: vertices (B, N, V, 3) and joints (B, N, 21, 3), m, view frame."""
+        """Stage 2: vertices (B, N, V, 3) and joints (B, N, 21, 3), m, view frame, on the CPU."""
         check_scheduler(self.mesh_scheduler, "mesh_scheduler")
         generators = hypothesis_generators(seeds, num_hypotheses, STAGE_MESH)
         start = draw_noise(generators, len(seeds), self.mesh_autoencoder.latent_shape)
         if noise is not None:
             start = _checked_noise(noise, "mesh_noise", start.shape)
-        return sample_meshes(
+        vertices, joints = sample_meshes(
             self.mesh_latent_denoiser,
             self.mesh_autoencoder,
             self.mesh_scheduler,
@@ -117,6 +117,7 @@ class HandPipeline(AnsweringPipeline):
             generators=generators,
             **self._loop_hooks(STAGE_MESH, callback),
         )
+        return vertices.cpu(), joints.cpu()
 
     def _steps(self, given: int | None, name: str) -> int:
         return int(self.config[name] if given is None else given)

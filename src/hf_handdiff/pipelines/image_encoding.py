@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import torch
 
 from hf_handdiff import camera
+from hf_handdiff.devices import to_device
 from hf_handdiff.models.hand_detector import HandDetector
 from hf_handdiff.models.hand_framing import frame_around_keypoints
 from hf_handdiff.models.image_encoder import HandImageEncoderOutput
@@ -31,7 +32,7 @@ class ImageEncoding:
         hand_score: (B,) 0..1, NaN without images.
         side_score: (B,) 0..1, likewise.
         keypoint_agreement: (B,) 0..1, of the caller's keypoints with the image; NaN where one of the two is missing.
-        conditions: what stage 2 may see of them.
+        conditions: what stage 2 may see of them; on the encoder's device, all else here on the CPU.
         intrinsics: (B, 3, 3) px.
         crops: (B, 3) px; None without any image.
         encoded: the encoder's answer, whose feature map is sampled again for each hypothesis; None without images.
@@ -149,11 +150,12 @@ def stage2_conditions(
     count, view = joints.shape[1], encoding.view
     points = projections(joints, view)  # (B, N, 21, 2)
     conditions = encoding.conditions.repeat(count)
-    conditions.keypoints = points.flatten(0, 1)
+    conditions.keypoints = to_device(points.flatten(0, 1), conditions.keypoints.device)
     if encoding.encoded is not None:
         pixels = camera.view_to_pixels(points.flatten(1, 2), view, encoding.intrinsics)
-        places = camera.pixels_to_crop(pixels, encoding.crops).to(encoding.encoded.frame.centre)
-        features = image_encoder.sample_features(encoding.encoded, places).float().cpu()  # (B, N 21, C)
+        centre = encoding.encoded.frame.centre
+        places = to_device(camera.pixels_to_crop(pixels, encoding.crops), centre.device).to(centre.dtype)
+        features = image_encoder.sample_features(encoding.encoded, places).float()  # (B, N 21, C)
         conditions.point_features = features.unflatten(1, (count, -1)).flatten(0, 1)
     return conditions
 
@@ -192,6 +194,8 @@ def image_conditions(
 ) -> ImageConditions:
     """Sample the feature map at the keypoints and put everything that stage 2 sees of an image together.
 
+    Gradients reach the encoder through the features and its 3D points, not through where they are taken.
+
     Args:
         image_encoder: the encoder that made `encoded`.
         encoded: its output for B crops.
@@ -199,16 +203,22 @@ def image_conditions(
         crops: (B, 3) px.
         intrinsics: (B, 3, 3) px.
         view: the keypoints in their view frame.
+
+    Returns:
+        Float32, on the device of `encoded`.
     """
-    own = encoded.keypoints.float().cpu()
-    places = camera.pixels_to_crop(keypoints_px, crops)
-    places = torch.where(torch.isfinite(places), places, own)
-    features = image_encoder.sample_features(encoded, places.to(encoded.frame.centre))
+    own = encoded.keypoints.detach().float()
+    keypoints_px, crops, intrinsics, view = to_device((keypoints_px, crops, intrinsics, view), own.device)
+    with torch.autocast(own.device.type, enabled=False):
+        places = camera.pixels_to_crop(keypoints_px, crops)
+        places = torch.where(torch.isfinite(places), places, own)
+        features = image_encoder.sample_features(encoded, places.to(encoded.frame.centre.dtype))
+        joints = _encoder_joints(encoded, crops, intrinsics, view)
     return ImageConditions(
-        has_image=torch.ones(len(own)),
-        point_features=features.float().cpu(),
-        global_features=encoded.global_features.float().cpu(),
-        encoder_joints=_encoder_joints(encoded, crops, intrinsics, view),
+        has_image=torch.ones(len(own), device=own.device),
+        point_features=features.float(),
+        global_features=encoded.global_features.float(),
+        encoder_joints=joints,
         keypoints=view.points,
         keypoint_scores=view.scores,
         view_scale=view.scale,
@@ -218,6 +228,6 @@ def image_conditions(
 
 def _encoder_joints(encoded, crops, intrinsics, view: camera.KeypointView) -> torch.Tensor:
     """The encoder's 3D estimate (B, 21, 3) m in the view frame; its own frame looks at the middle of its square."""
-    middle = camera.crop_to_pixels(encoded.frame.centre.float().cpu()[:, None], crops)
+    middle = camera.crop_to_pixels(encoded.frame.centre.detach().float()[:, None], crops)
     to_own = camera.rotation_to_axis(camera.rays_of_pixels(middle, intrinsics)[:, 0])
-    return encoded.joints.float().cpu() @ to_own @ view.rotation.transpose(-1, -2)
+    return encoded.joints.float() @ to_own @ view.rotation.transpose(-1, -2)

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 
 from hf_handdiff.camera import UNKNOWN_VIEW_SCALE
+from hf_handdiff.devices import to_device
 from hf_handdiff.errors import InputError
 from hf_handdiff.models.keypoint_distribution import DEGREES_OF_FREEDOM, KeypointDistribution
 from hf_handdiff.models.mesh_latent_denoiser import ImageConditions
@@ -46,11 +47,12 @@ def denoise(
         (M, ...) the denoised sample, in the dtype of `noise`.
     """
     scheduler = copy.deepcopy(scheduler)
-    scheduler.set_timesteps(num_steps, device=noise.device)
+    scheduler.set_timesteps(num_steps)  # on the CPU: schedulers look at a time as at a number, which waits for a GPU
+    each_time = to_device(scheduler.timesteps, noise.device)
     draws = {"generator": generators} if "generator" in inspect.signature(scheduler.step).parameters else {}
     sample = noise * scheduler.init_noise_sigma
     for index, timestep in enumerate(progress(scheduler.timesteps)):
-        times = timestep.expand(sample.shape[0])
+        times = each_time[index].expand(sample.shape[0])
         clean = predict(scheduler.scale_model_input(sample, timestep), times)
         sample = scheduler.step(clean, timestep, sample, return_dict=False, **draws)[0].to(noise.dtype)
         if on_step is not None:
@@ -179,16 +181,17 @@ def sample_joints(
         **loop: `generators`, `progress` and `on_step` of `denoise`.
 
     Returns:
-        (B, N, 21, 3) m, wrist-relative, view frame, float32.
+        (B, N, 21, 3) m, wrist-relative, view frame, float32, on `device`.
     """
     batch, count = noise.shape[:2]
     device, dtype = _place(joint_denoiser, device)
-    middle = torch.zeros(batch, 2) if view_middle is None else view_middle
+    middle = torch.zeros(batch, 2, device=device) if view_middle is None else view_middle
     if keypoints.ndim == 3:
         keypoints = keypoints[:, None].expand(-1, count, -1, -1)
-    shared = [value.to(device, dtype).repeat_interleave(count, 0) for value in (scores, view_scale, middle)]
+    known = to_device((scores, view_scale, middle), device)
+    shared = [value.to(dtype).repeat_interleave(count, 0) for value in known]
     conditions = dict(zip(("keypoint_scores", "view_scale", "view_middle"), shared, strict=True))
-    conditions["keypoints"] = keypoints.flatten(0, 1).to(device, dtype)
+    conditions["keypoints"] = to_device(keypoints, device).flatten(0, 1).to(dtype)
     ignored = torch.zeros(batch * count, dtype=torch.bool, device=device)
 
     def predict(sample, times):
@@ -197,8 +200,8 @@ def sample_joints(
 
         return clean() if guidance_scale == 1.0 else guided(clean(), clean(ignored), guidance_scale)
 
-    start = noise.flatten(0, 1).to(device, dtype)
-    sample = denoise(scheduler, predict, start, num_steps, **loop).float().cpu()
+    start = to_device(noise, device).flatten(0, 1).to(dtype)
+    sample = denoise(scheduler, predict, start, num_steps, **loop).float()
     joints = sample.unflatten(0, (batch, count)) * joint_denoiser.config.joint_scale
     return joints - joints[:, :, :1]
 
@@ -232,7 +235,7 @@ def sample_meshes(
 
     Returns:
         Vertices (B, N, V, 3) m, wrist-relative, and the joints (B, N, 21, 3) m that are read off them; view frame,
-        float32.
+        float32, where the autoencoder's weights are, or on `device`.
     """
     batch, count = noise.shape[:2]
     device, dtype = _place(mesh_latent_denoiser, device)
@@ -241,11 +244,11 @@ def sample_meshes(
     use_image = torch.full((rows,), conditions is not None, device=device)
     ignored = torch.zeros(rows, dtype=torch.bool, device=device)
     if joints is None:
-        joints = torch.zeros(batch, count, mesh_latent_denoiser.config.num_joints, 3)
+        joints = torch.zeros(batch, count, mesh_latent_denoiser.config.num_joints, 3, device=device)
     if conditions is None:
         conditions = empty_conditions(mesh_latent_denoiser.config, batch)
-    joints = joints.flatten(0, 1).to(device, dtype)
-    conditions = conditions.to(device, dtype)
+    joints = to_device(joints, device).flatten(0, 1).to(dtype)
+    conditions = to_device(conditions, device).to(dtype)
     if len(conditions.has_image) == batch:
         conditions = conditions.repeat(count)
 
@@ -256,11 +259,11 @@ def sample_meshes(
         conditional = clean(use_joints, use_image)
         return conditional if guidance_scale == 1.0 else guided(conditional, clean(ignored, ignored), guidance_scale)
 
-    start = noise.flatten(0, 1).to(device, dtype)
+    start = to_device(noise, device).flatten(0, 1).to(dtype)
     latents = denoise(scheduler, predict, start, num_steps, **loop)
-    vertices = mesh_autoencoder.decode(latents.to(_place(mesh_autoencoder)[1])).float().cpu()
-    with torch.autocast("cpu", enabled=False):
-        joints = mesh_autoencoder.joint_regressor.float().cpu() @ vertices
+    vertices = mesh_autoencoder.decode(latents.to(_place(mesh_autoencoder)[1])).float()
+    with torch.autocast(vertices.device.type, enabled=False):
+        joints = to_device(mesh_autoencoder.joint_regressor, vertices.device).float() @ vertices
     vertices, joints = vertices - joints[:, :1], joints - joints[:, :1]
     return vertices.unflatten(0, (batch, count)), joints.unflatten(0, (batch, count))
 
