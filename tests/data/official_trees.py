@@ -1,6 +1,7 @@
 """Small FreiHAND and HO3D downloads in the exact official layout, made from posed hands."""
 
 import json
+import pickle
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,6 +10,7 @@ import torch
 from PIL import Image
 
 from hf_handdiff.hand.mano_layer import load_mano_layer
+from hf_handdiff.hand.open_hand import load_open_hand_arrays
 from hf_handdiff.synthetic.mano_format import python2_pickle, write_mano_pickle
 
 OPENGL = np.array([1.0, -1.0, -1.0])

@@ -162,13 +162,12 @@ class _Commands:
             "estimates": self.out / "estimates",
             "image_encoder": self.encoder_folder,
             "mesh_autoencoder": self.out / "autoencoder" / "model",
-            "hand": self.hand,
             "out": runs,
             "only": self.recipe.variants,
             "score_on": [f"{self.recipe.data_set}={self.out / 'corpus'}:evaluation"],
             **self.recipe.flags("ablations"),
         }
-        to_all = _script_flags(self.recipe.trainings)
+        to_all = _script_flags({"hand": self.hand, **self.recipe.trainings})
         yield Step("ablations", "ablations/ablate", [*_script_flags(flags), "--", *to_all], (runs,))
         table = {"runs": runs, "only": self.recipe.variants, "out": self.out / f"{self.recipe.name}.md"}
         yield Step(self.recipe.name, "ablations/table", _script_flags(table), (table["out"],))
