@@ -1,7 +1,12 @@
 """Recipes are checked before anything runs; what is done is skipped, what has changed is refused."""
 
 import json
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
 
+import numpy as np
 import pytest
 import run as run_script
 import yaml
@@ -11,6 +16,8 @@ from recipes.running import check_flags, forget, run_steps
 from recipes.steps import Step, steps_of
 
 from hf_handdiff.errors import InputError
+
+TRAIN = Path(run_script.__file__).parent
 
 
 @pytest.fixture
@@ -122,3 +129,62 @@ def test_done_steps_are_skipped_until_they_are_wanted_again(tmp_path):
     assert not (tmp_path / "conditions").exists()
     with pytest.raises(SystemExit):
         run_steps([step], tmp_path)
+
+
+TOY = {
+    "data_set": "freihand",
+    "corpus": {"validation_share": 0.34, "quiet": True},
+    "trainings": {
+        "report_to": "none",
+        "cpu": True,
+        "train_batch_size": 4,
+        "max_train_steps": 2,
+        "lr_warmup_steps": 1,
+        "validation_steps": 9,
+        "checkpointing_steps": 1,
+        "dataloader_num_workers": 0,
+    },
+    "image_encoder": {"initial": "bundled", "num_validation_images": 4},
+    "keypoint_distribution": {"num_samples": 8, "num_validation_images": 4},
+    "stage1": {"init_from": "bundled", "validation_samples": 4},
+    "autoencoder": {"principal_component_samples": 300},
+    "stage2": {"validation_samples": 4},
+    "calibrate": {"num_hypotheses": 2},
+    "evaluate": {"num_hypotheses": 2, "pictures": 0},
+}
+
+
+def test_the_whole_recipe_on_a_tree_of_renders(tmp_path):
+    """One command from the tree to the official scores and pred.zip; the second time it does nothing."""
+    pytest.importorskip("numba")
+    from hf_handdiff.synthetic import FreihandTree, write_tree
+
+    tree = write_tree(tmp_path / "tree", FreihandTree(60, 4, seed=1), progress=False)
+    recipe = recipe_file(tmp_path, **TOY)
+    command = [
+        sys.executable,
+        str(TRAIN / "run.py"),
+        "--recipe",
+        "freihand",
+        "--data",
+        str(tree),
+        "--config",
+        str(recipe),
+    ]
+    command += ["--hand", str(tree / "MANO_RIGHT.pkl"), "--out", str(tmp_path / "out")]
+    first = subprocess.run(command, capture_output=True, text=True)
+    assert first.returncode == 0, first.stderr[-3000:]
+    out = tmp_path / "out"
+    results = json.loads((out / "evaluate" / "results.json").read_text())
+    assert results["num_samples"] == 4 and results["settings"]["predicted_mesh"] == results["settings"]["true_mesh"]
+    scores = results["official"]["scores"]
+    assert scores["pa_mpvpe_mm"] == pytest.approx(results["accuracy"]["pa_mpvpe_mm"], abs=1e-3)
+    joints, vertices = json.loads(zipfile.ZipFile(out / "evaluate" / "pred.zip").read("pred.json"))
+    truth = np.array(json.loads((tree / "evaluation_xyz.json").read_text()))
+    assert scores["mpjpe_mm"] == pytest.approx(1000 * np.linalg.norm(joints - truth, axis=-1).mean(), abs=1e-6)
+    assert np.shape(vertices) == (4, 778, 3)
+    text = (out / "results.md").read_text()
+    assert "random hand, aligned" in text and "FreiHAND: official scores" in text and "| evaluate " in text
+    again = subprocess.run(command, capture_output=True, text=True)
+    assert again.returncode == 0 and again.stdout.count(": done") == 11, again.stderr[-3000:]
+    assert (out / "results.md").read_text() == text

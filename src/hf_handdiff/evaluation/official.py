@@ -168,7 +168,7 @@ def write_official_answer(
     def lists(official_points: Callable[[Answers], np.ndarray]) -> Iterator[str]:
         for part in answers():
             for points in official_points(part):
-                yield json.dumps(np.round(points, _DECIMALS).tolist())
+                yield json.dumps(_as_written(points).tolist())
 
     joints, vertices = (lambda part: layout.joints(part.joints)), (lambda part: layout.vertices(part.vertices))
     with replace_file(json_path) as temporary, open(temporary, "w") as file:
@@ -320,8 +320,14 @@ def summarise_official(parts: Sequence[_Measures]) -> dict[str, float]:
     return {name: value for name, value in figures.items() if math.isfinite(value)}
 
 
+def _as_written(points: np.ndarray) -> np.ndarray:
+    return np.round(points, _DECIMALS)
+
+
 def score_answers(answers: Iterable[Answers], layout: OfficialLayout, same_vertices: bool) -> dict[str, float] | None:
     """The official figures of answers (see `protocol.read_answers`); None where the truth is unknown.
+
+    Points are rounded as `write_official_answer` writes them, so that a script that reads the file says the same.
 
     Args:
         answers: of the images in order, in parts.
@@ -334,8 +340,8 @@ def score_answers(answers: Iterable[Answers], layout: OfficialLayout, same_verti
         knows_meshes = part.true_vertices is not None and np.isfinite(part.true_vertices).all()
         parts.append(
             official_measures(
-                layout.joints(part.joints),
-                layout.vertices(part.vertices),
+                _as_written(layout.joints(part.joints)),
+                _as_written(layout.vertices(part.vertices)),
                 layout.joints(part.true_joints),
                 layout.vertices(part.true_vertices) if knows_meshes else None,
                 layout,
