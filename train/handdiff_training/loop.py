@@ -221,9 +221,7 @@ def train(task: Task, args: argparse.Namespace) -> dict[str, float]:
         if hasattr(task.model, "config"):
             task.model.config.restricted_by = training_terms(task, args)
         with _averaged(ema, parameters):
-            for name, write in getattr(task, "also_saved", {}).items():
-                save_aside(output / name, write)
-            save_aside(output / "model", lambda folder: task.save(accelerator.unwrap_model(model), folder))
+            _save_models(task, accelerator.unwrap_model(model), output)
         with replace_file(output / "results.json") as file:
             file.write_text(json.dumps({"step": progress.step, **metrics}, indent=2))
         _say_what_was_made(task, args, output)
@@ -243,6 +241,13 @@ def _output_folder(path: str) -> Path:
     if reason is not None:
         raise InputError(f"--output_dir: expected a folder that can be written, got {path} ({reason})")
     return Path(path)
+
+
+def _save_models(task: Task, model: torch.nn.Module, output: Path) -> None:
+    """The finished `model` last: where it is, the training is done."""
+    for name, write in getattr(task, "also_saved", {}).items():
+        save_aside(output / name, write)
+    save_aside(output / "model", lambda folder: task.save(model, folder))
 
 
 def _say_what_was_made(task: Task, args: argparse.Namespace, output: Path) -> None:
