@@ -93,7 +93,7 @@ class HandFramingTask:
         generator = torch.Generator().manual_seed(20240607)
         angles, shifts, scales = [], [], []
         for rows in self.unseen.in_order():
-            batch = augment_batch(rows, generator, framing_of(self.encoder))
+            batch = to_device(augment_batch(rows, generator, framing_of(self.encoder)), self.encoder.device)
             found, truth = model.decode(model(batch["pixel_values"])), frame_around_keypoints(batch["keypoints"])
             hand = batch["has_hand"]
             difference = found.angle - truth.angle
@@ -105,7 +105,7 @@ class HandFramingTask:
             values = torch.cat(values)
             figures[f"{name}_median"] = values.median().item()
             figures[f"{name}_p90"] = values.quantile(0.9).item()
-        return figures, frame_sheet(batch["pixel_values"], found, truth)
+        return figures, frame_sheet(*to_device((batch["pixel_values"], found, truth), "cpu"))
 
     def save(self, model, folder):
         """The whole encoder, with this part trained."""
