@@ -78,7 +78,7 @@ def test_a_file_wins_over_its_base_flag_by_flag(tmp_path):
     "flags, problem",
     [
         ("--recipe ho3d", r"--data: expected .* train.txt \(ho3d\) for --recipe ho3d, .* has that of freihand"),
-        ("--recipe freihand --size huge", "--size: expected one of eight_gpus, one_gpu, two_cores, got 'huge'"),
+        ("--recipe freihand --size huge", "--size: expected one of eight_gpus, one_gpu, toy, two_cores, got 'huge'"),
         ("--recipe freihand --set stage9.seed=1", "--set: expected STEP.FLAG=VALUE with a step of trainings, corpus"),
         ("--recipe freihand --hand nowhere.pkl", "--hand: expected your MANO_RIGHT.pkl, there is no file nowhere.pkl"),
         ("--recipe freihand --until stage7", "--until: expected one of corpus, image_encoder, .* got 'stage7'"),
@@ -131,46 +131,13 @@ def test_done_steps_are_skipped_until_they_are_wanted_again(tmp_path):
         run_steps([step], tmp_path)
 
 
-TOY = {
-    "data_set": "freihand",
-    "corpus": {"validation_share": 0.34, "quiet": True},
-    "trainings": {
-        "report_to": "none",
-        "cpu": True,
-        "train_batch_size": 4,
-        "max_train_steps": 2,
-        "lr_warmup_steps": 1,
-        "validation_steps": 9,
-        "checkpointing_steps": 1,
-        "dataloader_num_workers": 0,
-    },
-    "image_encoder": {"initial": "bundled", "num_validation_images": 4},
-    "keypoint_distribution": {"num_samples": 8, "num_validation_images": 4},
-    "stage1": {"init_from": "bundled", "validation_samples": 4},
-    "autoencoder": {"principal_component_samples": 300},
-    "stage2": {"validation_samples": 4},
-    "calibrate": {"num_hypotheses": 2},
-    "evaluate": {"num_hypotheses": 2, "pictures": 0},
-}
-
-
 def test_the_whole_recipe_on_a_tree_of_renders(tmp_path):
     """One command from the tree to the official scores and pred.zip; the second time it does nothing."""
     pytest.importorskip("numba")
     from hf_handdiff.synthetic import FreihandTree, write_tree
 
     tree = write_tree(tmp_path / "tree", FreihandTree(60, 4, seed=1), progress=False)
-    recipe = recipe_file(tmp_path, **TOY)
-    command = [
-        sys.executable,
-        str(TRAIN / "run.py"),
-        "--recipe",
-        "freihand",
-        "--data",
-        str(tree),
-        "--config",
-        str(recipe),
-    ]
+    command = [sys.executable, str(TRAIN / "run.py"), "--recipe", "freihand", "--size", "toy", "--data", str(tree)]
     command += ["--hand", str(tree / "MANO_RIGHT.pkl"), "--out", str(tmp_path / "out")]
     first = subprocess.run(command, capture_output=True, text=True)
     assert first.returncode == 0, first.stderr[-3000:]
