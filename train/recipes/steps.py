@@ -10,7 +10,7 @@ from handdiff_training.flags import CONFIGS
 from recipes.reading import Recipe
 
 HANDDIFF = "handdiff"
-_TRAINED = ("image_encoder", "keypoint_distribution", "stage1", "autoencoder", "stage2")
+_AGAIN = "keypoint_distribution_again"
 _WITH_HANDS = ("stage1", "autoencoder", "stage2")  # those that make hands on the fly
 
 
@@ -59,7 +59,7 @@ def steps_of(recipe: Recipe, data: Path, hand: Path | None, out: Path) -> list[S
         *made.conditions(),
         made.training("stage1", conditions=out / "conditions"),
         made.training("autoencoder"),
-        made.stage2(),
+        *made.stage2(),
         made.assemble(),
         made.calibrate(),
         made.evaluate(),
@@ -85,19 +85,20 @@ class _Commands:
         first = self.out / "image_encoder" / "model"
         yield self.training("keypoint_distribution", corpus=self.out / "corpus", image_encoder=first)
 
-    def training(self, name: str, **inputs: Path) -> Step:
-        """A training script with its own config; the recipe's flags win over that."""
-        hand = {"hand": self.hand} if name in _WITH_HANDS else {}
+    def training(self, name: str, script: str | None = None, **inputs: Path) -> Step:
+        """A training script, by default called as the step, with its config; the recipe's flags win over it."""
+        script = script or name
+        hand = {"hand": self.hand} if script in _WITH_HANDS else {}
         flags = {
-            "config": CONFIGS / f"{name}.yaml",
+            "config": CONFIGS / f"{script}.yaml",
             **inputs,
             **hand,
             "output_dir": self.out / name,
             "resume_from_checkpoint": "latest",
             **self.recipe.trainings,
-            **self.recipe.flags(name),
+            **self.recipe.flags(script),
         }
-        return Step(name, name, _script_flags(flags), (self.out / name,), self.recipe.processes)
+        return Step(name, script, _script_flags(flags), (self.out / name,), self.recipe.processes)
 
     def conditions(self) -> Iterator[Step]:
         """What the encoder says of both splits; ablations also need its estimates as they are."""
@@ -117,18 +118,26 @@ class _Commands:
                 step = name if split == "train" else f"{name}_validation"
                 yield Step(step, "encode_corpus", _script_flags(flags), makes)
 
-    def stage2(self) -> Step:
+    def stage2(self) -> Iterator[Step]:
+        """From images or from what the encoder said of them; an encoder that learned with it errs differently then."""
         if self.recipe.end_to_end:
             seen = {"conditions": "none", "corpus": self.out / "corpus", "image_encoder": self.encoder_folder}
         else:
             seen = {"conditions": self.out / "conditions"}
         stage1, autoencoder = self.out / "stage1" / "model", self.out / "autoencoder" / "model"
-        return self.training("stage2", **seen, joint_denoiser=stage1, mesh_autoencoder=autoencoder)
+        yield self.training("stage2", **seen, joint_denoiser=stage1, mesh_autoencoder=autoencoder)
+        if self.encoder_learns:
+            learned = {"corpus": self.out / "corpus", "image_encoder": self.out / "stage2" / "image_encoder"}
+            yield self.training(_AGAIN, "keypoint_distribution", **learned)
+
+    @property
+    def encoder_learns(self) -> bool:
+        """Whether the encoder learns with stage 2."""
+        return self.recipe.end_to_end and float(self.recipe.flags("stage2").get("encoder_learning_rate", 0)) > 0
 
     def assemble(self) -> Step:
-        learns = self.recipe.end_to_end and self.recipe.flags("stage2").get("encoder_learning_rate", 0) > 0
         flags = {
-            "image_encoder": self.out / "stage2" / "image_encoder" if learns else self.encoder_folder,
+            "image_encoder": self.out / _AGAIN / "model" if self.encoder_learns else self.encoder_folder,
             "joint_denoiser": self.out / "stage1" / "model",
             "mesh_autoencoder": self.out / "autoencoder" / "model",
             "mesh_latent_denoiser": self.out / "stage2" / "model",
