@@ -166,3 +166,15 @@ def test_an_encoder_without_them_loads_as_before(tiny_pipeline, images, tmp_path
 def test_factors_are_counted_from_1():
     with pytest.raises(InputError, match="^keypoint_factors must be 1 or more"):
         HandImageEncoderConfig(keypoint_factors=0)
+
+
+def test_likelihood_is_the_same_under_autocast():
+    """Small noise beside factors a hundred times as large, as of a hand whose place alone is unknown."""
+    generator = torch.Generator().manual_seed(0)
+    factors = 0.3 * torch.randn(4, 21, 2, 6, generator=generator)
+    distribution = KeypointDistribution(factors, torch.full((4, 21), 0.003))
+    error = 0.1 * torch.randn(4, 21, 2, generator=generator)
+    expected = distribution.log_likelihood(error)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = distribution.log_likelihood(error)
+    assert torch.isfinite(expected).all() and torch.equal(found, expected)

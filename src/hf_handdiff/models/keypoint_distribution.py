@@ -77,9 +77,15 @@ class KeypointDistribution:
         return together @ together.transpose(-1, -2) + torch.diag_embed(own)
 
     def log_likelihood(self, error: torch.Tensor) -> torch.Tensor:
-        """Of errors (B, 21, 2), up to a constant: (B,)."""
-        factor, _ = torch.linalg.cholesky_ex(self.full_covariance().float())  # without a look that waits for a GPU
-        white = torch.linalg.solve_triangular(factor, error.flatten(1)[..., None].float(), upper=False)
+        """Of errors (B, 21, 2), up to a constant: (B,); in float32 whatever the precision around it, in less of which
+        small noise beside large factors is no covariance any more.
+        """
+        with torch.autocast(error.device.type, enabled=False):
+            return self.to(torch.float32)._log_likelihood(error.float())
+
+    def _log_likelihood(self, error: torch.Tensor) -> torch.Tensor:
+        factor, _ = torch.linalg.cholesky_ex(self.full_covariance())  # without a look that waits for a GPU
+        white = torch.linalg.solve_triangular(factor, error.flatten(1)[..., None], upper=False)
         distance = white.square().sum((1, 2))
         log_volume = factor.diagonal(dim1=1, dim2=2).log().sum(-1)
         tail = (DEGREES_OF_FREEDOM + error[0].numel()) / 2
