@@ -17,7 +17,8 @@ from hf_handdiff.hand.topology import JOINT_NAMES
 from hf_handdiff.images import load_image, open_image
 from hf_handdiff.models.hand_search import BuiltinHandDetector
 from hf_handdiff.pipelines.defaults import DEFAULT_AGGREGATION, NUM_HYPOTHESES
-from hf_handdiff.pipelines.doubts import LOW_AGREEMENT, LOW_SIDE_SCORE
+from hf_handdiff.pipelines.doubts import LOW_AGREEMENT
+from hf_handdiff.pipelines.hand_side import LOW_SIDE_SCORE
 from hf_handdiff.viz import PlacedHand, place_prediction, rig_of_output
 from hf_handdiff.viz.overlay import LOW_HAND_SCORE
 from hf_handdiff.viz.rig import HandRig

@@ -12,7 +12,7 @@ from hf_handdiff import DEFAULT_CHECKPOINT, CascadedHandPipeline
 from hf_handdiff.errors import InputError
 from hf_handdiff.models import HandImageEncoder
 from hf_handdiff.pipelines import doubts
-from hf_handdiff.pipelines.doubts import LOW_SIDE_SCORE
+from hf_handdiff.pipelines.hand_side import LOW_SIDE_SCORE
 
 FAST = {"num_hypotheses": 2, "num_inference_steps": 1, "num_mesh_inference_steps": 1, "generator": 0}
 
@@ -44,13 +44,10 @@ def sure_of_the_side(tiny_pipeline):
     return of
 
 
-def test_a_side_that_the_image_does_not_show_is_told(sure_of_the_side, photo, caplog):
-    out = sure_of_the_side(2.0)(photo, **FAST)
-    assert out.side_score[0] == pytest.approx(0.8808, abs=1e-3) and not caplog.messages
-    out = sure_of_the_side(-3.0)([photo, photo], handedness="left", **FAST)
-    assert out.side_score == pytest.approx([0.0474] * 2, abs=1e-3)
-    (message,) = caplog.messages
-    assert message.startswith("handedness: hands 0, 1 are told to be left and seen as right: side_score 0.05, 0.05")
+def test_an_encoder_that_says_the_same_of_both_views_knows_nothing(sure_of_the_side, photo, caplog):
+    assert sure_of_the_side(3.0)(photo, **FAST).side_score[0] > 0.99  # the mirror image is not looked at
+    assert sure_of_the_side(-3.0)(photo, **FAST).side_score[0] == pytest.approx(0.5, abs=1e-3)
+    assert not caplog.messages
 
 
 def test_without_image_or_head_there_is_no_side_score(sure_of_the_side, tiny_pipeline, photo, caplog):
@@ -69,13 +66,30 @@ def bundled():
     return pipeline
 
 
-def test_the_detector_tells_the_side_of_an_encoder_that_does_not(bundled, pytestconfig, caplog):
-    assert bundled.image_encoder.side_head is None
-    picture = pytestconfig.rootpath / "examples" / "hand_1.jpg"  # a right hand
-    assert bundled(picture, handedness="right", **FAST).side_score[0] > 0.5
+def with_undecided_side_head(pipeline):
+    """The encoder has a side head that always says that it does not know."""
+    encoder = pipeline.image_encoder
+    config = type(encoder.config).from_dict({**encoder.config.to_dict(), "side_hidden_size": 4})
+    undecided = HandImageEncoder(config)
+    undecided.load_state_dict(encoder.state_dict(), strict=False)
+    with torch.no_grad():
+        undecided.side_head.out.weight.zero_()
+        undecided.side_head.out.bias.zero_()
+    changed = CascadedHandPipeline(**{**pipeline.components, "image_encoder": undecided.eval()})
+    changed.set_progress_bar_config(disable=True)
+    return changed
+
+
+@pytest.mark.parametrize(
+    "change", [with_undecided_side_head, lambda pipeline: pipeline], ids=["both", "detector alone"]
+)
+def test_a_side_that_the_image_does_not_show_is_told(bundled, pytestconfig, caplog, change):
+    pipeline, picture = change(bundled), pytestconfig.rootpath / "examples" / "hand_1.jpg"  # a right hand
+    assert pipeline(picture, handedness="right", **FAST).side_score[0] > 0.5
     assert not any(message.startswith("handedness") for message in caplog.messages)
-    assert bundled(picture, handedness="left", **FAST).side_score[0] < LOW_SIDE_SCORE
-    assert caplog.messages[-1].startswith("handedness: the hand is told to be left and seen as right")
+    out = pipeline([picture, picture], handedness="left", **FAST)
+    assert (out.side_score < LOW_SIDE_SCORE).all()
+    assert caplog.messages[-1].startswith("handedness: hands 0, 1 are told to be left and seen as right: side_score 0.")
 
 
 @pytest.mark.parametrize("side", ["right", "left"])

@@ -7,46 +7,18 @@ import torch
 from diffusers.utils import logging
 
 from hf_handdiff import camera
-from hf_handdiff.models.hand_detector import HandDetector
 from hf_handdiff.models.image_encoder import HandImageEncoderOutput
 from hf_handdiff.models.keypoint_distribution import KeypointDistribution
+from hf_handdiff.pipelines.hand_side import LOW_SIDE_SCORE
 from hf_handdiff.pipelines.inputs import HandRequest
 
 logger = logging.get_logger(__name__)
 
-LOW_SIDE_SCORE = 0.1
-"""Below it the hand is taken to be of the other side: of FreiHAND's first 200 right hands 2 % are."""
-_SIDE_VIEW = 192
-"""Side in px of the square that the detector's network sees: as good as the 224 that it was trained at, and quicker."""
 LOW_AGREEMENT = 0.5
 """Below it the caller's 2D points are taken to be another hand's: chosen on validation renders."""
 _AGREES_WITHIN_STD = 3.0
 _AGREES_WITHIN_EXTENT = 0.15
 """A point agrees within so many standard deviations of the encoder's belief, or this share of the hand's extent."""
-
-
-def side_score(
-    encoded: HandImageEncoderOutput | None, pixels: torch.Tensor | None, hand_detector: HandDetector | None, count: int
-) -> torch.Tensor:
-    """How sure a network is that hands are of the side that was told.
-
-    The image encoder, if it was trained to tell; else the hand network of the detector, at the square in which the
-    encoder saw the hand.
-
-    Args:
-        encoded: the encoder's answer, or None.
-        pixels: (B, 3, S, S) the crops that it saw, of right hands or mirrored left ones.
-        hand_detector: of the checkpoint, or None.
-        count: B.
-
-    Returns:
-        (B,) 0..1; NaN where nothing can tell.
-    """
-    if encoded is not None and encoded.side_logit is not None:
-        return encoded.side_logit.float().sigmoid().cpu()
-    if encoded is None or hand_detector is None:
-        return torch.full((count,), torch.nan)
-    return hand_detector.hands(encoded.frame.crop(pixels, _SIDE_VIEW)).right_score.clone()
 
 
 def keypoint_agreement(encoded: HandImageEncoderOutput, request: HandRequest) -> torch.Tensor:

@@ -12,7 +12,8 @@ from hf_handdiff.models.image_encoder import HandImageEncoderOutput
 from hf_handdiff.models.joint_denoiser import noise_of_score, score_of_noise
 from hf_handdiff.models.keypoint_distribution import KeypointDistribution
 from hf_handdiff.models.mesh_latent_denoiser import ImageConditions
-from hf_handdiff.pipelines.doubts import keypoint_agreement, side_score
+from hf_handdiff.pipelines.doubts import keypoint_agreement
+from hf_handdiff.pipelines.hand_side import side_score
 from hf_handdiff.pipelines.image_processor import HandImageProcessor
 from hf_handdiff.pipelines.inputs import HandRequest
 from hf_handdiff.pipelines.second_look import look_again
@@ -65,7 +66,7 @@ def encode_image(
     The caller's keypoints, where given, replace the estimate everywhere: for stage 1 and as the places at which
     stage 2 samples image features (points that the caller left out are sampled at the estimate). Where the hands were a
     moment ago is known, the encoder looks there at once; else it looks again where it is in doubt. The hand detector's
-    network tells the side, of an encoder that does not.
+    network helps to tell the side.
     """
     encoded = crops = None
     if request.images is not None:
@@ -78,7 +79,7 @@ def encode_image(
         encoded = image_encoder(crops, frame=frame)
         if frame is None:
             encoded = look_again(image_encoder, crops, encoded)
-    side = side_score(encoded, crops, hand_detector, len(request.handedness))
+    side = side_score(image_encoder, encoded, crops, hand_detector, len(request.handedness))
     return _encoding(image_encoder, encoded, request, side)
 
 

@@ -159,7 +159,7 @@ def _write_meshes(stem: Path, pipeline: CascadedHandPipeline, output: Any, index
 
 
 def _report(record: dict[str, Any], whole_image: bool, written: str) -> list[str]:
-    from hf_handdiff.pipelines.doubts import LOW_SIDE_SCORE
+    from hf_handdiff.pipelines.hand_side import LOW_SIDE_SCORE
     from hf_handdiff.viz.overlay import LOW_HAND_SCORE
 
     error_mm = 1000.0 * float(np.mean(record["joint_std_m"]))
