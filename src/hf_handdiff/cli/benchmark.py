@@ -9,6 +9,8 @@ from pathlib import Path
 from hf_handdiff.cli.arguments import whole_number, whole_numbers
 from hf_handdiff.cli.pipeline_arguments import add_pipeline_arguments, checkpoint_digest, pipeline_options
 
+_MOST_LOOKS = 2  # of the image encoder, whatever the number of hypotheses: the second where it is in doubt
+
 
 def add_benchmark_parser(subparsers) -> None:
     """Add `benchmark` to the subparsers of `handdiff`; sets `run`, arguments -> exit status."""
@@ -19,7 +21,11 @@ def add_benchmark_parser(subparsers) -> None:
         "image encoder's share and how often it runs, the time from a fresh start to the first answer, and "
         "memory.",
     )
-    parser.add_argument("--image", metavar="PATH", help="(default: noise; the time does not depend on it)")
+    parser.add_argument(
+        "--image",
+        metavar="PATH",
+        help="a photo (default: noise, of which the encoder is in doubt and looks again, which takes longer)",
+    )
     parser.add_argument(
         "--num-hypotheses",
         type=whole_numbers(1),
@@ -46,7 +52,7 @@ def add_benchmark_parser(subparsers) -> None:
 
 
 def run_benchmark(arguments: argparse.Namespace) -> int:
-    """`handdiff benchmark`: returns the exit status, 1 if the image encoder ran more than once an image."""
+    """`handdiff benchmark`: returns the exit status, 1 if the image encoder ran more than twice an image."""
     import numpy as np
 
     from hf_handdiff import DEFAULT_CHECKPOINT
@@ -77,4 +83,4 @@ def run_benchmark(arguments: argparse.Namespace) -> int:
     if arguments.json is not None:
         with replace_file(arguments.json) as temporary:
             temporary.write_text(json.dumps(figures, indent=2) + "\n")
-    return 0 if figures["encoder_calls_per_image"] == 1 else 1
+    return 0 if figures["encoder_calls_per_image"] <= _MOST_LOOKS else 1
