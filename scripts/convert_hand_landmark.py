@@ -20,7 +20,8 @@ import torch
 from tflite_model import TfliteModel, copy_layers, copy_weights, random_images, read_from_wheel
 from torch import nn
 
-from hf_handdiff.models.image_encoder import HandImageEncoder, HandImageEncoderConfig
+from hf_handdiff.models.image_encoder import HandImageEncoder
+from hf_handdiff.models.image_encoder_config import HandImageEncoderConfig
 
 MODEL_NAME = "hand_landmark_full.tflite"
 INPUT_SIZE = 224

@@ -4,11 +4,8 @@ import torch
 from hf_handdiff.models.hand_framing import HandFrame
 from hf_handdiff.models.hand_landmark_backbone import SameConv2d
 from hf_handdiff.models.heatmap_refinement import refine_keypoints
-from hf_handdiff.models.image_encoder import (
-    HandImageEncoder,
-    HandImageEncoderConfig,
-    HandImageEncoderOutput,
-)
+from hf_handdiff.models.image_encoder import HandImageEncoder, HandImageEncoderOutput
+from hf_handdiff.models.image_encoder_config import HandImageEncoderConfig
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,8 @@ from transformers import ConvNextConfig, Dinov2Config, ResNetConfig
 from hf_handdiff.camera import project
 from hf_handdiff.data.augmentation import augment_batch
 from hf_handdiff.models.hand_landmark_backbone import SameConv2d
-from hf_handdiff.models.image_encoder import HandImageEncoder, HandImageEncoderConfig
+from hf_handdiff.models.image_encoder import HandImageEncoder
+from hf_handdiff.models.image_encoder_config import HandImageEncoderConfig
 
 
 def make_batch(count=4):

@@ -3,7 +3,8 @@
 from transformers import CONFIG_MAPPING, AutoConfig, AutoModel
 
 from hf_handdiff.models.hand_detector import HandDetector, HandDetectorConfig, HandDetectorOutput
-from hf_handdiff.models.image_encoder import HandImageEncoder, HandImageEncoderConfig, HandImageEncoderOutput
+from hf_handdiff.models.image_encoder import HandImageEncoder, HandImageEncoderOutput
+from hf_handdiff.models.image_encoder_config import HandImageEncoderConfig
 from hf_handdiff.models.joint_denoiser import JointDenoiser, JointDenoiserConfig
 from hf_handdiff.models.mesh_autoencoder import MeshAutoencoder, MeshAutoencoderConfig
 from hf_handdiff.models.mesh_latent_denoiser import MeshLatentDenoiser, MeshLatentDenoiserConfig
