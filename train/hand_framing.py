@@ -5,6 +5,7 @@ It may run before, after or beside image_encoder.py, which trains the rest and l
     accelerate launch train/hand_framing.py --config train/configs/hand_framing.yaml --corpus CORPUS \
         --image_encoder runs/image_encoder/model
 
+A share of every batch are photos (`--photos`, a corpus of label_photos.py), no source of them more than its cap.
 Without a flag it trains shortly, from the bundled encoder on a small corpus.
 """
 
@@ -15,6 +16,7 @@ from handdiff_training.encoding import framing_of
 from handdiff_training.flags import argument_parser, load_model, needed, parse, run
 from handdiff_training.image_batches import CorpusBatches
 from handdiff_training.loop import train
+from handdiff_training.photos import Photos, add_photo_flags, joined
 from handdiff_training.small_corpus import corpus_source
 from PIL import Image, ImageDraw
 
@@ -30,10 +32,13 @@ def framing_loss(raw: torch.Tensor, batch: dict[str, torch.Tensor]) -> tuple[tor
 
     Args:
         raw: (B, 47) of `HandFramingNet`.
-        batch: of `augment_batch`; images without a hand do not count.
+        batch: of `augment_batch`, or with photos; images without a hand do not count, and photos count as their labels
+            agree.
     """
     truth = frame_around_keypoints(batch["keypoints"])
     has_hand = batch["has_hand"].float()
+    if "keypoint_weight" in batch:
+        has_hand = has_hand * batch["keypoint_weight"].mean(1)
     total = has_hand.sum().clamp_min(1.0)
     points = batch["keypoints"]
     palm = (points[:, 5:18:4].mean(1) - points[:, 0]).norm(dim=-1)
@@ -64,6 +69,7 @@ class HandFramingTask:
         corpus = corpus_source(args.corpus)
         self.corpus = CorpusBatches(corpus, "train")
         self.unseen = CorpusBatches(corpus, args.validation_split, limit=args.num_validation_images)
+        self.photos = Photos(args.photos, args.photo_source_cap) if args.photos else None
         if args.quick_cpu_backward:
             use_quick_backward(self.model)
 
@@ -77,9 +83,12 @@ class HandFramingTask:
         ]
 
     def batch(self, batch_size, generator):
-        """Rows drawn with replacement, in crops of any turn, tight and loose, and as whole images."""
-        index = torch.randint(len(self.corpus), (batch_size,), generator=generator)
-        return augment_batch(self.corpus.rows(index), generator, framing_of(self.encoder))
+        """Rows drawn with replacement, in crops of any turn, tight and loose, and as whole images; and photos."""
+        augmentation = framing_of(self.encoder)
+        num_photos = round(batch_size * self.args.photo_share) if self.photos else 0
+        index = torch.randint(len(self.corpus), (batch_size - num_photos,), generator=generator)
+        renders = augment_batch(self.corpus.rows(index), generator, augmentation)
+        return joined(renders, self.photos.draw(num_photos, generator, augmentation)) if num_photos else renders
 
     def loss(self, model, batch, generator):
         """See `framing_loss`."""
@@ -89,37 +98,57 @@ class HandFramingTask:
         return framing_loss(model(pixels), batch)
 
     def validate(self, model):
-        """Median and 90th percentile of the angle, shift and scale errors on unseen images."""
+        """`frame_figures` on unseen images, and on photos of unseen sources."""
+        augmentation = framing_of(self.encoder)
         generator = torch.Generator().manual_seed(20240607)
-        angles, shifts, scales = [], [], []
-        for rows in self.unseen.in_order():
-            batch = to_device(augment_batch(rows, generator, framing_of(self.encoder)), self.encoder.device)
-            found, truth = model.decode(model(batch["pixel_values"])), frame_around_keypoints(batch["keypoints"])
+        batches = [augment_batch(rows, generator, augmentation) for rows in self.unseen.in_order()]
+        frames = self._frames(model, batches)
+        figures = frame_figures(*frames)
+        if self.photos:
+            photos = self._frames(model, self.photos.unseen(generator, augmentation))
+            figures |= {f"photos_{name}": value for name, value in frame_figures(*photos).items()}
+        return figures, frame_sheet(batches[0]["pixel_values"][batches[0]["has_hand"]], *frames)
+
+    def _frames(self, model, batches) -> tuple[HandFrame, HandFrame]:
+        """What is found in the crops that show a hand, and the truth, on the CPU."""
+        raw, points = [], []
+        for batch in batches:
             hand = batch["has_hand"]
-            difference = found.angle - truth.angle
-            angles.append(torch.atan2(difference.sin(), difference.cos()).abs().rad2deg()[hand])
-            shifts.append(((found.centre - truth.centre).norm(dim=-1) / truth.side)[hand])
-            scales.append((found.side / truth.side).log().abs()[hand])
-        figures = {}
-        for name, values in (("angle_deg", angles), ("shift_share", shifts), ("scale_log", scales)):
-            values = torch.cat(values)
-            figures[f"{name}_median"] = values.median().item()
-            figures[f"{name}_p90"] = values.quantile(0.9).item()
-        return figures, frame_sheet(*to_device((batch["pixel_values"], found, truth), "cpu"))
+            raw.append(model(batch["pixel_values"][hand].to(self.encoder.device)).cpu())
+            points.append(batch["keypoints"][hand])
+        return model.decode(torch.cat(raw)), frame_around_keypoints(torch.cat(points))
 
     def save(self, model, folder):
         """The whole encoder, with this part trained."""
         self.encoder.save_pretrained(folder)
 
 
+def frame_figures(found: HandFrame, truth: HandFrame) -> dict[str, float]:
+    """Median, 90th percentile and mean of the errors of angle (deg), shift (sides) and scale (log), and the share of
+    frames from which the landmark pass hardly finds the hand: turned by over 45 deg, or off by over a third."""
+    difference = found.angle - truth.angle
+    errors = {
+        "angle_deg": torch.atan2(difference.sin(), difference.cos()).abs().rad2deg(),
+        "shift_share": (found.centre - truth.centre).norm(dim=-1) / truth.side,
+        "scale_log": (found.side / truth.side).log().abs(),
+    }
+    figures = {}
+    for name, values in errors.items():
+        figures[f"{name}_median"] = values.median().item()
+        figures[f"{name}_p90"] = values.quantile(0.9).item()
+        figures[f"{name}_mean"] = values.mean().item()
+    lost = (errors["angle_deg"] > 45) | (errors["shift_share"] > 1 / 3)
+    figures["lost_%"] = 100 * lost.float().mean().item()
+    return figures
+
+
 def frame_sheet(pixels: torch.Tensor, found: HandFrame, truth: HandFrame, columns: int = 8) -> Image.Image:
-    """Crops with the true square (green), the found one (red), each with its upper side thick."""
-    size = pixels.shape[-1]
-    rows = -(-min(len(pixels), 32) // columns)
-    sheet = Image.new("RGB", (columns * size, rows * size))
-    corners = torch.tensor([[0.0, 0.0], [1.0, 0.0], [1.0, 1.0], [0.0, 1.0], [0.0, 0.0]]).expand(len(pixels), 5, 2)
+    """Crops with the true square (green), the found one (red), each with its upper side thick; the first 32 frames."""
+    shown, size = min(len(pixels), 32), pixels.shape[-1]
+    sheet = Image.new("RGB", (columns * size, -(-shown // columns) * size))
+    corners = torch.tensor([[0.0, 0.0], [1.0, 0.0], [1.0, 1.0], [0.0, 1.0], [0.0, 0.0]]).expand(len(found.side), 5, 2)
     outlines = [(found.from_square(corners), (255, 40, 40)), (truth.from_square(corners), (0, 255, 0))]
-    for index in range(min(len(pixels), 32)):
+    for index in range(shown):
         array = (255 * pixels[index]).round().to(torch.uint8).permute(1, 2, 0).numpy()
         picture = Image.fromarray(np.ascontiguousarray(array))
         draw = ImageDraw.Draw(picture)
@@ -139,6 +168,7 @@ def main(argv=None):
     add("--image_encoder", help="encoder whose framing pass is trained: folder, Hub id or bundled")
     add("--validation_split", default="validation")
     add("--num_validation_images", type=int, default=512)
+    add_photo_flags(parser)
     add("--pretrained_lr_factor", type=float, default=0.3, help="rate of the trunk over that of the head")
     add("--quick_cpu_backward", action="store_true", help="see cpu_depthwise.py; for CPUs with bfloat16 units")
     args = parse(parser, argv)

@@ -30,10 +30,11 @@ from handdiff_training.encoding import with_new_head
 from handdiff_training.flags import argument_parser, load_model, needed, or_none, parse, run
 from handdiff_training.image_batches import CorpusBatches
 from handdiff_training.loop import save_aside, train
+from handdiff_training.photos import Photos, add_photo_flags, joined
 from handdiff_training.small_corpus import corpus_source
 from PIL import Image, ImageDraw
 
-from hf_handdiff.data.augmentation import FRAMED, AugmentationConfig, augment_batch, centre_crop_batch
+from hf_handdiff.data.augmentation import FRAMED, augment_batch, centre_crop_batch
 from hf_handdiff.devices import to_device
 from hf_handdiff.evaluation.metrics import pa_error
 from hf_handdiff.hand.topology import BONES
@@ -62,12 +63,7 @@ class ImageEncoderTask:
         corpus = corpus_source(args.corpus)
         self.corpus = CorpusBatches(corpus, "train")
         self.unseen = CorpusBatches(corpus, args.validation_split, limit=args.num_validation_images)
-        self.photos = self.unseen_photos = None
-        if args.photos:
-            photos = {"more_columns": ["keypoint_weight"], "flag": "--photos"}
-            self.photos = CorpusBatches(args.photos, "train", **photos)
-            self.unseen_photos = CorpusBatches(args.photos, "validation", **photos)
-            self.photo_odds = capped_odds(self.photos.column("source"), args.photo_source_cap)
+        self.photos = Photos(args.photos, args.photo_source_cap) if args.photos else None
         if args.mirrored_share and self.model.side_head is None:
             self.model = self._with_side_head(self.model)
         if args.gradient_checkpointing:
@@ -107,8 +103,7 @@ class ImageEncoderTask:
         index = torch.randint(len(self.corpus), (batch_size - num_photos,), generator=generator)
         renders = augment_batch(self.corpus.rows(index), generator, self.augmentation)
         if num_photos:
-            chosen = self.photos.rows(torch.multinomial(self.photo_odds, num_photos, True, generator=generator))
-            renders = _joined(renders, _augmented_photos(chosen, generator, self.augmentation))
+            renders = joined(renders, self.photos.draw(num_photos, generator, self.augmentation))
         return _some_mirrored(renders, self.args.mirrored_share, generator) if self.args.mirrored_share else renders
 
     def loss(self, model, batch, generator):
@@ -136,8 +131,7 @@ class ImageEncoderTask:
             picture = keypoint_sheet(batches[0], outputs[0]["keypoints"])
         if self.photos:
             generator = torch.Generator().manual_seed(20240607)
-            photos = self.unseen_photos.in_order()
-            batches = [_augmented_photos(rows, generator, self.augmentation) for rows in photos]
+            batches = self.photos.unseen(generator, self.augmentation)
             answers = [self._answer(model, batch) for batch in batches]
             figures |= photo_figures(batches, [answer["keypoints"] for answer in answers])
             if model.side_head is not None:
@@ -163,27 +157,6 @@ class ImageEncoderTask:
         logits = [[self._answer(model, batch)["side_logit"] for batch in flipped], [x["side_logit"] for x in answers]]
         mirrored, right = (torch.cat([x[hand] for x, hand in zip(part, hands, strict=True)]) for part in logits)
         return side_figures(right, mirrored)
-
-
-def capped_odds(sources: list[str], cap: int) -> torch.Tensor:
-    """Odds (n,) of rows to be drawn: a source with more than `cap` rows counts as `cap`."""
-    return torch.tensor([min(1.0, cap / sources.count(source)) for source in sources])
-
-
-def _augmented_photos(
-    rows: dict, generator: torch.Generator, augmentation: AugmentationConfig
-) -> dict[str, torch.Tensor]:
-    """Rows of a corpus of photos as `encoder_loss` takes them."""
-    batch = augment_batch(rows, generator, augmentation)
-    no_size = torch.zeros(len(batch["has_hand"]), dtype=torch.bool)
-    return {**batch, "keypoint_weight": rows["keypoint_weight"], "is_metric": no_size}
-
-
-def _joined(renders: dict[str, torch.Tensor], photos: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """One batch of both."""
-    known = torch.ones_like(renders["keypoints"][..., 0])
-    renders = {**renders, "keypoint_weight": known, "is_metric": torch.ones_like(renders["has_hand"])}
-    return {name: torch.cat([renders[name], photos[name]]) for name in renders}
 
 
 def _some_mirrored(batch: dict[str, torch.Tensor], share: float, generator: torch.Generator) -> dict[str, torch.Tensor]:
@@ -287,13 +260,11 @@ def main(argv=None):
         "or numbers; default: those of its configuration")  # fmt: skip
     add("--image_size", type=int, help="side of the crops of a new encoder in px; default: 224")
     add("--gradient_checkpointing", action="store_true", help="of such a backbone: less memory, more time")
-    add("--photos", type=or_none, help="corpus of label_photos.py; default: none")
-    add("--photo_share", type=float, default=0.3, help="share of photos in a batch")
+    add_photo_flags(parser)
     add(
         "--mirrored_share", type=float, default=0.0, help="share of the crops that are mirrored, to learn the side from"
     )
     add("--side_hidden_size", type=int, default=64, help="of a new head of the side")
-    add("--photo_source_cap", type=int, default=300, help="rows that a source of photos counts for at the most")
     add("--validation_split", default="validation", help="split of the corpus that is never trained on")
     add("--num_validation_images", type=int, default=512)
     add(
