@@ -7,18 +7,27 @@ The folder holds the small test sets of mmpose (`mmpose_freihand`, `mmpose_inter
 nothing here is ever trained on. A set that is absent is skipped.  For every checkpoint the refined keypoints
 and, beside them, the landmark head alone are measured; crops are 1.4 times the larger side of the keypoints'
 box, upright, left hands mirrored.
+
+MediaPipe puts the joints at other places than this hand does. With `--landmark-network` and `--renders` its points are
+also brought to this hand's joints first, by the map that `train/label_photos.py` fits.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 from PIL import Image, ImageDraw
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "train"))  # where the package handdiff_training lies
+
+from handdiff_training.image_batches import CorpusBatches
+from handdiff_training.joint_definitions import DefinitionMap, fit_definitions
 
 from hf_handdiff.camera import BOX_MARGIN, crop_image, crop_of_box
 from hf_handdiff.hand.topology import BONES
@@ -173,6 +182,19 @@ def print_errors(title: str, hands: list[AnnotatedHand], error: np.ndarray) -> N
         )
 
 
+def print_mapped(
+    hands: list[AnnotatedHand], truth: np.ndarray, refined: np.ndarray, definitions: DefinitionMap
+) -> None:
+    """`print_errors` against MediaPipe's points, brought to this hand's joints."""
+    chosen = [i for i, hand in enumerate(hands) if hand.dataset.startswith("mediapipe")]
+    if chosen:
+        mapped = definitions(torch.from_numpy(truth[chosen]).float()).numpy()
+        distance = np.linalg.norm(refined[chosen] - mapped, axis=-1)
+        print_errors(
+            "refined keypoints, MediaPipe's brought to this hand's joints", [hands[i] for i in chosen], distance
+        )
+
+
 def draw_sheet(crops, truth, estimates, captions, columns: int = 7, tile: int = 224) -> Image.Image:
     """Crops with the truth (green) and the estimate (red; MediaPipe's own answer counts as truth)."""
     rows = -(-len(crops) // columns)
@@ -196,10 +218,18 @@ def main() -> None:
     parser.add_argument("checkpoints", nargs="+", help="folders or Hub ids of image encoders")
     parser.add_argument("--root", type=Path, required=True, help="folder with the test sets")
     parser.add_argument("--one-look", action="store_true", help="without the second look of pipelines")
+    parser.add_argument("--landmark-network", type=Path, help="of scripts/convert_hand_landmark.py")
+    parser.add_argument("--renders", help="corpus whose validation split the joints' definitions are fitted on")
     parser.add_argument("--sheet", type=Path, help="PNG to write: annotated hands and some evaluation images")
     args = parser.parse_args()
+    if (args.landmark_network is None) != (args.renders is None):
+        parser.error("--landmark-network, --renders: expected both or neither")
 
     hands = read_hands(args.root)
+    definitions = None
+    if args.landmark_network:
+        teacher = HandImageEncoder.from_pretrained(args.landmark_network).eval()
+        definitions = fit_definitions(teacher, CorpusBatches(args.renders, "validation", flag="--renders")).plane
     for checkpoint in args.checkpoints:
         model = HandImageEncoder.from_pretrained(checkpoint).eval()
         pairs = [make_crop(hand, model.config.image_size) for hand in hands]
@@ -208,6 +238,8 @@ def main() -> None:
         print(f"{checkpoint}: mean hand score {hand_scores.mean():.3f}, mean keypoint score {scores.mean():.3f}")
         for title, estimate in (("landmark head alone", initial), ("refined keypoints", refined)):
             print_errors(title, hands, np.linalg.norm(estimate - truth, axis=-1))
+        if definitions:
+            print_mapped(hands, truth, refined, definitions)
     if args.sheet:
         annotated = [i for i, hand in enumerate(hands) if not hand.dataset.startswith("mediapipe")]
         others = [i for i in range(len(hands)) if i not in set(annotated)]

@@ -20,16 +20,14 @@ from pathlib import Path
 import numpy as np
 import torch
 from datasets import Dataset, Features, Sequence, Value
-from handdiff_training.encoder_loss import view_joints
 from handdiff_training.flags import BUNDLED, FlagParser, load_model, run
 from handdiff_training.image_batches import CorpusBatches
-from handdiff_training.joint_definitions import DefinitionMap, fit_definition_map, lay_upon
+from handdiff_training.joint_definitions import Definitions, fit_definitions, hand_sizes
 from PIL import Image
 from tqdm.auto import tqdm
 
 from hf_handdiff.camera import default_intrinsics, fit_translation
 from hf_handdiff.data.annotated_rows import annotated_row
-from hf_handdiff.data.augmentation import centre_crop_batch
 from hf_handdiff.data.features import CORPUS_FEATURES
 from hf_handdiff.data.shards import shard_name
 from hf_handdiff.errors import InputError
@@ -55,35 +53,6 @@ PHOTO_FEATURES = Features(
         "source": Value("string"),
     }
 )
-
-
-@dataclass
-class Definitions:
-    """Maps to the open hand's joints: of points in the picture and of points in space."""
-
-    plane: DefinitionMap
-    space: DefinitionMap
-
-
-@torch.no_grad()
-def fit_definitions(teacher: HandImageEncoder, renders: CorpusBatches) -> Definitions:
-    """Fitted on renders that the landmark network sees well."""
-    found = {name: [] for name in ("plane", "space", "keypoints", "joints")}
-    for rows in tqdm(renders.in_order(64), total=-(-len(renders) // 64), desc="definitions"):
-        batch = centre_crop_batch(rows, upright=True)
-        output, truth = teacher(batch["pixel_values"], framed=True), batch["keypoints"]
-        off = (output.keypoints - truth).norm(dim=-1) / hand_sizes(truth)[:, None]
-        easy = batch["has_hand"].bool() & (off.median(1).values < 0.08)
-        easy &= batch["keypoints_visible"].float().mean(1) > 0.7
-        for name, value in zip(found, (output.keypoints, output.joints, truth, view_joints(batch)), strict=True):
-            found[name].append(value[easy])
-    points, space, keypoints, joints = (torch.cat(values) for values in found.values())
-    return Definitions(fit_definition_map(points, keypoints), fit_definition_map(space, lay_upon(joints, space)))
-
-
-def hand_sizes(points: torch.Tensor) -> torch.Tensor:
-    """Longer sides (B,) of the boxes round points (B, K, 2)."""
-    return (points.amax(1) - points.amin(1)).amax(-1)
 
 
 def read_photo(folder: Path, row: dict) -> tuple[torch.Tensor, torch.Tensor]:

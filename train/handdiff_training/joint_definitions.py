@@ -9,6 +9,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
+from tqdm.auto import tqdm
+
+from handdiff_training.encoder_loss import view_joints
+from handdiff_training.image_batches import CorpusBatches
+from hf_handdiff.data.augmentation import centre_crop_batch
+from hf_handdiff.models import HandImageEncoder
 
 WRIST, THUMB, INDEX, LITTLE = 0, 2, 5, 17
 
@@ -52,6 +58,35 @@ def lay_upon(moving: torch.Tensor, fixed: torch.Tensor) -> torch.Tensor:
     rotation = (u * sign[:, None]) @ vh
     scale = (s * sign).sum(-1) / a.square().sum((1, 2))
     return scale[:, None, None] * a @ rotation + fixed.mean(1, keepdim=True)
+
+
+@dataclass
+class Definitions:
+    """Maps to the open hand's joints: of points in the picture and of points in space."""
+
+    plane: DefinitionMap
+    space: DefinitionMap
+
+
+@torch.no_grad()
+def fit_definitions(teacher: HandImageEncoder, renders: CorpusBatches) -> Definitions:
+    """Fitted on renders that the landmark network sees well."""
+    found = {name: [] for name in ("plane", "space", "keypoints", "joints")}
+    for rows in tqdm(renders.in_order(64), total=-(-len(renders) // 64), desc="definitions"):
+        batch = centre_crop_batch(rows, upright=True)
+        output, truth = teacher(batch["pixel_values"], framed=True), batch["keypoints"]
+        off = (output.keypoints - truth).norm(dim=-1) / hand_sizes(truth)[:, None]
+        easy = batch["has_hand"].bool() & (off.median(1).values < 0.08)
+        easy &= batch["keypoints_visible"].float().mean(1) > 0.7
+        for name, value in zip(found, (output.keypoints, output.joints, truth, view_joints(batch)), strict=True):
+            found[name].append(value[easy])
+    points, space, keypoints, joints = (torch.cat(values) for values in found.values())
+    return Definitions(fit_definition_map(points, keypoints), fit_definition_map(space, lay_upon(joints, space)))
+
+
+def hand_sizes(points: torch.Tensor) -> torch.Tensor:
+    """Longer sides (B,) of the boxes round points (B, K, 2)."""
+    return (points.amax(1) - points.amin(1)).amax(-1)
 
 
 def _basis(points: torch.Tensor) -> torch.Tensor:
