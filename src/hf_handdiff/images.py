@@ -16,6 +16,7 @@ from typing import Any, BinaryIO, Union
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from hf_handdiff.colour_profiles import in_srgb
 from hf_handdiff.errors import InputError
 from hf_handdiff.image_formats import (
     IMAGE_FORMATS,
@@ -69,7 +70,8 @@ def load_image(source: ImageInput, name: str = "images") -> np.ndarray:
     Args:
         source: a path to a file of one of the formats in `IMAGE_FORMATS`, a `PIL.Image.Image`, or an (H, W, 3)
             uint8 RGB array. Transparent pixels are laid over white; grey, palette, CMYK and 16-bit images
-            are converted; of an animation the first frame is taken.
+            are converted, colours to sRGB where the file has a profile of others; of an animation the first
+            frame is taken.
         name: what the argument is called in an error message.
 
     Raises:
@@ -172,14 +174,14 @@ def _to_rgb(image: Image.Image, name: str, label: str) -> Image.Image:
     if image.mode == "I" or image.mode.startswith("I;16"):
         return _sixteen_bits_to_rgb(image, name, label)
     if image.mode in _ALPHA_MODES or "transparency" in image.info:
-        rgba = image.convert("RGBA")
+        rgba = in_srgb(image.convert("RGBA"))
         white = Image.new("RGBA", rgba.size, (255, 255, 255, 255))
         return Image.alpha_composite(white, rgba).convert("RGB")
     if image.mode == "F":
         raise InputError(
             f"{name}: {label} holds floating-point pixels of unknown range; expected 8 or 16 bits a channel"
         )
-    return image.convert("RGB")
+    return in_srgb(image if image.mode == "CMYK" else image.convert("RGB")).convert("RGB")
 
 
 def _sixteen_bits_to_rgb(image: Image.Image, name: str, label: str) -> Image.Image:
