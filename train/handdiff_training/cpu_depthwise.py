@@ -23,19 +23,19 @@ class _DepthwiseConv2d(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, x, weight, bias, stride, near, far):
+        ctx.stride, ctx.near, ctx.shape = stride, near, x.shape
+        ctx.padding = near if near == far else 0
+        if near != far:
+            x = F.pad(x, (near, far, near, far))
         ctx.save_for_backward(x, weight)
-        ctx.stride, ctx.near, ctx.far = stride, near, far
-        if near == far:
-            return F.conv2d(x, weight, bias, stride, near, groups=x.shape[1])
-        return F.conv2d(F.pad(x, (near, far, near, far)), weight, bias, stride, groups=x.shape[1])
+        return F.conv2d(x, weight, bias, stride, ctx.padding, groups=x.shape[1])
 
     @staticmethod
     def backward(ctx, grad):
         x, weight = ctx.saved_tensors
         grad = grad.contiguous(memory_format=torch.channels_last)
-        grad_x = _input_gradient(grad, weight, x.shape, ctx.stride, ctx.near) if ctx.needs_input_grad[0] else None
-        padded = F.pad(x, (ctx.near, ctx.far, ctx.near, ctx.far))
-        grad_weight = _weight_gradient(grad, padded, weight, ctx.stride)
+        grad_x = _input_gradient(grad, weight, ctx.shape, ctx.stride, ctx.near) if ctx.needs_input_grad[0] else None
+        grad_weight = _weight_gradient(grad, x, weight, ctx.stride, ctx.padding)
         return grad_x, grad_weight, grad.sum(dim=(0, 2, 3)), None, None, None
 
 
@@ -46,9 +46,8 @@ def _input_gradient(grad, weight, shape, stride, near):
     if stride == 1:
         return F.conv2d(grad, flipped, padding=kernel - 1 - near, groups=channels)
     count, _, height, width = shape
-    spread = torch.zeros(
-        (count, channels, height + kernel - 1, width + kernel - 1), dtype=grad.dtype, device=grad.device
-    ).contiguous(memory_format=torch.channels_last)
+    extent = (count, channels, height + kernel - 1, width + kernel - 1)
+    spread = torch.empty(extent, dtype=grad.dtype, device=grad.device, memory_format=torch.channels_last).zero_()
     first = kernel - 1 - near
     rows = slice(first, first + stride * grad.shape[2], stride)
     columns = slice(first, first + stride * grad.shape[3], stride)
@@ -56,9 +55,12 @@ def _input_gradient(grad, weight, shape, stride, near):
     return F.conv2d(spread, flipped, groups=channels)
 
 
-def _weight_gradient(grad, padded, weight, stride):
-    """Gradient of the weight (C, 1, k, k) from the padded input, 3x3 taps at a time."""
-    kernel, channels = weight.shape[-1], weight.shape[0]
+def _weight_gradient(grad, x, weight, stride, padding):
+    """Gradient of the weight (C, 1, k, k); that of a 5x5 kernel 3x3 taps at a time, from the padded input."""
+    kernel = weight.shape[-1]
+    if kernel == 3:
+        return _quick_weight_gradient(grad, x, weight, stride, padding)
+    padded = F.pad(x, (padding,) * 4) if padding else x
     result = torch.empty_like(weight)
     extent = [stride * (size - 1) + 3 for size in grad.shape[2:]]
     taps = weight[:, :, :3, :3].contiguous()
@@ -66,20 +68,15 @@ def _weight_gradient(grad, padded, weight, stride):
         for column in range(0, kernel - 2, 2):
             window = padded[:, :, row : row + extent[0], column : column + extent[1]]
             window = window.contiguous(memory_format=torch.channels_last)
-            result[:, :, row : row + 3, column : column + 3] = torch.ops.aten.convolution_backward(
-                grad,
-                window,
-                taps,
-                None,
-                [stride] * 2,
-                [0, 0],
-                [1, 1],
-                False,
-                [0, 0],
-                channels,
-                [False, True, False],
-            )[1]
+            result[:, :, row : row + 3, column : column + 3] = _quick_weight_gradient(grad, window, taps, stride, 0)
     return result
+
+
+def _quick_weight_gradient(grad, x, weight, stride, padding):
+    """oneDNN's, for 3x3 kernels."""
+    wanted = [False, True, False]
+    shape = [[stride] * 2, [padding] * 2, [1, 1], False, [0, 0], weight.shape[0]]
+    return torch.ops.aten.convolution_backward(grad, x, weight, None, *shape, wanted)[1]
 
 
 def _forward(self: nn.Conv2d, x: torch.Tensor) -> torch.Tensor:
