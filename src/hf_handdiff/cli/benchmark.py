@@ -9,7 +9,7 @@ from pathlib import Path
 from hf_handdiff.cli.arguments import whole_number, whole_numbers
 from hf_handdiff.cli.pipeline_arguments import add_pipeline_arguments, checkpoint_digest, pipeline_options
 
-_MOST_LOOKS = 2  # of the image encoder, whatever the number of hypotheses: the second where it is in doubt
+_MOST_LOOKS = 3  # of the image encoder, whatever the number of hypotheses: where it doubts, again, and the mirror image
 
 
 def add_benchmark_parser(subparsers) -> None:
