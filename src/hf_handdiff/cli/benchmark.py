@@ -52,7 +52,7 @@ def add_benchmark_parser(subparsers) -> None:
 
 
 def run_benchmark(arguments: argparse.Namespace) -> int:
-    """`handdiff benchmark`: returns the exit status, 1 if the image encoder ran more than twice an image."""
+    """`handdiff benchmark`: returns the exit status, 1 if the image encoder ran more than three times an image."""
     import numpy as np
 
     from hf_handdiff import DEFAULT_CHECKPOINT
