@@ -20,7 +20,7 @@ from hf_handdiff.errors import InputError
 
 @torch.no_grad()
 def averaged(older: HandImageEncoder, newer: HandImageEncoder, share: float) -> HandImageEncoder:
-    """`newer`, its weights changed to `share` of its own and the rest of `older`'s.
+    """`newer` itself, its weights changed in place to `share` (0..1) of its own and the rest of `older`'s.
 
     Raises:
         InputError: they are not of one shape.

@@ -70,7 +70,12 @@ class Definitions:
 
 @torch.no_grad()
 def fit_definitions(teacher: HandImageEncoder, renders: CorpusBatches) -> Definitions:
-    """Fitted on renders that the landmark network sees well."""
+    """Fitted on renders that the landmark network sees well: half of the joints within 8 % of the hand, 70 % visible.
+
+    Args:
+        teacher: MediaPipe's landmark network as an encoder (scripts/convert_hand_landmark.py).
+        renders: a split of a corpus, with true keypoints (21, 2) px and joints (21, 3) m.
+    """
     found = {name: [] for name in ("plane", "space", "keypoints", "joints")}
     for rows in tqdm(renders.in_order(64), total=-(-len(renders) // 64), desc="definitions"):
         batch = centre_crop_batch(rows, upright=True)
