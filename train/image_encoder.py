@@ -38,9 +38,11 @@ from hf_handdiff.data.augmentation import FRAMED, augment_batch, centre_crop_bat
 from hf_handdiff.devices import to_device
 from hf_handdiff.evaluation.metrics import pa_error
 from hf_handdiff.hand.topology import BONES
+from hf_handdiff.models.hand_landmark_backbone import BACKBONE_STAGES
 from hf_handdiff.models.image_encoder import HandImageEncoder
 
 _HEAD_BATCHES = 8
+_STAGES = ("stem", "stem_depthwise", "stem_project", *BACKBONE_STAGES)
 
 
 class ImageEncoderTask:
@@ -69,6 +71,8 @@ class ImageEncoderTask:
         if args.gradient_checkpointing:
             use_gradient_checkpointing(self.model)
         self.model.framing.requires_grad_(False)  # the framing pass is trained by itself: hand_framing.py
+        for stage in args.frozen:
+            self.model.backbone.get_submodule(stage).requires_grad_(False)
         if args.quick_cpu_backward:
             use_quick_backward(self.model)
 
@@ -239,6 +243,8 @@ def _check_start(args, parser) -> None:
         if getattr(args, flag) is not None and not args.backbone:
             parser.error(f"--{flag}: expected with --backbone; the encoder of --initial has its own")
     args.image_size = args.image_size or 224
+    if args.frozen and args.backbone:
+        parser.error("--frozen: expected with --initial alone; it names stages of the built-in backbone")
 
 
 def main(argv=None):
@@ -273,6 +279,8 @@ def main(argv=None):
         default=0.1,
         help="rate of the converted part over that of the new part",
     )
+    add("--frozen", nargs="+", choices=_STAGES, default=[], metavar="STAGE", help="stages of the built-in backbone "
+        f"that are not trained, for quicker steps: {', '.join(_STAGES)}")  # fmt: skip
     add(
         "--quick_cpu_backward",
         action=argparse.BooleanOptionalAction,

@@ -8,6 +8,7 @@ from handdiff_training.encoder_loss import LossWeights, encoder_loss, heatmap_di
 from handdiff_training.encoding import with_new_head
 from transformers import ConvNextConfig, Dinov2Config, ResNetConfig
 
+from hf_handdiff import DEFAULT_CHECKPOINT
 from hf_handdiff.camera import project
 from hf_handdiff.data.augmentation import augment_batch
 from hf_handdiff.models.hand_landmark_backbone import SameConv2d
@@ -162,3 +163,20 @@ def test_some_crops_are_mirrored_with_their_labels_as_they_were():
 def test_figures_of_the_side_count_what_is_noticed():
     figures = image_encoder.side_figures(torch.tensor([3.0, 2.0, 1.0, -1.0]), torch.tensor([-3.0, -2.0, 1.5, -1.5]))
     assert figures == {"side_noticed_%": 75, "side_false_%": 25, "side_noticed_at_3_%": 75}
+
+
+def test_frozen_stages_stay_as_they_were(tiny_parts, tmp_path):
+    args = "--initial bundled --frozen stem stage1 --max_train_steps 1 --lr_warmup_steps 0 --train_batch_size 2 "
+    args += "--num_validation_images 2 --dataloader_num_workers 0 --report_to none --cpu"
+    image_encoder.main([*args.split(), "--corpus", str(tiny_parts.corpus), "--output_dir", str(tmp_path)])
+    saved = HandImageEncoder.from_pretrained(tmp_path / "model").backbone.state_dict()
+    before = HandImageEncoder.from_pretrained(DEFAULT_CHECKPOINT, subfolder="image_encoder").backbone.state_dict()
+    changed = {name.split(".")[0] for name in saved if not torch.equal(saved[name], before[name])}
+    assert changed == {"stem_depthwise", "stem_project", "stage2", "stage3", "stage4", "stage5", "final_expand",
+                       "final_depthwise"}  # fmt: skip
+
+
+def test_stages_of_another_backbone_are_not_frozen(tiny_parts, capsys):
+    with pytest.raises(SystemExit):
+        image_encoder.main(["--initial", "none", "--backbone", str(tiny_parts.encoder), "--frozen", "stem"])
+    assert "--frozen: expected with --initial alone" in capsys.readouterr().err
