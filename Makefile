@@ -1,5 +1,6 @@
 # make demo   a fresh environment, then hands out of two example images
-# make test   a fresh environment, then the tests
+# make test   a fresh environment, then the tests, but for the slow ones
+# make test-slow   those: in a browser, with a Hub, with processes that are killed, whole recipes
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
@@ -9,7 +10,9 @@ TORCH_INDEX ?=
 DEMO_OUT ?= out/demo
 TEST_PROCESSES ?= 2
 
-.PHONY: demo test lint clean
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder
+
+.PHONY: demo test test-slow lint clean
 
 $(BIN)/.torch:
 	$(PYTHON) -m venv $(VENV)
@@ -28,7 +31,10 @@ demo: $(BIN)/.installed
 	@ls $(DEMO_OUT)/*.glb $(DEMO_OUT)/*.png $(DEMO_OUT)/*.json
 
 test: $(BIN)/.installed
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder
+	$(PYTEST) -m "not slow"
+
+test-slow: $(BIN)/.installed
+	$(PYTEST) -m slow
 
 lint: $(BIN)/.installed
 	$(BIN)/ruff check src train scripts tests space

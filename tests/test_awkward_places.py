@@ -151,6 +151,7 @@ def test_commands_say_at_once_that_they_cannot_write(tmp_path, capsys, without_p
     assert line.startswith("handdiff: error: --") and "ermission denied" in line
 
 
+@pytest.mark.slow
 def test_two_runs_into_one_folder_do_not_disturb_each_other(checkpoint, tmp_path, warm):
     (tmp_path / "in").mkdir()
     for number in range(4):

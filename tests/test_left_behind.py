@@ -132,6 +132,7 @@ def kill_while_it_writes(process: WarmProcess, folder: Path, pattern: str) -> li
     return [path.name for path in folder.rglob(pattern)]
 
 
+@pytest.mark.slow
 def test_a_killed_prediction_leaves_nothing_when_it_was_resumed(tiny_pipeline, tmp_path, warm):
     """The photo that it was at is not asked for again: what it left goes all the same."""
     tiny_pipeline.save_pretrained(tmp_path / "checkpoint")
@@ -157,6 +158,7 @@ def test_a_killed_prediction_leaves_nothing_when_it_was_resumed(tiny_pipeline, t
     assert json.loads((out / "one_more.json").read_text())["checkpoint"] == "checkpoint"
 
 
+@pytest.mark.slow
 def test_a_killed_training_leaves_nothing_when_it_was_resumed(tmp_path, warm):
     out = tmp_path / "run"
     flags = "--config none --hidden_size 256 --num_blocks 6 --train_batch_size 4 --cpu --validation_samples 4"

@@ -325,6 +325,7 @@ def test_a_manifest_of_an_older_version_still_holds_and_is_written_anew(checkpoi
     assert calls == []
 
 
+@pytest.mark.slow
 def test_two_real_processes_share_a_folder_and_outlive_a_failure(checkpoint, folder, tmp_path):
     (folder / "a.png").write_text("no image")
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]

@@ -59,6 +59,7 @@ def test_without_a_launcher_there_is_one_process(monkeypatch):
         share.wait()
 
 
+@pytest.mark.slow
 def test_two_real_processes_equal_one(tiny_pipeline, rows, tmp_path, warm):
     """Two processes, as torchrun starts them, on two chunks, and `handdiff evaluate` alone, on the same checkpoint."""
     tiny_pipeline.save_pretrained(tmp_path / "checkpoint")

@@ -13,6 +13,7 @@ from corpus_rows import few_rows
 
 from hf_handdiff.data.shards import shard_name
 
+pytestmark = pytest.mark.slow
 CARD = """---
 license: apache-2.0
 configs:

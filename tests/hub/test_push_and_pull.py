@@ -8,6 +8,7 @@ import pytest
 from repositories import Repository
 from running import start_hub
 
+pytestmark = pytest.mark.slow
 FOREIGN = {
     "_class_name": "StableDiffusionPipeline",
     "_diffusers_version": "0.42.1",

@@ -4,7 +4,9 @@ import json
 import time
 
 import numpy as np
+import pytest
 
+pytestmark = pytest.mark.slow
 NUM_JOINTS = 21
 VIEW_SECONDS = 60
 

@@ -255,6 +255,7 @@ def assert_same_trees(first, second):
         assert (first / name).read_bytes() == (second / name).read_bytes(), name
 
 
+@pytest.mark.slow
 def test_a_killed_run_is_carried_on_by_any_number_of_workers(freihand, warm, tmp_path):
     out = tmp_path / "tree"
     command = ["data", "synthetic", "--layout", "freihand", "--out", str(out), "--num-samples", "8"]

@@ -49,6 +49,7 @@ def test_corpus_reads_back(corpus, samples):
     assert set(load_corpus(corpus)) == {"train"}
 
 
+@pytest.mark.slow
 def test_resumed_corpus_equals_an_uninterrupted_one_by_any_number_of_workers(corpus, tmp_path, monkeypatch):
     class Stop(Exception):
         pass

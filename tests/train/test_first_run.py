@@ -133,6 +133,7 @@ def test_conditions_of_an_earlier_version_are_told_how_to_be_made_anew(tmp_path)
         ConditionData(tmp_path, "train")
 
 
+@pytest.mark.slow
 def test_several_processes_say_it_once(tmp_path, warm):
     flags = ["--init_from", "runs/no/model", "--output_dir", str(tmp_path)]
     ended = warm.run_group(2, stage1.__file__, *flags)

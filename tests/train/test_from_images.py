@@ -147,6 +147,7 @@ def _same(value):
     return value
 
 
+@pytest.mark.slow
 def test_compiled_it_saves_under_the_same_names(tiny_parts, tmp_path, monkeypatch):
     """By dynamo alone: what inductor makes of the graphs takes long."""
     plain = train(tiny_parts, tmp_path / "plain", "--max_train_steps", "1")
@@ -179,6 +180,7 @@ class BatchesOfBothRanks(OneRank):
         return ranks, ranks[0][1]
 
 
+@pytest.mark.slow
 def test_two_processes_are_one_with_the_double_batch(tiny_parts, tmp_path, warm, monkeypatch):
     """With a backbone that has a parameter which its maps do not depend on, and heads that nothing supervises."""
     flags = [*TINY, *stage2_flags(tiny_parts, True), "--max_train_steps", "3", "--encoder_loss_weight", "0"]

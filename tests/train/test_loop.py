@@ -137,6 +137,7 @@ def test_step_generators_are_independent():
     assert again in draws
 
 
+@pytest.mark.slow
 def test_two_processes(tmp_path, warm):
     flags = [*TINY, "--max_train_steps", "3", "--checkpointing_steps", "3", "--report_to", "none"]
     for done in warm.run_group(2, TRAIN / "stage1.py", *flags, "--output_dir", tmp_path):

@@ -29,6 +29,7 @@ def hub(tmp_path_factory, warm):
     running.stop()
 
 
+@pytest.mark.slow
 def test_a_run_is_pushed_with_card_config_logs_and_results(hub, tmp_path):
     """By the script itself, then again from its folder by `handdiff push`."""
     flags = [*TINY, "--output_dir", str(tmp_path / "run"), "--push_to_hub", "--hub_model_id", "ann/stage1"]

@@ -131,6 +131,7 @@ def test_done_steps_are_skipped_until_they_are_wanted_again(tmp_path):
         run_steps([step], tmp_path)
 
 
+@pytest.mark.slow
 def test_the_whole_recipe_on_a_tree_of_renders(tmp_path):
     """One command from the tree to the official scores and pred.zip; the second time it does nothing."""
     pytest.importorskip("numba")
