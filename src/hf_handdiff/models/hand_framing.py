@@ -44,6 +44,14 @@ class HandFrame:
         """Points (B, K, 2) in units of the square -> crop units."""
         return turned(self.side[:, None, None] * (points - 0.5), self.turn) + self.centre[:, None]
 
+    def within(self, outer: "HandFrame") -> "HandFrame":
+        """These squares, which are told in units of the squares `outer`, in the units of what `outer` lies in."""
+        return HandFrame(
+            centre=outer.from_square(self.centre[:, None])[:, 0],
+            side=outer.side * self.side,
+            angle=outer.angle + self.angle,
+        )
+
     def crop(self, images: torch.Tensor, size: int | None = None) -> torch.Tensor:
         """Resample images (B, 3, S, S) so that the squares fill them; what lies outside is black. `size` px a side,
         None: S.
