@@ -19,11 +19,11 @@ PART_CENTRES = ((0.5, 0.5), (0.32, 0.32), (0.68, 0.32), (0.32, 0.68), (0.68, 0.6
 PART_SIDE = 0.64
 WIDE = 0.1
 """Standard deviation of a keypoint, in sides of the square, mean over the hand, above which a look is in doubt."""
-SIDE_SHARE = 0.25
+SIDE_SHARE = 0.15
 """Of the log odds of the hand's side in `_doubt`, and the most of them that count."""
 LARGEST_SIDE_LOGIT = 4.0
-LESS_DOUBT = 0.5
-"""By how much the doubt of another look has to be less."""
+LESS_DOUBT = 1.0
+"""By how much the doubt of another look has to be less: 1 is a width of 37 %."""
 _CROPS_AT_ONCE = 4
 
 
