@@ -148,6 +148,7 @@ def test_the_index_names_every_tensor(exported):
     assert pixels["shape"] == ["batch", 3, 224, 224] and pixels["dtype"] == "float32"
 
 
+@pytest.mark.slow
 def test_benchmark_compares_with_onnxruntime(exported, tmp_path, capsys):
     pipeline, folder = exported
     if is_untrained(folder):

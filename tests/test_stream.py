@@ -272,6 +272,7 @@ def test_standard_input_without_a_picture_is_said(stdin, stream):
     assert status == 1 and lines == [] and "expected JPEG pictures on standard input, got none" in err
 
 
+@pytest.mark.slow
 def test_whoever_reads_may_stop(pictures, checkpoint_of_clip):
     """In a process of its own: nothing more is said, by Python's shutdown neither."""
     command = [sys.executable, "-m", "hf_handdiff", "stream", "-", "--checkpoint", checkpoint_of_clip]

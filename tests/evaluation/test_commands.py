@@ -110,6 +110,7 @@ def test_the_cost_of_one_more():
     assert np.isnan(fit_cost([5], [40.0])[1])
 
 
+@pytest.mark.slow
 def test_benchmark_writes_its_figures(checkpoint, tmp_path, capsys):
     path = tmp_path / "figures.json"
     arguments = ["--checkpoint", checkpoint, "--num-hypotheses", "1,2", "--repeats", 1, "--json", path]

@@ -96,6 +96,7 @@ def test_attacks_end_as_a_sentence_each(tmp_path):
     assert outcomes == dict.fromkeys(ATTACKS, "sentences") | {"ho3d-good": "hands and annotations"}, ran.stderr
 
 
+@pytest.mark.slow
 def test_a_short_fuzzing_run_ends_as_hands_and_sentences():
     ran = fuzz_pickles("--files", "200", "--seed", "1")
     assert ran.returncode == 0, ran.stdout + ran.stderr

@@ -8,6 +8,8 @@ import pytest
 from hf_handdiff import CascadedHandPipeline
 from hf_handdiff.hub import registration
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def loaded(hub, checkpoint, home):

@@ -7,6 +7,8 @@ import pytest
 import trimesh
 from PIL import Image
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def client(address, tmp_path_factory):

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[2]
 gradio = pytest.importorskip("gradio", minversion="6.31", reason="the Space needs gradio 6.31")
 

@@ -25,6 +25,7 @@ from hf_handdiff.models import (
 )
 from hf_handdiff.pipelines.sampling import empty_conditions
 
+pytestmark = pytest.mark.slow
 REALISTIC = Path(__file__).parents[2] / "data" / "realistic_test"
 TINY = "--hidden_size 32 --num_blocks 1 --validation_samples 3 --train_batch_size 8 --cpu --report_to none".split()
 FEW = [*TINY, "--max_train_steps", "2", "--mixed_precision", "no"]

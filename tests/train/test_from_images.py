@@ -116,6 +116,7 @@ def test_both_networks_are_trained_and_make_a_cascade(tiny_parts, tmp_path, enco
     assert answer.mean_vertices.shape == (1, 778, 3)
 
 
+@pytest.mark.slow
 def test_stopped_and_resumed_both_are_equal_to_the_bit(tiny_parts, tmp_path):
     flags = ["--max_train_steps", "4", "--checkpointing_steps", "2", "--dataloader_num_workers", "1"]
     flags += ["--gradient_checkpointing", "--mixed_precision", "bf16"]
