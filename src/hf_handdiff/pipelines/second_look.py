@@ -3,7 +3,7 @@
 The framing pass says where in a crop the hand is and how it is turned. Where it is wrong (on another hand, an arm, a
 thing that is held) the landmark pass rarely finds the way back, but the encoder tells: the distribution of its
 keypoints is wide, or it takes the hand for one of the other side. Such crops are looked at again, as wholes in four
-turns and in five parts, and the look of least doubt is kept. Thresholds chosen on renders (EXPERIMENTS.md).
+turns and in five parts, and the look of least doubt is kept. Thresholds chosen on renders and photos (EXPERIMENTS.md).
 """
 
 import math
@@ -20,8 +20,9 @@ PART_SIDE = 0.64
 WIDE = 0.1
 """Standard deviation of a keypoint, in sides of the square, mean over the hand, above which a look is in doubt."""
 SIDE_SHARE = 0.15
-"""Of the log odds of the hand's side in `_doubt`, and the most of them that count."""
+"""Of the log odds of the hand's side in `_doubt`."""
 LARGEST_SIDE_LOGIT = 4.0
+"""The most of them that count."""
 LESS_DOUBT = 1.0
 """By how much the doubt of another look has to be less: 1 is a width of 37 %."""
 _CROPS_AT_ONCE = 4
