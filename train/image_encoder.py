@@ -36,6 +36,7 @@ from PIL import Image, ImageDraw
 
 from hf_handdiff.data.augmentation import FRAMED, augment_batch, centre_crop_batch
 from hf_handdiff.devices import to_device
+from hf_handdiff.errors import InputError
 from hf_handdiff.evaluation.metrics import pa_error
 from hf_handdiff.hand.topology import BONES
 from hf_handdiff.models.hand_landmark_backbone import BACKBONE_STAGES
@@ -71,6 +72,8 @@ class ImageEncoderTask:
         if args.gradient_checkpointing:
             use_gradient_checkpointing(self.model)
         self.model.framing.requires_grad_(False)  # the framing pass is trained by itself: hand_framing.py
+        if args.frozen and self.model.config.backbone_config is not None:
+            raise InputError(f"--frozen: expected an --initial on the built-in backbone, {args.initial} is on another")
         for stage in args.frozen:
             self.model.backbone.get_submodule(stage).requires_grad_(False)
         if args.quick_cpu_backward:

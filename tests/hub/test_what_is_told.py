@@ -128,9 +128,9 @@ def test_a_corpus_tells_neither_what_was_left_out_nor_where_its_images_lay(hub, 
     done = hub.handdiff(home, "push", corpus, "ann/told")
     assert done.returncode == 0, done.stderr
     assert "train-skipped.json" not in told(hub, "ann/told", "datasets")
-    rows[3]["image"] = {**rows[3]["image"], "path": "/home/me/photos/3.jpg"}
+    rows[3]["image"] = {**rows[3]["image"], "path": "/data/me/photos/3.jpg"}
     write_rows(corpus / shard_name("train", 0, 1), rows)
-    with pytest.raises(InputError, match="of-00001.parquet holds the path /home/me/photos/3.jpg of an image"):
+    with pytest.raises(InputError, match="of-00001.parquet holds the path /data/me/photos/3.jpg of an image"):
         push_corpus(corpus, "ann/never")
 
 

@@ -11,6 +11,7 @@ from transformers import ConvNextConfig, Dinov2Config, ResNetConfig
 from hf_handdiff import DEFAULT_CHECKPOINT
 from hf_handdiff.camera import project
 from hf_handdiff.data.augmentation import augment_batch
+from hf_handdiff.errors import InputError
 from hf_handdiff.models.hand_landmark_backbone import SameConv2d
 from hf_handdiff.models.image_encoder import HandImageEncoder
 from hf_handdiff.models.image_encoder_config import HandImageEncoderConfig
@@ -180,3 +181,6 @@ def test_stages_of_another_backbone_are_not_frozen(tiny_parts, capsys):
     with pytest.raises(SystemExit):
         image_encoder.main(["--initial", "none", "--backbone", str(tiny_parts.encoder), "--frozen", "stem"])
     assert "--frozen: expected with --initial alone" in capsys.readouterr().err
+    with pytest.raises(InputError, match="--frozen: expected an --initial on the built-in backbone"):
+        given = {"--initial": tiny_parts.encoder, "--corpus": tiny_parts.corpus, "--frozen": "stem"}
+        image_encoder.main([str(word) for flag in given.items() for word in flag])

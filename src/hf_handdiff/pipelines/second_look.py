@@ -15,8 +15,10 @@ from hf_handdiff.models.hand_framing import HandFrame, frame_around_keypoints
 from hf_handdiff.models.image_encoder import HandImageEncoder, HandImageEncoderOutput
 
 TURNS = (0.0, math.pi / 2, math.pi, -math.pi / 2)
+"""Of the whole crop, rad."""
 PART_CENTRES = ((0.5, 0.5), (0.32, 0.32), (0.68, 0.32), (0.32, 0.68), (0.68, 0.68))
 PART_SIDE = 0.64
+"""Of the upright parts: centres (x, y) and side, crop units."""
 WIDE = 0.1
 """Standard deviation of a keypoint, in sides of the square, mean over the hand, above which a look is in doubt."""
 SIDE_SHARE = 0.15
