@@ -1,4 +1,6 @@
-"""The average of two image encoders."""
+"""The average of two networks."""
+
+from pathlib import Path
 
 import average
 import pytest
@@ -6,7 +8,8 @@ import torch
 from handdiff_training.encoding import with_new_head
 from handdiff_training.flags import run
 
-from hf_handdiff.models import HandImageEncoder
+from hf_handdiff import DEFAULT_CHECKPOINT
+from hf_handdiff.models import HandImageEncoder, MeshLatentDenoiser
 
 
 @pytest.fixture
@@ -35,6 +38,19 @@ def test_weights_lie_between_both_and_new_heads_are_kept(encoders, tmp_path):
         else:
             assert name.startswith("side_head")
             assert torch.equal(value, dict(second.named_parameters())[name])
+
+
+def test_two_of_stage_2(tmp_path):
+    newer = MeshLatentDenoiser.from_pretrained(Path(DEFAULT_CHECKPOINT) / "mesh_latent_denoiser")
+    before = {name: value.clone() for name, value in newer.named_parameters()}
+    with torch.no_grad():
+        for parameter in newer.parameters():
+            parameter.add_(0.5)
+    newer.save_pretrained(tmp_path / "newer")
+    given = ["--network", "mesh_latent_denoiser", "--older", "bundled", "--newer", str(tmp_path / "newer")]
+    average.main([*given, "--out", str(tmp_path / "out")])
+    for name, value in MeshLatentDenoiser.from_pretrained(tmp_path / "out").named_parameters():
+        torch.testing.assert_close(value, before[name] + 0.25)
 
 
 @pytest.mark.parametrize(
