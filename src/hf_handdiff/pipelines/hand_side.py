@@ -13,11 +13,11 @@ from hf_handdiff.models.image_encoder import HandImageEncoder, HandImageEncoderO
 
 LOW_SIDE_SCORE = 0.1
 """Below it the hand is taken to be of the other side."""
-_ENCODER_SHARE = 0.6
-_SURE = 2.0
+_ENCODER_SHARE = 0.75
+_SURE = 3.0
 """Log odds above which the mirror image is not looked at."""
-_SCALE = 1.46
-"""Of the views' difference in log odds: -1.5 is a score of `LOW_SIDE_SCORE`."""
+_SCALE = 2.93
+"""Of the views' difference in log odds: -0.75 is a score of `LOW_SIDE_SCORE`."""
 _SIDE_VIEW = 192
 """Side in px of the square that the detector's network sees: as good as the 224 that it was trained at, and quicker."""
 _LEAST_SCORE = 1e-6
