@@ -1,9 +1,8 @@
 """Whether hands are of the side that was told.
 
-Two networks tell: the image encoder's side head, if it was trained, and the hand network of the detector. Photos are
-told better by the second, views along the arm and hands that hold something by the first. Where both together are not
-sure, they look at the mirror image too: what the two views say apart is worth more than either. Weights and limits were
-chosen on validation renders (EXPERIMENTS.md).
+Two networks tell: the image encoder's side head, if it was trained, and the hand network of the detector, which know
+different hands: together they tell more than either. Where they are not sure, they look at the mirror image too: what
+the two views say apart is worth more than one view. Weights and limits were chosen on unseen renders (EXPERIMENTS.md).
 """
 
 import torch
