@@ -57,7 +57,8 @@ def main(argv=None):
     args = parser.parse_args(argv)
     if not 0 <= args.share <= 1:
         parser.error(f"--share: expected a number from 0 to 1, got {args.share}")
-    older, newer = (load_model(_NETWORKS[args.network], getattr(args, name), name).float() for name in ("older", "newer"))
+    network = _NETWORKS[args.network]
+    older, newer = (load_model(network, getattr(args, name), name).float() for name in ("older", "newer"))
     model = averaged(older, newer, args.share)
     save_aside(Path(args.out), (model.half() if args.half else model).save_pretrained)
     print(f"written: {args.out}")

@@ -26,7 +26,7 @@ TEMPLATES = Path(__file__).parent / "templates"
 TAGS = ["hand-pose-estimation", "hand-mesh", "3d", "diffusion", "uncertainty", "hf_handdiff"]
 
 _PURPOSES = {
-    "image_encoder": "finds the turned square with the hand, then 2D keypoints, their visibility, hand and side scores, features",
+    "image_encoder": "finds the turned square with the hand, 2D keypoints, their visibility, hand and side scores, features",
     "joint_denoiser": "stage 1: 2D keypoints → joints",
     "mesh_autoencoder": "latent space of meshes",
     "mesh_latent_denoiser": "stage 2: one joint hypothesis + image → mesh",
@@ -51,7 +51,7 @@ _SCRIPTS = {
     "image_encoder": _Component(
         "HandImageEncoder",
         "image_encoder",
-        "An image encoder: hand crop → 2D keypoints, their visibility, scores of the hand and of its side, and features.",
+        "An image encoder: hand crop → 2D keypoints, their visibility, hand and side scores, and features.",
         _ENCODER_DATA,
         "keypoint-detection",
     ),
