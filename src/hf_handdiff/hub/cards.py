@@ -26,7 +26,7 @@ TEMPLATES = Path(__file__).parent / "templates"
 TAGS = ["hand-pose-estimation", "hand-mesh", "3d", "diffusion", "uncertainty", "hf_handdiff"]
 
 _PURPOSES = {
-    "image_encoder": "finds the turned square with the hand, its 2D keypoints and their visibility, its side, features",
+    "image_encoder": "finds the turned square with the hand; 2D keypoints, visibility, hand and side scores, features",
     "joint_denoiser": "stage 1: 2D keypoints → joints",
     "mesh_autoencoder": "latent space of meshes",
     "mesh_latent_denoiser": "stage 2: one joint hypothesis + image → mesh",
